@@ -1,0 +1,169 @@
+"""What an experiment is: frozen, plain descriptions of data, networks, recipes and pairs.
+
+Nothing here says where or how something runs (device, paths, batch sizes of evaluation); these
+values, and only these, make the content keys of `orchestrator.identity`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+NULLS = ("self", "untrained", "shuffled_images", "permuted")
+"""The nulls and floors of docs/method.md, section 3, that a graft table can hold."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear map and what follows it: `h_l = pool(activation(W * h_{l-1} + b))`.
+
+    `kernel`, `padding` and `pool` (a max-pool of `pool` x `pool`, 1 for none) belong to convs; a
+    dense layer flattens its input in (channel, row, column) order.
+    """
+
+    kind: Literal["conv", "dense"]
+    out: int
+    kernel: int = 1
+    padding: int = 0
+    pool: int = 1
+    activation: Literal["relu", "none"] = "relu"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network as data: the shape (channels, height, width) of its input, and its layers 1..L."""
+
+    input: tuple[int, int, int]
+    layers: tuple[Layer, ...]
+
+    @property
+    def depth(self) -> int:
+        """L, the number of layers with parameters, the classifier included."""
+        return len(self.layers)
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images, told by content: the same images have the same spec wherever they lie.
+
+    `name` is what the tables show; `content` identifies the images and the rule that split them
+    (a library's version, or the SHA-256 of the files); limits take a stratified subset.
+    """
+
+    name: str
+    content: str
+    limit_train: int | None = None
+    limit_test: int | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over training as a factor of `Recipe.lr`.
+
+    `multi_step` multiplies by `gamma` at each of `milestones` (epochs), `cosine` falls to 0 at
+    `epochs`; both start with a linear warm-up over `warmup_epochs`. `epochs` is None unless the
+    kind depends on it, so that a longer run of a horizon-free schedule extends the same nets.
+    """
+
+    kind: Literal["constant", "multi_step", "cosine"]
+    warmup_epochs: float = 0.0
+    milestones: tuple[int, ...] = ()
+    gamma: float = 1.0
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained: SGD on the cross-entropy plus `reg_weight` times the regularizer.
+
+    The regularizer `l2` is half the sum of squared weights (biases left out).
+    """
+
+    lr: float
+    momentum: float
+    nesterov: bool
+    batch_size: int
+    schedule: Schedule
+    regularizer: Literal["l2", "none"]
+    reg_weight: float
+
+
+@dataclass(frozen=True)
+class NetSpec:
+    """One trained network.
+
+    `seed` (with the width) draws the initial weights, `order` names the stream that draws the order of
+    the training images: `()` for the one that all nets share.
+    """
+
+    family: str
+    architecture: Architecture
+    width: int
+    parametrization: Literal["sp"]
+    init: Literal["he_normal"]
+    recipe: Recipe
+    data: DataSpec
+    seed: int
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A net at an epoch, with its content key and its net's."""
+
+    key: str
+    net_key: str
+    net: NetSpec
+    epoch: int
+
+
+@dataclass(frozen=True)
+class TrainSegment:
+    """Train `snapshot.net` from epoch `start` to `snapshot.epoch`.
+
+    `start` None begins at the initial weights. `keep_state` also returns the optimizer's state,
+    from which the next segment goes on.
+    """
+
+    snapshot: Snapshot
+    start: int | None
+    keep_state: bool
+
+
+@dataclass(frozen=True)
+class GraftOptions:
+    """What of the method is free and changes the numbers (docs/method.md, section 2)."""
+
+    ridge: float = 0.0
+    method: Literal["exact"] = "exact"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Graft `source` (bottom) into `target` (top); both are indices into a tile's snapshots."""
+
+    key: str
+    source: int
+    target: int
+    null: str = "none"
+
+
+@dataclass(frozen=True)
+class GraftTile:
+    """Some pairs that share nets, computed together: all layers of each pair."""
+
+    snapshots: tuple[Snapshot, ...]
+    pairs: tuple[Pair, ...]
+    options: GraftOptions
+
+
+def layer_name(architecture: Architecture, layer: int) -> str:
+    """The kind of layer `layer` (from 1) and its number among its kind, as in `conv3`.
+
+    >>> net = Architecture((1, 8, 8), (Layer("conv", 4, 3, 1), Layer("dense", 10)))
+    >>> [layer_name(net, layer) for layer in (1, 2)]
+    ['conv1', 'dense1']
+    """
+    kind = architecture.layers[layer - 1].kind
+    number = sum(other.kind == kind for other in architecture.layers[:layer])
+    return f"{kind}{number}"

@@ -1,0 +1,174 @@
+"""Train one net from one snapshot to the next: plain SGD, resumable at snapshots with the same bits."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.architectures import parameter_count
+from tasks.data import Data
+from tasks.network import Network, initialise
+from tasks.rows import net_axes
+from tasks.seeds import stream
+from tasks.spec import NetSpec, Recipe, Schedule, Snapshot, TrainSegment
+
+EVALUATION_BATCH = 1024
+
+
+class Diverged(ArithmeticError):
+    """The loss is no finite number any more; the same key would diverge again."""
+
+    hopeless = True
+
+
+@dataclass(frozen=True)
+class State:
+    """Where training stands after `epoch`: parameters and SGD's momentum buffers, by name."""
+
+    parameters: dict[str, Tensor]
+    momentum: dict[str, Tensor]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a segment gives: the net, its state to go on from, a row of `nets`, rows of `curves`."""
+
+    network: Network
+    state: State
+    net_row: dict[str, Any]
+    curve_rows: list[dict[str, Any]]
+
+
+def factor(schedule: Schedule, epoch: float) -> float:
+    """The learning rate at `epoch` (a real number) as a share of the recipe's.
+
+    >>> cosine = Schedule("cosine", warmup_epochs=1.0, epochs=10)
+    >>> [round(factor(cosine, epoch), 3) for epoch in (0.5, 5.0, 10.0)]
+    [0.497, 0.5, 0.0]
+    """
+    warm = min(1.0, epoch / schedule.warmup_epochs) if schedule.warmup_epochs else 1.0
+    if schedule.kind == "cosine":
+        if schedule.epochs is None:
+            raise ValueError("a cosine schedule needs its number of epochs")
+        return warm * 0.5 * (1.0 + math.cos(math.pi * min(1.0, epoch / schedule.epochs)))
+    passed = sum(epoch > milestone for milestone in schedule.milestones)
+    return warm * schedule.gamma**passed
+
+
+@torch.no_grad()
+def evaluate(network: Network, x: Tensor, y: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy over images `x` (N, C, H, W) with labels `y` (N,)."""
+    loss, right = 0.0, 0
+    for images, labels in zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True):
+        logits = network.logits(images)
+        loss += F.cross_entropy(logits, labels, reduction="sum").double().item()
+        right += int((logits.argmax(1) == labels).sum())
+    return loss / len(y), right / len(y)
+
+
+def order(net: NetSpec, epoch: int, images: int) -> Tensor:
+    """The order of the training images in `epoch` (from 1), from a stream of its own: no state to resume."""
+    return torch.randperm(images, generator=stream("order", *net.order, epoch))
+
+
+def _optimizer(recipe: Recipe, state: State) -> torch.optim.SGD:
+    decay = recipe.reg_weight if recipe.regularizer == "l2" else 0.0
+    weights = [value for name, value in state.parameters.items() if name.endswith("weight")]
+    biases = [value for name, value in state.parameters.items() if not name.endswith("weight")]
+    groups = [{"params": weights, "weight_decay": decay}, {"params": biases, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(
+        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True
+    )
+    for name, buffer in state.momentum.items():
+        optimizer.state[state.parameters[name]]["momentum_buffer"] = buffer.clone()
+    return optimizer
+
+
+def _epoch(
+    network: Network, optimizer: torch.optim.SGD, net: NetSpec, epoch: int, data: Data
+) -> dict[str, float]:
+    """One pass over the training images; the mean loss and accuracy seen on the way."""
+    recipe = net.recipe
+    batches = order(net, epoch, len(data.y_train)).split(recipe.batch_size)
+    total, right, rate = 0.0, 0, 0.0
+    for step, batch in enumerate(batches, start=1):
+        rate = recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        logits = network.logits(data.x_train[batch])
+        loss = F.cross_entropy(logits, data.y_train[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(batch)
+        right += int((logits.detach().argmax(1) == data.y_train[batch]).sum())
+    images = len(data.y_train)
+    return {"loss_train": total / images, "accuracy_train": right / images, "learning_rate": rate}
+
+
+def initial_state(net: NetSpec) -> State:
+    """The state before any training."""
+    return State(dict(initialise(net).parameters), {}, 0)
+
+
+def train(segment: TrainSegment, state: State, data: Data) -> Trained:
+    """Go from `state` to the segment's snapshot.
+
+    Raises:
+        Diverged: The loss is NaN or infinite; says at which epoch.
+    """
+    snapshot, net = segment.snapshot, segment.snapshot.net
+    parameters = {name: value.clone().requires_grad_() for name, value in state.parameters.items()}
+    network = Network(net.architecture, parameters)
+    optimizer = _optimizer(net.recipe, State(parameters, state.momentum, state.epoch))
+    curve_rows: list[dict[str, Any]] = []
+    for epoch in range(state.epoch + 1, snapshot.epoch + 1):
+        start = time.perf_counter()
+        row = _epoch(network, optimizer, net, epoch, data)
+        row["loss_test"], row["accuracy_test"] = evaluate(network, data.x_test, data.y_test)
+        _check_finite(row, net, epoch)
+        row["seconds"] = time.perf_counter() - start
+        at = Snapshot(snapshot.key, snapshot.net_key, net, epoch)
+        curve_rows.append({"key": snapshot.net_key, **net_axes(at), **row})
+    plain = {name: value.detach() for name, value in parameters.items()}
+    momentum = {
+        name: buffer
+        for name, value in parameters.items()
+        if (buffer := optimizer.state[value].get("momentum_buffer")) is not None
+    }
+    trained = Network(net.architecture, plain)
+    return Trained(
+        trained, State(plain, momentum, snapshot.epoch), net_row(snapshot, trained, data), curve_rows
+    )
+
+
+def _check_finite(row: dict[str, float], net: NetSpec, epoch: int) -> None:
+    for name in ("loss_train", "loss_test"):
+        if not math.isfinite(row[name]):
+            raise Diverged(
+                f"{name} is {row[name]} in epoch {epoch} at width {net.width}, seed {net.seed}: "
+                f"a lower train.lr than {net.recipe.lr:g} or a longer train.warmup_epochs would do"
+            )
+
+
+def net_row(snapshot: Snapshot, network: Network, data: Data) -> dict[str, Any]:
+    """The snapshot's row of table `nets`."""
+    loss_train, accuracy_train = evaluate(network, data.x_train, data.y_train)
+    loss_test, accuracy_test = evaluate(network, data.x_test, data.y_test)
+    return {
+        "key": snapshot.key,
+        **net_axes(snapshot),
+        "loss_train": loss_train,
+        "loss_test": loss_test,
+        "accuracy_train": accuracy_train,
+        "accuracy_test": accuracy_test,
+        "parameters": parameter_count(network.architecture),
+        "checkpoint": f"{snapshot.key}.safetensors",
+    }

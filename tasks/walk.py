@@ -1,0 +1,127 @@
+"""A tile's nets forward together: every source and target, one layer of one batch at a time.
+
+Legend: N images, C channels, H x W positions; l a layer from 1 to L.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tasks.architectures import images_per_batch
+from tasks.network import LayerFeatures, Network, permute_channels
+from tasks.seeds import stream
+from tasks.spec import GraftTile, Pair
+
+POSITION_ORDERS = 64
+"""How many different permutations of positions the shuffled images take."""
+
+
+class Source(NamedTuple):
+    """A bottom: a snapshot as it is (`plain`), with its images and positions, or its channels permuted."""
+
+    snapshot: int
+    variant: str
+
+
+class Batch(NamedTuple):
+    """Indices of images: what the nets see, and what sources with permuted images see instead."""
+
+    plain_N: Tensor
+    shuffled_N: Tensor
+
+
+class Step(NamedTuple):
+    """One layer's features of every source and target for one batch of images."""
+
+    layer: int
+    sources: dict[Source, LayerFeatures]
+    targets: dict[int, LayerFeatures]
+
+
+class Walk:
+    """The nets of a tile by the part they play. `networks` are the tile's snapshots in their order."""
+
+    def __init__(self, tile: GraftTile, networks: list[Network]) -> None:
+        self.tile, self.networks = tile, networks
+        self.architecture = networks[0].architecture
+        self.pairs_of: dict[Source, list[Pair]] = defaultdict(list)
+        for pair in tile.pairs:
+            self.pairs_of[source_of(pair)].append(pair)
+        self.targets = sorted({pair.target for pair in tile.pairs})
+        self.bottoms = {source: self._bottom(source) for source in self.pairs_of}
+
+    def _bottom(self, source: Source) -> Network:
+        network = self.networks[source.snapshot]
+        if source.variant != "permuted":
+            return network
+        net = self.tile.snapshots[source.snapshot].net
+        return permute_channels(network, net.seed, net.width)
+
+    def grafts(self) -> Iterator[tuple[Source, Pair, int]]:
+        """Every (source, pair, layer) of the tile, layers 2 to L."""
+        for source, pairs in self.pairs_of.items():
+            for pair in pairs:
+                for layer in range(2, self.architecture.depth + 1):
+                    yield source, pair, layer
+
+    def batches(self, images: int, split: str) -> Iterator[Batch]:
+        """All images of a split in order; the permutation of the shuffled ones is fixed by split and size."""
+        shuffled = torch.randperm(images, generator=stream("shuffled_images", split, images))
+        size = images_per_batch(self.architecture)
+        for plain_N, shuffled_N in zip(torch.arange(images).split(size), shuffled.split(size), strict=True):
+            yield Batch(plain_N, shuffled_N)
+
+    def steps(self, x: Tensor, batch: Batch) -> Iterator[Step]:
+        """Layers 1 to L of all nets, so that one layer's features are held at a time."""
+        sources = {s: network.features(x[seen(s, batch)]) for s, network in self.bottoms.items()}
+        targets = {t: self.networks[t].features(x[batch.plain_N]) for t in self.targets}
+        for layer in range(1, self.architecture.depth + 1):
+            yield Step(
+                layer,
+                {source: next(features) for source, features in sources.items()},
+                {target: next(features) for target, features in targets.items()},
+            )
+
+
+def source_of(pair: Pair) -> Source:
+    """Which bottom a pair grafts: `self` and `untrained` are plain grafts of other snapshots."""
+    return Source(pair.source, pair.null if pair.null in ("shuffled_images", "permuted") else "plain")
+
+
+def position_order(images_N: Tensor, positions: int) -> Tensor:
+    """For each image a permutation (N, P) of the positions of a map, one of a fixed table's.
+
+    A zero-padded border and the average image tell where a patch lies. Permuting the images alone
+    therefore leaves the fit something to find; with the positions permuted as well nothing is left.
+    """
+    orders = [
+        torch.randperm(positions, generator=stream("shuffled_positions", positions, number))
+        for number in range(POSITION_ORDERS)
+    ]
+    return torch.stack(orders)[images_N % POSITION_ORDERS]
+
+
+def gather_positions(z: Tensor, order_NP: Tensor) -> Tensor:
+    """`z` (N, C, H, W) with the value of position order[p] at position p; (N, C) as it is."""
+    if z.dim() == 2:
+        return z
+    index = order_NP[:, None].expand(-1, z.shape[1], -1)
+    return z.flatten(2).gather(2, index).reshape(z.shape)
+
+
+def scatter_positions(z: Tensor, order_NP: Tensor) -> Tensor:
+    """The inverse of `gather_positions`."""
+    if z.dim() == 2:
+        return z
+    index = order_NP[:, None].expand(-1, z.shape[1], -1)
+    return torch.empty_like(z.flatten(2)).scatter_(2, index, z.flatten(2)).reshape(z.shape)
+
+
+def seen(source: Source, batch: Batch) -> Tensor:
+    """The images that a source sees in a batch."""
+    return batch.shuffled_N if source.variant == "shuffled_images" else batch.plain_N
