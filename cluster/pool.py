@@ -1,0 +1,146 @@
+"""Where jobs run, as the driver sees it: submit plain jobs, wait for what became of them.
+
+A pool knows neither training nor grafting. It is given `execute`, which turns a job and the
+snapshots it needs into an `Output`, and `fetch`, which reads a published snapshot's bytes.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work as plain data.
+
+    Attributes:
+        key: Identity of the job; the driver never has two of one key in flight.
+        kind: Which task does it, such as `train` or `graft`.
+        payload: A frozen dataclass of `tasks.spec`; with `inputs` it fixes the result.
+        inputs: Names of the blobs (serialised snapshots) that it reads.
+        where: Settings that change how it runs and not what it gives (data folder, memory).
+    """
+
+    key: str
+    kind: str
+    payload: Any
+    inputs: tuple[str, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a job gives back: tables (Arrow) by name, and blobs (serialised snapshots) by name."""
+
+    tables: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished attempt. `seconds` is the work inside the worker."""
+
+    key: str
+    attempt: int
+    output: Output
+    seconds: float
+    node: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A failed attempt.
+
+    `reason` is `lost` (the worker or its node died), `error` (the task raised) or `hopeless` (it
+    raised an error whose class has a true `hopeless` attribute: the same bits would fail again).
+    """
+
+    key: str
+    attempt: int
+    reason: Literal["lost", "error", "hopeless"]
+    error: str
+    seconds: float
+    node: str = ""
+    device: str = ""
+
+
+Execute = Callable[[Job, Mapping[str, bytes]], Output]
+Fetch = Callable[[str], bytes]
+
+
+class Pool(Protocol):
+    """Slots that run jobs. Results come in any order; each submitted attempt gives one event."""
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+        ...
+
+    def submit(self, job: Job, attempt: int) -> None:
+        """Take a job. Never blocks; more jobs than slots wait their turn inside the pool."""
+        ...
+
+    def wait(self, timeout: float) -> list[Done | Failed]:
+        """Events since the last call, waiting up to `timeout` seconds for the first of them."""
+        ...
+
+    def close(self) -> None:
+        """Cancel what is in flight and give back all workers."""
+        ...
+
+
+def failure(job: Job, attempt: int, error: Exception, seconds: float, **place: str) -> Failed:
+    """The event for an exception that `execute` raised."""
+    reason = "hopeless" if getattr(error, "hopeless", False) else "error"
+    return Failed(job.key, attempt, reason, f"{type(error).__name__}: {error}", seconds, **place)
+
+
+def attempt_job(
+    execute: Execute, job: Job, attempt: int, read: Fetch, place: Mapping[str, str]
+) -> Done | Failed:
+    """Run a job here and now; `read` gives its inputs. Whatever the task raises becomes an event."""
+    start = time.monotonic()
+    try:
+        output = execute(job, {name: read(name) for name in job.inputs})
+    except Exception as error:  # noqa: BLE001 - a task's error is the driver's to judge, in every pool alike
+        return failure(job, attempt, error, time.monotonic() - start, **place)
+    return Done(job.key, attempt, output, time.monotonic() - start, **place)
+
+
+class InProcessPool:
+    """One slot in this process, for tests and debugging: a job runs when its result is waited for.
+
+    >>> pool = InProcessPool(lambda job, blobs: Output(blobs={"b": blobs["a"] * 2}), {"a": b"x"}.__getitem__)
+    >>> pool.submit(Job("k", "double", None, inputs=("a",)), attempt=1)
+    >>> pool.wait(timeout=0)[0].output.blobs["b"]
+    b'xx'
+    """
+
+    slots = 1
+
+    def __init__(self, execute: Execute, fetch: Fetch) -> None:
+        self._execute = execute
+        self._fetch = fetch
+        self._waiting: deque[tuple[Job, int]] = deque()
+
+    def submit(self, job: Job, attempt: int) -> None:
+        """Queue a job."""
+        self._waiting.append((job, attempt))
+
+    def wait(self, timeout: float) -> list[Done | Failed]:  # noqa: ARG002
+        """Run the oldest queued job now and return its event."""
+        if not self._waiting:
+            return []
+        job, attempt = self._waiting.popleft()
+        place = {"node": socket.gethostname(), "device": "cpu"}
+        return [attempt_job(self._execute, job, attempt, self._fetch, place)]
+
+    def close(self) -> None:
+        """Forget what has not run."""
+        self._waiting.clear()

@@ -1,0 +1,194 @@
+"""What the user wants: `sweep.toml` as a frozen value, every field checked.
+
+Unknown fields are refused. Every error names the field, what was found and what would do.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.spec import NULLS
+
+
+class ConfigError(ValueError):
+    """A configuration that describes no sweep."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _listed(value: object) -> object:
+    """Lists as tuples, since TOML knows lists alone."""
+    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
+
+
+def _number(value: object) -> object:
+    """Whole numbers as reals, since TOML tells 1 from 1.0."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _counted(value: object) -> object:
+    """`seeds = 4` for the seeds 0, 1, 2, 3."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return tuple(range(value))
+    return _listed(value)
+
+
+Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+
+
+class DataConfig(_Section):
+    """`[data]`: which images (docs/data.md)."""
+
+    dataset: str = "digits"
+    limit_train: Positive | None = None
+    limit_test: Positive | None = None
+
+
+class NetworkConfig(_Section):
+    """`[network]`: the family `conv` and its list of width multiples and pools."""
+
+    family: Literal["conv"] = "conv"
+    layers: Annotated[tuple[Positive | Literal["pool"], ...], BeforeValidator(_listed)] = (
+        1, 1, "pool", 2, 2, "pool",
+    )  # fmt: skip
+    parametrization: Literal["sp"] = "sp"
+    init: Literal["he_normal"] = "he_normal"
+
+
+class TrainConfig(_Section):
+    """`[train]`: the recipe, and the epochs whose snapshots are kept."""
+
+    epochs: Positive = 20
+    snapshots: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] = (0, 1, 2, 5, 10, 20)
+    lr: Annotated[Real, Field(gt=0)] = 0.05
+    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    batch_size: Positive = 64
+    schedule: Literal["constant", "multi_step", "cosine"] = "cosine"
+    milestones: Annotated[tuple[Positive, ...], BeforeValidator(_listed)] = ()
+    gamma: Annotated[Real, Field(gt=0, le=1)] = 0.2
+    warmup_epochs: Annotated[Real, Field(ge=0)] = 1.0
+    regularizer: Literal["l2", "none"] = "l2"
+    reg_weight: Annotated[Real, Field(ge=0)] = 5e-4
+    data_order: Literal["shared", "independent"] = "independent"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.snapshots:
+            raise ValueError("snapshots is empty: list the epochs to keep, such as [0, 1, 5, 20]")
+        if list(self.snapshots) != sorted(set(self.snapshots)):
+            raise ValueError(f"snapshots must rise without repeats, found {list(self.snapshots)}")
+        if self.snapshots[-1] > self.epochs:
+            raise ValueError(f"snapshots goes to {self.snapshots[-1]}, but epochs is {self.epochs}")
+        if (self.schedule == "multi_step") != bool(self.milestones):
+            raise ValueError("milestones belong to schedule = 'multi_step', and it needs some")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov = true needs a momentum above 0")
+        return self
+
+
+class SweepAxes(_Section):
+    """`[sweep]`: the axes that are crossed. `seeds = 4` stands for [0, 1, 2, 3]."""
+
+    widths: Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)] = (4, 8, 16, 32)
+    seeds: Annotated[tuple[Natural, ...], BeforeValidator(_counted)] = (0, 1, 2, 3)
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if len(self.seeds) < 2:
+            raise ValueError(
+                f"seeds is {list(self.seeds)}: grafts pair differently seeded nets, so give 2 or more"
+            )
+        for name, values in (("widths", self.widths), ("seeds", self.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} has repeats: {list(values)}")
+        return self
+
+
+class GraftConfig(_Section):
+    """`[graft]`: nulls and ridge of the exact graft (docs/method.md, sections 2 and 3)."""
+
+    nulls: Annotated[
+        tuple[Literal["self", "untrained", "shuffled_images", "permuted"], ...], BeforeValidator(_listed)
+    ] = NULLS
+    ridge: Annotated[Real, Field(ge=0)] = 0.0
+
+
+class RunConfig(_Section):
+    """`[run]`: where and how it runs. Nothing here changes a result or a key."""
+
+    slots: Positive | None = None
+    gpus_per_slot: Annotated[Real, Field(ge=0)] = 0.0
+    memory_gib: Annotated[Real, Field(gt=0)] | None = None
+    attempts: Positive = 3
+
+
+class SweepConfig(_Section):
+    """A whole sweep; each section has defaults, so `SweepConfig()` is the demo's shape.
+
+    Raises:
+        ConfigError: From `parse` and `read`, with one line per fault.
+    """
+
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    sweep: SweepAxes = SweepAxes()
+    graft: GraftConfig = GraftConfig()
+    run: RunConfig = RunConfig()
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str = "config") -> SweepConfig:
+        """A config from plain values; `source` names it in errors."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{source} describes no sweep:\n{_faults(error)}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> SweepConfig:
+        """The config in a TOML file."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path} does not exist: `espalier new {path.parent} --from demo` makes one"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        return cls.parse(values, str(path))
+
+
+_BRANCHES = ("literal", "function", "constrained")
+"""What pydantic puts into a place for the alternatives of a union."""
+
+
+def _faults(error: ValidationError) -> str:
+    """One line per fault: field, what was found, what would do."""
+    lines: list[str] = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(_BRANCHES))
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"  {place}: unknown field; {_known(fault['loc'])}")
+        elif fault["type"] == "value_error":
+            lines.append(f"  {place}: {fault['msg'].removeprefix('Value error, ')}")
+        else:
+            lines.append(f"  {place}: found {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    fields = SweepConfig.model_fields
+    if len(location) > 1:
+        section = fields[str(location[0])].annotation
+        fields = cast("type[BaseModel]", section).model_fields
+    return f"known here: {', '.join(fields)}"

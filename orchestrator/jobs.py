@@ -1,0 +1,68 @@
+"""What a worker does with a job: read, call the pure task, write. The thin shell around `tasks`.
+
+Imported by workers; torch is loaded when the first job runs, so that planning never loads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cluster.pool import Job, Output
+from orchestrator.plan import blob_name, state_name
+from tasks.rows import table
+from tasks.spec import DataSpec, GraftTile, TrainSegment
+
+if TYPE_CHECKING:
+    from tasks.data import Data, Normalization
+
+
+def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
+    """Run a job on the snapshots that it reads; the tables come in the order in which they are published.
+
+    Raises:
+        KeyError: A kind of job that does not exist.
+    """
+    runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
+        "train": run_train,
+        "graft": run_graft,
+    }
+    return runners[job.kind](job.payload, blobs, job.where)
+
+
+def _data(spec: DataSpec, where: Mapping[str, Any]) -> tuple[Data, Normalization]:
+    from tasks.data import load_cached
+
+    return load_cached(where["dataset"], spec.limit_train, spec.limit_test, where.get("folder"))
+
+
+def run_train(segment: TrainSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
+    """Train a segment; the snapshot, the optimizer's state if wanted, and the rows."""
+    from tasks.checkpoint import pack_network, pack_state, unpack_state
+    from tasks.train import State, initial_state, train
+
+    data, normalization = _data(segment.snapshot.net.data, where)
+    state = State(*unpack_state(next(iter(blobs.values())))) if blobs else initial_state(segment.snapshot.net)
+    trained = train(segment, state, data)
+    key = segment.snapshot.key
+    packed = {
+        blob_name(key): pack_network(trained.network, segment.snapshot, normalization.mean, normalization.std)
+    }
+    if segment.keep_state:
+        after = trained.state
+        packed[state_name(key)] = pack_state(after.parameters, after.momentum, after.epoch)
+    tables = {"curves": table("curves", trained.curve_rows), "nets": table("nets", [trained.net_row])}
+    return Output(tables, packed)
+
+
+def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
+    """Graft a tile; its rows."""
+    from tasks.checkpoint import unpack_network
+    from tasks.graft import graft
+
+    data, _ = _data(tile.snapshots[0].net.data, where)
+    networks = [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in tile.snapshots]
+    rows = graft(tile, networks, data)
+    return Output(
+        {"downstream": table("downstream", rows.downstream), "grafts": table("grafts", rows.grafts)}
+    )

@@ -1,0 +1,215 @@
+"""The Python API: a sweep is a folder; run it, plan it, look at it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from cluster.pool import InProcessPool, Pool
+from orchestrator import jobs
+from orchestrator.config import ConfigError, SweepConfig
+from orchestrator.drive import Driver, Outcome
+from orchestrator.machine import Machine
+from orchestrator.nets import used
+from orchestrator.plan import Have, Limits, Plan, make_plan, without
+from orchestrator.progress import Lines, display
+from orchestrator.record import record, refuse_another
+from orchestrator.store import Inventory, Store
+from tasks import images
+from tasks.images import DataFacts
+
+JOBS_IN_FLIGHT_PER_SLOT = 3
+"""Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
+SHARE_OF_MEMORY = 0.7
+
+Fetch = Callable[[str], bytes]
+PoolMaker = Callable[[Fetch, SweepConfig], Pool]
+"""Makes the pool that jobs run on, given how to read a snapshot's bytes."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        plan: What was missing when it began.
+        outcome: Units done in this run, and failures.
+        seconds: Wall time.
+        repaired: Messages about broken files that were put aside and computed again.
+    """
+
+    plan: Plan
+    outcome: Outcome = field(default_factory=Outcome)
+    seconds: float = 0.0
+    repaired: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Everything that the config asks for is there."""
+        failed = bool(self.outcome.failures or self.outcome.skipped or self.plan.hopeless)
+        return not failed and sum(self.outcome.done.values()) + sum(self.plan.done.values()) == sum(
+            self.plan.total.values()
+        )
+
+
+class Sweep:
+    """A sweep in a folder (or at an fsspec URL).
+
+    Args:
+        where: The folder with `sweep.toml`, or a config.
+        path: The folder, if `where` is a config; its sweep.toml is then not read.
+
+    Raises:
+        ConfigError: The config describes no sweep.
+    """
+
+    def __init__(self, where: str | Path | SweepConfig, path: str | Path | None = None) -> None:
+        if isinstance(where, SweepConfig):
+            if path is None:
+                raise ConfigError(
+                    "path: a sweep from a config needs the folder to write to, Sweep(config, path=...)"
+                )
+            self.config, self.path = where, path
+        else:
+            self.config, self.path = SweepConfig.read(Path(where) / "sweep.toml"), where
+        self.store = Store(self.path)
+
+    @cached_property
+    def facts(self) -> DataFacts:
+        """Shape and number of the images (docs/data.md)."""
+        return images.facts(self.config.data.dataset, self._folder)
+
+    @property
+    def _folder(self) -> str | None:
+        """Where relative paths of the config start: the sweep's folder."""
+        return None if "://" in str(self.path) else str(Path(self.path).resolve())
+
+    def plan(self, slots: int | None = None, repair: bool = False) -> Plan:
+        """What is missing now; `repair` puts broken files aside (it needs the folder's lock).
+
+        Raises:
+            ConfigError: The layer list makes no network, or a job exceeds a slot's memory.
+        """
+        before = self.store.read_json("run.json")
+        if before is not None:
+            refuse_another(self.config, before["config"], self.store.root)
+        return self._plan(self.have(self.store.scan(repair=repair)), slots)
+
+    def _plan(self, have: Have, slots: int | None = None) -> Plan:
+        count = slots or self.config.run.slots or os.cpu_count() or 1
+        limits = Limits(slot_memory(self.config, count), count)
+        where = {"dataset": self.config.data.dataset, "folder": self._folder}
+        return make_plan(self.config, used(self.config, self.facts), have, limits, where)
+
+    def have(self, inventory: Inventory) -> Have:
+        """What the folder holds. A piece is there when all the tables that its job writes have it."""
+        present = inventory.present
+        grafts = present["grafts"] & present["downstream"]
+        log = self.store.read_table("jobs")
+        diverged = log.filter(pc.field("outcome") == "diverged")["key"].to_pylist()
+        return Have(
+            snapshots=frozenset(str(key) for (key,) in present["nets"]),
+            curves=frozenset((str(key), int(epoch)) for key, epoch in present["curves"]),
+            grafts=frozenset(str(key) for (key,) in grafts),
+            blobs=frozenset(inventory.blobs),
+            hopeless=frozenset(diverged),
+        )
+
+    def run(
+        self,
+        *,
+        address: str | None = None,
+        pool: PoolMaker | None = None,
+        show: Callable[[Plan, int], Lines] = display,
+    ) -> Summary:
+        """Do what is missing, and no more. Running again goes on where the last run stopped.
+
+        Args:
+            address: A Ray cluster to join (`auto`, or as RAY_ADDRESS); None starts Ray on this machine.
+            pool: Another pool, such as `in_process`.
+            show: Makes the progress display from the plan and the number of slots.
+
+        Raises:
+            ConfigError: The folder holds another config's sweep, or a job exceeds a slot's memory.
+            StoreLocked: Another run writes to this folder.
+            StoreWriteError: The disk is full, say; what was published is whole.
+        """
+        start = time.monotonic()
+        with self.store.lock():
+            record(self.store, self.config)
+            inventory = self.store.scan()
+            plan, repaired = self._sound_plan(inventory)
+            if not plan.tasks:
+                return Summary(plan, seconds=time.monotonic() - start, repaired=repaired)
+            maker = pool or (lambda fetch, config: ray_pool(fetch, config, address))
+            outcome = self._drive(plan, maker, show)
+            return Summary(plan, outcome, time.monotonic() - start, repaired)
+
+    def _sound_plan(self, inventory: Inventory) -> tuple[Plan, tuple[str, ...]]:
+        """The plan, made again while it rests on checkpoints that turn out to be broken."""
+        from tasks.checkpoint import verify
+
+        problems = list(inventory.problems)
+        while True:
+            plan = self._plan(self.have(self.store.inventory))
+            produced = {name for task in plan.tasks for name in task.produces}
+            inputs = {name for task in plan.tasks for name in task.job.inputs} - produced
+            broken = self.store.check_blobs(sorted(inputs), verify)
+            if not broken:
+                self._drop_stale_states(plan)
+                return plan, tuple(problems)
+            problems += broken
+
+    def _drop_stale_states(self, plan: Plan) -> None:
+        """Optimizer states that no segment goes on from."""
+        inputs = {name for task in plan.tasks for name in task.job.inputs}
+        for name in self.store.blobs():
+            if name.endswith(".resume.safetensors") and name not in inputs:
+                self.store.remove_blob(name)
+
+    def _drive(self, plan: Plan, maker: PoolMaker, show: Callable[[Plan, int], Lines]) -> Outcome:
+        facts = used(self.config, self.facts)
+        pool = maker(self.store.read_blob, self.config)
+        try:
+            machine = Machine(
+                plan.tasks,
+                self.store.blobs(),
+                room=pool.slots * JOBS_IN_FLIGHT_PER_SLOT,
+                attempts=self.config.run.attempts,
+                reduce=lambda task, lost: without(task, lost, facts),
+            )
+            with show(plan, pool.slots) as progress:
+                return Driver(machine, pool, self.store, progress, lambda: datetime.now(UTC)).run()
+        finally:
+            pool.close()
+            self.store.flush()
+
+
+def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
+    """A pool in this process, for tests and debugging."""
+    return InProcessPool(jobs.execute, fetch)
+
+
+def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
+    """A pool of Ray actors, one per slot."""
+    from cluster.ray_pool import RayPool
+
+    run = config.run
+    return RayPool(
+        "orchestrator.jobs:execute", fetch, address=address, slots=run.slots, gpus_per_slot=run.gpus_per_slot
+    )
+
+
+def slot_memory(config: SweepConfig, slots: int) -> int:
+    """Bytes that one slot may use: `run.memory_gib`, or an equal share of 70 % of this machine's memory."""
+    if config.run.memory_gib is not None:
+        return int(config.run.memory_gib * 2**30)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(SHARE_OF_MEMORY * total / slots)
