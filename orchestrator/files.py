@@ -99,6 +99,10 @@ class Files(Protocol):
         """
         ...
 
+    def locked(self) -> bool:
+        """Whether a process is the writer now."""
+        ...
+
     def lock(self) -> AbstractContextManager[None]:
         """Be the one writer, and clear what a crashed one left.
 
@@ -217,6 +221,20 @@ class LocalFiles(Files):
         finally:
             os.close(handle)
 
+    def locked(self) -> bool:
+        """Whether a living process holds the lock."""
+        try:
+            handle = os.open(self._root / LOCK, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
     def _flock(self, handle: int) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -308,6 +326,10 @@ class RemoteFiles(Files):
         raise NotImplementedError(
             f"{self.root}/{folder}: parts are merged in a local folder only; copy the sweep to one first"
         )
+
+    def locked(self) -> bool:
+        """Whether the object `.lock` is there."""
+        return self.exists(LOCK)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

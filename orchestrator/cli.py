@@ -1,0 +1,232 @@
+"""The command line, `espalier`: run, plan, status, new, compact (and report, which analysis adds)."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.config import SweepConfig
+from orchestrator.plan import Plan
+from orchestrator.progress import UNITS, duration
+from orchestrator.sweep import Summary, Sweep
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Do differently seeded wide networks learn the same distribution of features?\n\n"
+    "A sweep is a folder with a sweep.toml: [bold]run[/bold] trains every net, grafts all ordered pairs "
+    "at every layer and snapshot, and keeps the rows as Parquet tables beside it; [bold]report[/bold] says "
+    "what they show.",
+    epilog="Start with:  espalier new results/mine --from demo  &&  espalier run results/mine  "
+    "&&  espalier report results/mine",
+)
+Folder = Annotated[str, typer.Argument(help="The sweep's folder (or fsspec URL); it holds sweep.toml.")]
+out = Console(highlight=False)
+
+
+def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One clear line for what a user can mend; a traceback only for what is a fault of ours."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (ValueError, OSError, RuntimeError, NotImplementedError) as error:
+            if os.environ.get("ESPALIER_TRACEBACK"):
+                raise
+            fail(str(error))
+
+    return wrapped
+
+
+def fail(message: str) -> NoReturn:
+    """Say what is wrong on standard error and exit with 1."""
+    Console(stderr=True, highlight=False).print(f"espalier: {message}", markup=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+@app.command()
+@plain_errors
+def run(
+    folder: Folder,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to join: auto, or host:port. Default: RAY_ADDRESS, else local."),
+    ] = None,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="One slot in this process, without Ray: for debugging.")
+    ] = False,
+) -> None:
+    """Train, graft and collect what is missing. Run again to resume; finished work is never repeated."""
+    from orchestrator.sweep import in_process as in_this_process
+
+    sweep = Sweep(folder)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        summary = sweep.run(
+            address=address or os.environ.get("RAY_ADDRESS"), pool=in_this_process if in_process else None
+        )
+    except KeyboardInterrupt:
+        out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}")
+        raise typer.Exit(130) from None
+    _tell(sweep, summary, folder)
+    if not summary.complete:
+        raise typer.Exit(2)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+    raise KeyboardInterrupt
+
+
+def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
+    """What the run came to."""
+    for message in summary.repaired:
+        out.print(f"repaired: {message}", markup=False, soft_wrap=True)
+    for failure in summary.outcome.failures[:20]:
+        out.print(f"failed: {failure}", markup=False, soft_wrap=True)
+    if summary.plan.hopeless:
+        out.print(
+            f"left out: {len(summary.plan.hopeless)} snapshots of nets whose training diverged in an earlier "
+            "run (table jobs says why)"
+        )
+    rows = {name: sweep.store.row_count(name) for name in ("nets", "grafts")}
+    done = (
+        ", ".join(f"{count} {UNITS[kind]}" for kind, count in summary.outcome.done.items()) or "nothing to do"
+    )
+    skipped = f", {summary.outcome.skipped} skipped" if summary.outcome.skipped else ""
+    out.print(
+        f"{done}{skipped} in {duration(summary.seconds)}. {folder} holds {rows['nets']} snapshots of nets"
+    )
+    out.print(f"and {rows['grafts']} grafts (rows). Next:  espalier report {folder}")
+
+
+@app.command()
+@plain_errors
+def plan(
+    folder: Folder,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Simulate a cluster of so many nodes.")] = None,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs per simulated node.")] = 0,
+    cpus: Annotated[int | None, typer.Option(min=1, help="Cores per simulated node without GPUs.")] = None,
+    gpu_tflops: Annotated[
+        float,
+        typer.Option(help="Float32 GEMM rate assumed of a simulated GPU, TFLOP/s: yours, not measured here."),
+    ] = 30.0,
+) -> None:
+    """What a run would do: jobs, operations, memory, bytes moved and the predicted time. Runs nothing."""
+    from orchestrator.simulate import gemm_rate, makespan, rates
+
+    sweep = Sweep(folder)
+    per_node = gpus or cpus or os.cpu_count() or 1
+    slots = nodes * per_node if nodes else (sweep.config.run.slots or os.cpu_count() or 1)
+    todo = sweep.plan(slots)
+    out.print(_plan_table(todo))
+    gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
+    log = sweep.store.read_table("jobs")
+    speed = rates(log.slice(0, 0) if nodes and gpus else log, gemm)
+    seconds = makespan(todo, set(sweep.store.blobs()), slots, speed)
+    out.print(
+        f"Predicted time on {slots} slots: {duration(seconds)}. Speed from {speed.origin}.", soft_wrap=True
+    )
+
+
+def _plan_table(todo: Plan) -> Table:
+    table = Table("kind", "done", "missing", "jobs", "TFLOP", "largest job, GiB", "snapshots read, MB")
+    for kind, total in todo.total.items():
+        tasks = [task for task in todo.tasks if task.job.kind == kind]
+        costs = [task.cost for task in tasks]
+        table.add_row(
+            f"{kind} ({UNITS[kind]})",
+            str(todo.done[kind]),
+            str(total - todo.done[kind]),
+            str(len(tasks)),
+            f"{sum(cost.flops for cost in costs) / 1e12:.3g}",
+            f"{max((cost.memory for cost in costs), default=0) / 2**30:.2f}",
+            f"{sum(cost.bytes_in for cost in costs) / 1e6:.1f}",
+        )
+    return table
+
+
+@app.command()
+@plain_errors
+def status(folder: Folder) -> None:
+    """What is done, failed and missing, and the time left. Changes nothing; works beside a running sweep."""
+    from orchestrator.simulate import gemm_rate, makespan, rates
+
+    sweep = Sweep(folder)
+    todo = sweep.plan()
+    out.print(_plan_table(todo))
+    for problem in sweep.store.inventory.problems:
+        out.print(f"broken: {problem}", markup=False, soft_wrap=True)
+    log = sweep.store.read_table("jobs").to_pylist()
+    bad = [row for row in log if row["outcome"] in ("gave_up", "diverged")]
+    for row in bad[-10:]:
+        out.print(f"{row['outcome']}: {row['label']}: {row['error']}", markup=False, soft_wrap=True)
+    if not todo.tasks:
+        out.print(
+            "Nothing is missing." if not bad else "Nothing more can be done; see above for what failed."
+        )
+        return
+    slots = sweep.config.run.slots or os.cpu_count() or 1
+    left = makespan(todo, set(sweep.store.blobs()), slots, rates(sweep.store.read_table("jobs"), gemm_rate()))
+    state = (
+        "A run is active."
+        if sweep.store.files.locked()
+        else f"No run is active; go on with:  espalier run {folder}"
+    )
+    out.print(f"About {duration(left)} of work left on {slots} slots. {state}", soft_wrap=True)
+
+
+@app.command()
+@plain_errors
+def new(
+    folder: Annotated[str, typer.Argument(help="The folder to make.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", help="A sweep's folder, or the name of one beside it, to take sweep.toml from."
+        ),
+    ] = "demo",
+) -> None:
+    """Make a folder with a sweep.toml to edit."""
+    target = Path(folder)
+    candidates = [Path(source), target.parent / source, Path(__file__).parents[1] / "results" / source]
+    origin = next((path for path in candidates if (path / "sweep.toml").is_file()), None)
+    if origin is None:
+        tried = ", ".join(str(path / "sweep.toml") for path in candidates)
+        fail(f"--from {source}: no sweep.toml there; looked for {tried}")
+    place = target / "sweep.toml"
+    if place.exists():
+        fail(f"{place} exists already: choose another folder, or edit it")
+    text = (origin / "sweep.toml").read_text(encoding="utf-8")
+    SweepConfig.read(origin / "sweep.toml")
+    target.mkdir(parents=True, exist_ok=True)
+    place.write_text(text, encoding="utf-8")
+    out.print(f"{place} made from {origin}. Edit it, then:  espalier run {folder}", soft_wrap=True)
+
+
+@app.command()
+@plain_errors
+def compact(folder: Folder) -> None:
+    """Merge the many small files of each table into few. The rows stay the same."""
+    files = Sweep(folder).store.compact()
+    out.print("files per table: " + ", ".join(f"{table} {count}" for table, count in files.items()))
+
+
+def main() -> None:
+    """Entry point of `python -m orchestrator`."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
