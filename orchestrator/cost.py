@@ -17,8 +17,8 @@ from tasks.architectures import (
 from tasks.images import DataFacts
 from tasks.spec import Architecture, GraftTile, TrainSegment
 
-BASE_BYTES = 450_000_000
-"""A worker with Python and PyTorch loaded and nothing else."""
+BASE_BYTES = 600_000_000
+"""A worker with Python, PyTorch and its optimizers, scikit-learn and Ray loaded, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -83,31 +83,37 @@ def train_cost(segment: TrainSegment, facts: DataFacts) -> Cost:
 
 
 def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
-    """Cost of a tile: forward passes, Gram matrices once per source, cross terms and tops once per pair."""
+    """Cost of a tile: forward passes, Gram matrices once per source, cross terms and tops once per pair.
+
+    A net that is both source and target goes forward in both roles.
+    """
     architecture = tile.snapshots[0].net.architecture
     sizes = layer_sizes(architecture)[1:]
-    sources = {(p.source, p.null if p.null == "permuted" else "plain") for p in tile.pairs}
-    shuffled = {p.source for p in tile.pairs if p.null == "shuffled_images"}
-    nets = len(tile.snapshots) + len(shuffled) + sum(variant == "permuted" for _, variant in sources)
+    sources = {
+        (p.source, p.null if p.null in ("permuted", "shuffled_images") else "plain") for p in tile.pairs
+    }
+    # Shuffled images have the Gram matrix of the plain ones.
+    grams = len({(source, variant == "permuted") for source, variant in sources})
+    passes = len(sources) + len({p.target for p in tile.pairs})
     images = facts.train + facts.test
-    flops = nets * images * forward_flops(architecture)
+    flops = passes * images * forward_flops(architecture)
     for number, s in enumerate(sizes, start=2):
-        flops += len(sources) * (2.0 * s.dim**2 * s.positions * facts.train + 9.0 * s.dim**3)
+        flops += grams * (2.0 * s.dim**2 * s.positions * facts.train + 9.0 * s.dim**3)
         flops += len(tile.pairs) * 2.0 * s.dim * s.out * s.positions * images
         if number < architecture.depth:
             flops += len(tile.pairs) * facts.test * forward_flops(architecture, number + 1)
     bytes_in = len(tile.snapshots) * snapshot_bytes(architecture)
-    return Cost(flops, bytes_in, graft_memory(tile, facts, len(sources), nets))
+    return Cost(flops, bytes_in, graft_memory(tile, facts, grams, passes))
 
 
-def graft_memory(tile: GraftTile, facts: DataFacts, sources: int, nets: int) -> int:
+def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> int:
     """Bytes at the peak: Gram matrices and their factors, cross terms and weights, one batch's features."""
     architecture = tile.snapshots[0].net.architecture
     sizes = layer_sizes(architecture)[1:]
-    grams = 2 * sources * sum(s.dim**2 for s in sizes) + 4 * max(s.dim**2 for s in sizes)
+    squares = 2 * grams * sum(s.dim**2 for s in sizes) + 4 * max(s.dim**2 for s in sizes)
     crosses = 2 * len(tile.pairs) * sum(s.dim * s.out for s in sizes)
     images = images_per_batch(architecture)
     patches = 3 * max(images * s.positions * s.dim for s in sizes)
-    features = nets * images * sum(s.inputs + s.out * s.positions for s in layer_sizes(architecture))
-    held = nets * 4 * parameter_count(architecture) + image_bytes(facts) * 2
-    return BASE_BYTES + held + 8 * (grams + crosses + patches) + 4 * features
+    features = passes * images * sum(s.inputs + s.out * s.positions for s in layer_sizes(architecture))
+    held = passes * 4 * parameter_count(architecture) + image_bytes(facts) * 2
+    return BASE_BYTES + held + 8 * (squares + crosses + patches) + 4 * features

@@ -13,45 +13,22 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator.files import open_files
-from tasks.rows import ROW_IDENTITY, SCHEMAS
+from orchestrator.inventory import Inventory
+from orchestrator.parts import PartError, check_rows, decode, encode, merged_metadata, pieces, sorted_rows
+from tasks.rows import SCHEMAS
 from tasks.rows import table as rows_table
-
-Identity = tuple[Any, ...]
 
 BLOBS, TABLES = "checkpoints", "tables"
 JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts
 PART_BYTES = 128 * 2**20
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class PartError(ValueError):
-    """A file in a table's folder is not a whole part of that table."""
-
-
-@dataclass
-class Inventory:
-    """What a store holds.
-
-    Attributes:
-        present: Per table, the identities (`ROW_IDENTITY`) of the pieces whose rows are there.
-        rows: Per table, the number of rows.
-        blobs: Checkpoint name to size in bytes.
-        problems: One message for each file that was not what it should be.
-    """
-
-    present: dict[str, set[Identity]] = field(default_factory=lambda: {name: set() for name in ROW_IDENTITY})
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCHEMAS, 0))
-    blobs: dict[str, int] = field(default_factory=dict[str, int])
-    problems: list[str] = field(default_factory=list[str])
 
 
 class Store:
@@ -115,7 +92,7 @@ class Store:
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair)
             return
-        fresh = self._fresh(table, rows)
+        fresh = self.inventory.fresh(table, rows)
         if fresh.num_rows < rows.num_rows:
             # the rows that only this part has are published before it goes: a crash repeats this step
             if repair:
@@ -123,7 +100,7 @@ class Store:
             self._put_aside(name, "some of its rows are in other parts too", "each was kept once", repair)
             if repair:
                 return
-        self._count(table, fresh)
+        self.inventory.count(table, fresh)
 
     def _put_aside(self, name: str, what: str, cure: str, repair: bool) -> None:
         place = f"moved to {self.files.quarantine(name)}" if repair else "left in place"
@@ -153,7 +130,7 @@ class Store:
         for name in (part_name, *blobs):
             _check_name(name)
         for table, rows in tables.items():
-            _check_rows(table, rows)
+            check_rows(table, rows)
         for name, data in blobs.items():
             self._put_blob(name, data, overwrite)
         return {table: self._publish_part(table, part_name, rows) for table, rows in tables.items()}
@@ -168,13 +145,13 @@ class Store:
     def _publish_part(self, table: str, part_name: str, rows: pa.Table) -> int:
         """Write the rows of `rows` that are not there, as a part of that name or of the next free one."""
         for number in count(1):
-            fresh = self._fresh(table, rows)
+            fresh = self.inventory.fresh(table, rows)
             if not fresh.num_rows:
                 return 0
             suffix = f"-{number}" if number > 1 else ""
             name = f"{TABLES}/{table}/{part_name}{suffix}.parquet"
             if self.files.publish(name, encode(table, fresh)):
-                self._count(table, fresh)
+                self.inventory.count(table, fresh)
                 return fresh.num_rows
             # A crash, or an error after the last step, left it: what it holds need not be written.
             self._absorb(table, name)
@@ -182,7 +159,7 @@ class Store:
 
     def _absorb(self, table: str, name: str) -> None:
         try:
-            self._count(table, self._fresh(table, self._read_part(table, name)))
+            self.inventory.count(table, self.inventory.fresh(table, self._read_part(table, name)))
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair=True)
 
@@ -191,18 +168,6 @@ class Store:
             return decode(table, self.files.read(name))
         except IsADirectoryError as error:
             raise PartError("a folder, where Parquet files are wanted") from error
-
-    def _fresh(self, table: str, rows: pa.Table) -> pa.Table:
-        """The rows whose piece is not present yet."""
-        present = self.inventory.present.get(table)
-        if not present:
-            return rows
-        return rows.filter(pa.array([piece not in present for piece in identities(table, rows)], pa.bool_()))
-
-    def _count(self, table: str, rows: pa.Table) -> None:
-        self.inventory.rows[table] += rows.num_rows
-        if table in ROW_IDENTITY:
-            self.inventory.present[table].update(identities(table, rows))
 
     def append_job(self, row: Mapping[str, Any]) -> None:
         """Log an attempt at a job; written once 64 wait, or the last write is 10 s ago.
@@ -237,7 +202,7 @@ class Store:
                 raise PartError(
                     f"{self.table_path(table)}/{part}: {error}; `scan()` moves it away"
                 ) from error
-        shared = SCHEMAS[table].with_metadata(_merged(part.schema.metadata for part in parts))
+        shared = SCHEMAS[table].with_metadata(merged_metadata(part.schema.metadata for part in parts))
         return pa.concat_tables([part.cast(shared) for part in parts]) if parts else shared.empty_table()
 
     def compact(self, table: str | None = None, part_bytes: int = PART_BYTES) -> dict[str, int]:
@@ -258,8 +223,8 @@ class Store:
             return {name: self._compact(name, part_bytes) for name in ([table] if table else SCHEMAS)}
 
     def _compact(self, table: str, part_bytes: int) -> int:
-        rows = _sorted(table, self.read_table(table))
-        encoded = [encode(table, piece) for piece in _pieces(table, rows, part_bytes)]
+        rows = sorted_rows(table, self.read_table(table))
+        encoded = [encode(table, piece) for piece in pieces(table, rows, part_bytes)]
         files = {f"compact-{hashlib.sha256(data).hexdigest()[:16]}.parquet": data for data in encoded}
         if sorted(files) != self.files.list(f"{TABLES}/{table}"):
             self.files.swap(f"{TABLES}/{table}", files)
@@ -325,91 +290,8 @@ class Store:
             raise ValueError(f"{self.root}/{name} is no JSON ({error}): mend or delete it") from error
 
 
-def encode(table: str, rows: pa.Table) -> bytes:
-    """Rows as one Parquet part, with the table's one schema and a checksum on every page.
-
-    What the rows' own schema metadata says (commit, versions) goes into the file.
-    """
-    sink = pa.BufferOutputStream()
-    schema = SCHEMAS[table].with_metadata(rows.schema.metadata)
-    pq.write_table(rows.cast(schema), sink, compression="zstd", use_dictionary=True, write_page_checksum=True)
-    return sink.getvalue().to_pybytes()
-
-
-def decode(table: str, data: bytes) -> pa.Table:
-    """The rows of a part, every page checked.
-
-    Raises:
-        PartError: Empty, torn, changed, not Parquet, or of another schema.
-    """
-    if not data:
-        raise PartError("the file is empty")
-    try:
-        # Its few KB are decoded faster by one thread than by handing them around.
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        rows = file.read(use_threads=False)
-        rows.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise PartError(f"no whole Parquet file ({str(error).splitlines()[0]})") from error
-    _check_schema(table, rows.schema)
-    return rows
-
-
-def identities(table: str, rows: pa.Table) -> list[Identity]:
-    """The piece of work (`ROW_IDENTITY`) that each row belongs to."""
-    return list(zip(*(rows.column(name).to_pylist() for name in ROW_IDENTITY[table]), strict=True))
-
-
-def _check_schema(table: str, found: pa.Schema) -> None:
-    wanted = SCHEMAS[table]
-    if found.equals(wanted, check_metadata=False):
-        return
-    have, want = ({f"{f.name}: {f.type}" for f in schema} for schema in (found, wanted))
-    differ = f"lacks {sorted(want - have)}, has instead {sorted(have - want)}"
-    raise PartError(f"not the schema of table '{table}': {differ if have != want else 'another order'}")
-
-
-def _check_rows(table: str, rows: pa.Table) -> None:
-    if table not in ROW_IDENTITY:
-        raise ValueError(f"no table '{table}' to commit to; there are {sorted(ROW_IDENTITY)}")
-    _check_schema(table, rows.schema)
-    if any(rows.column(name).null_count for name in ROW_IDENTITY[table]):
-        raise ValueError(f"table '{table}': {ROW_IDENTITY[table]} name the piece and may not be null")
-    if rows.group_by(rows.column_names).aggregate([]).num_rows < rows.num_rows:
-        raise ValueError(f"table '{table}': the same row twice in one commit")
-
-
 def _check_name(name: str) -> None:
     if not SAFE_NAME.fullmatch(name):
         raise ValueError(
             f"'{name}' is no file name here: letters, digits, '-', '_' and '.', the first not '._-'"
         )
-
-
-def _merged(metadata: Iterable[Mapping[bytes, bytes] | None]) -> dict[bytes, bytes]:
-    """Schema metadata of several parts: under each key the distinct values, a line each."""
-    values: dict[bytes, set[bytes]] = {}
-    for mapping in metadata:
-        for key, value in (mapping or {}).items():
-            values.setdefault(key, set()).update(value.split(b"\n"))
-    return {key: b"\n".join(sorted(lines)) for key, lines in sorted(values.items())}
-
-
-def _sorted(table: str, rows: pa.Table) -> pa.Table:
-    """Rows by identity, then by every other column: the same rows give the same bytes."""
-    first = ROW_IDENTITY.get(table, ())
-    order = [*first, *(name for name in rows.column_names if name not in first)]
-    return rows.sort_by([(name, "ascending") for name in order])
-
-
-def _pieces(table: str, rows: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
-    """Runs of sorted rows, each under `part_bytes` in memory (less on disk), no piece of work cut in two."""
-    step = max(1, part_bytes * rows.num_rows // max(1, rows.nbytes))
-    keys = identities(table, rows) if table in ROW_IDENTITY else list(range(rows.num_rows))
-    start = 0
-    while start < rows.num_rows:
-        end = min(start + step, rows.num_rows)
-        while end < rows.num_rows and keys[end] == keys[end - 1]:
-            end += 1
-        yield rows.slice(start, end - start)
-        start = end

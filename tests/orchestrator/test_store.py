@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import files as files_module
+from orchestrator import local_files
 from orchestrator.files import StoreFull, StoreLocked
-from orchestrator.store import JOB_ROWS, PartError, Store, decode, encode
+from orchestrator.parts import PartError, decode, encode
+from orchestrator.store import JOB_ROWS, Store
 from tasks import rows
 
 
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_the_finished_and_nothing_half(local, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files_module.os, "fsync", fail)
+        patch.setattr(local_files.os, "fsync", fail)
         with pytest.raises(StoreFull, match=r"while writing .*b\.safetensors.*free space and run again"):
             commit(store, ["b"])
     assert [path.name for path in local.rglob("*") if path.is_file() and "b" in path.stem] == []
@@ -441,7 +442,7 @@ def test_a_compaction_killed_between_its_renames_loses_nothing(local, monkeypatc
     store = Store(local)
     for key in "abc":
         commit(store, [key])
-    move, calls = files_module._move, []
+    move, calls = local_files._move, []
 
     def dies(source, place):
         if len(calls) == step:
@@ -450,7 +451,7 @@ def test_a_compaction_killed_between_its_renames_loses_nothing(local, monkeypatc
         move(source, place)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files_module, "_move", dies)
+        patch.setattr(local_files, "_move", dies)
         with pytest.raises(KeyboardInterrupt):
             store.compact("grafts")
     found = Store(local).scan()

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 from tasks import fit as fit_module
 from tasks.fit import fit
-from tasks.gram import PatchMoments, factorise, fraction_unexplained
 from tasks.graft import graft
+from tasks.gram import PatchMoments, factorise, fraction_unexplained, patches
 from tasks.network import Network, initialise, permute_channels
-from tasks.score import apply_fit
+from tasks.score import predict
 from tasks.spec import GraftOptions, GraftTile, Pair
 from tasks.walk import Walk, gather_positions, position_order, scatter_positions
+from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 
 def make_tile(seeds=(0, 1), nulls=("none",), options=None, **net):
@@ -49,7 +49,7 @@ def numpy_patches(h, kernel, padding):
 
 
 def lstsq_graft(source, target, layer, x_train, x_test):
-    """Predictions and FVU on held-out images, and FVU on the fitting ones, by float64 lstsq with intercept."""
+    """Held-out predictions, FVU on fitting and held-out images, by float64 lstsq with an intercept."""
     description = target.architecture.layers[layer - 1]
 
     def rows(x):
@@ -79,9 +79,9 @@ def test_exact_graft_equals_float64_lstsq_on_independent_patches(data, layer):
     with torch.no_grad():
         walk = Walk(tile, nets)
         fits = fit(walk, data.x_train, tile.options)
-        predicted = apply_fit(
-            nets[1], layer, nets[0].prefix(layer, data.x_test), fits.fits["none-0-1", layer]
-        )
+        u = patches(nets[1].architecture.layers[layer - 1], nets[0].prefix(layer, data.x_test))
+        own = nets[1].layer(layer, nets[1].prefix(layer, data.x_test))
+        predicted = predict(u, fits.fits["none-0-1", layer], like=own)
         expected, fvu_train, fvu_test = lstsq_graft(nets[0], nets[1], layer, data.x_train, data.x_test)
     if predicted.dim() == 4:
         predicted = predicted.flatten(2).transpose(1, 2).flatten(0, 1)

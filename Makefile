@@ -1,0 +1,50 @@
+# make demo    run the demo sweep (results/demo) and write its report
+# make test    the tests
+# make check   style, types, the import floors
+# Each sets up .venv first: Python 3.11+ and make are all that a machine needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# uv does not read pip's settings. Hand on where this machine keeps wheels (pip's find-links), such as a
+# CPU build of torch. TORCH_BACKEND=cpu (or auto, cu128, ...) asks PyTorch's own index instead.
+FIND_LINKS = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+TORCH_BACKEND ?=
+INSTALL_FLAGS = $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+
+# One thread per process: the workers are processes, and two threads on a busy core are slower than one.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check bench constraints
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "Setting up .venv (Python packages pinned in constraints.txt) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@UV_FIND_LINKS="$(FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python $(INSTALL_FLAGS) \
+		--constraints constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: .venv/.ready
+	@echo "Running the demo sweep: 16 nets of 4 widths on digits, all ordered pairs grafted."
+	@$(BIN)/espalier run results/demo
+	@$(BIN)/espalier report results/demo
+
+test: .venv/.ready
+	@echo "Running the tests."
+	@$(BIN)/python -m pytest -q
+
+check: .venv/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+
+bench: .venv/.ready
+	@$(BIN)/python -m benchmarks
+
+# The resolved versions alone, for every platform; no index is recorded.
+constraints: .venv/.ready
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url \
+		--no-header --no-annotate --output-file constraints.txt

@@ -1,0 +1,22 @@
+"""What a sweep says: its tables as pandas frames, width limits, figures and the report.
+
+Needs neither torch nor Ray: results can be read on a machine that has only pandas.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.limits import fit_width_limit
+    from analysis.tables import Tables, load
+
+__all__ = ["Tables", "fit_width_limit", "load"]
+
+_HOMES = {"Tables": "analysis.tables", "load": "analysis.tables", "fit_width_limit": "analysis.limits"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import pandas at first use: the command line is in this package and need not wait for it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'analysis' has no attribute '{name}'; it has {__all__}")
+    return getattr(import_module(_HOMES[name]), name)

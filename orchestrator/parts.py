@@ -1,0 +1,108 @@
+"""Parts of a table: rows to the bytes of one Parquet file and back, every page checked.
+
+A table's schema and the identity of its rows are those of `tasks.rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.rows import ROW_IDENTITY, SCHEMAS
+
+Identity = tuple[Any, ...]
+
+
+class PartError(ValueError):
+    """A file in a table's folder is not a whole part of that table."""
+
+
+def encode(table: str, rows: pa.Table) -> bytes:
+    """Rows as one Parquet part, with the table's one schema and a checksum on every page.
+
+    What the rows' own schema metadata says (commit, versions) goes into the file.
+    """
+    sink = pa.BufferOutputStream()
+    schema = SCHEMAS[table].with_metadata(rows.schema.metadata)
+    pq.write_table(rows.cast(schema), sink, compression="zstd", use_dictionary=True, write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
+
+
+def decode(table: str, data: bytes) -> pa.Table:
+    """The rows of a part, every page checked.
+
+    Raises:
+        PartError: Empty, torn, changed, not Parquet, or of another schema.
+    """
+    if not data:
+        raise PartError("the file is empty")
+    try:
+        # Its few KB are decoded faster by one thread than by handing them around.
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        rows = file.read(use_threads=False)
+        rows.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise PartError(f"no whole Parquet file ({str(error).splitlines()[0]})") from error
+    _check_schema(table, rows.schema)
+    return rows
+
+
+def identities(table: str, rows: pa.Table) -> list[Identity]:
+    """The piece of work (`ROW_IDENTITY`) that each row belongs to."""
+    return list(zip(*(rows.column(name).to_pylist() for name in ROW_IDENTITY[table]), strict=True))
+
+
+def _check_schema(table: str, found: pa.Schema) -> None:
+    wanted = SCHEMAS[table]
+    if found.equals(wanted, check_metadata=False):
+        return
+    have, want = ({f"{f.name}: {f.type}" for f in schema} for schema in (found, wanted))
+    differ = f"lacks {sorted(want - have)}, has instead {sorted(have - want)}"
+    raise PartError(f"not the schema of table '{table}': {differ if have != want else 'another order'}")
+
+
+def check_rows(table: str, rows: pa.Table) -> None:
+    """Refuse rows that may not be committed.
+
+    Raises:
+        ValueError: No such table, another schema (`PartError`), a null identity, a row twice.
+    """
+    if table not in ROW_IDENTITY:
+        raise ValueError(f"no table '{table}' to commit to; there are {sorted(ROW_IDENTITY)}")
+    _check_schema(table, rows.schema)
+    if any(rows.column(name).null_count for name in ROW_IDENTITY[table]):
+        raise ValueError(f"table '{table}': {ROW_IDENTITY[table]} name the piece and may not be null")
+    if rows.group_by(rows.column_names).aggregate([]).num_rows < rows.num_rows:
+        raise ValueError(f"table '{table}': the same row twice in one commit")
+
+
+def merged_metadata(metadata: Iterable[Mapping[bytes, bytes] | None]) -> dict[bytes, bytes]:
+    """Schema metadata of several parts: under each key the distinct values, a line each."""
+    values: dict[bytes, set[bytes]] = {}
+    for mapping in metadata:
+        for key, value in (mapping or {}).items():
+            values.setdefault(key, set()).update(value.split(b"\n"))
+    return {key: b"\n".join(sorted(lines)) for key, lines in sorted(values.items())}
+
+
+def sorted_rows(table: str, rows: pa.Table) -> pa.Table:
+    """Rows by identity, then by every other column: the same rows give the same bytes."""
+    first = ROW_IDENTITY.get(table, ())
+    order = [*first, *(name for name in rows.column_names if name not in first)]
+    return rows.sort_by([(name, "ascending") for name in order])
+
+
+def pieces(table: str, rows: pa.Table, part_bytes: int) -> Iterator[pa.Table]:
+    """Runs of sorted rows, each under `part_bytes` in memory (less on disk), no piece of work cut in two."""
+    step = max(1, part_bytes * rows.num_rows // max(1, rows.nbytes))
+    keys = identities(table, rows) if table in ROW_IDENTITY else list(range(rows.num_rows))
+    start = 0
+    while start < rows.num_rows:
+        end = min(start + step, rows.num_rows)
+        while end < rows.num_rows and keys[end] == keys[end - 1]:
+            end += 1
+        yield rows.slice(start, end - start)
+        start = end

@@ -1,0 +1,53 @@
+"""The forms of raw images and of the facts about them, and the errors of those who read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Folder = str | Path | None
+
+PREFIX = "parquet:"
+
+
+class DataError(ValueError):
+    """The images asked for cannot be had; `hopeless` says whether trying again gives the same."""
+
+    hopeless = True
+
+
+class DownloadError(DataError):
+    """The images are not here and could not be fetched; the network may come back."""
+
+    hopeless = False
+
+
+@dataclass(frozen=True)
+class RawImages:
+    """Images as they are stored: `x_*` uint8 [N, C, H, W], `y_*` int64 [N], `split` the rule in words."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    split: str
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the planner must know of a data set; `train` and `test` count images before any limit.
+
+    `name` is what tables show. `content` identifies the images and the split rule, wherever they lie.
+    """
+
+    name: str
+    content: str
+    channels: int
+    height: int
+    width: int
+    classes: int
+    train: int
+    test: int

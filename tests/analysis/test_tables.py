@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.analysis.conftest import curve_rows, graft_rows, write_tables
+
+from analysis import load
+from tasks.rows import SCHEMAS, table
+
+
+def test_tables_come_back_as_written(sweep):
+    tables = load(sweep)
+    rows = graft_rows()
+    assert tables.grafts["fvu_test"].tolist() == [row["fvu_test"] for row in rows]
+    assert list(tables.grafts.columns) == SCHEMAS["grafts"].names
+    assert load(f"file://{sweep}").jobs.equals(tables.jobs)
+
+
+def test_a_table_without_a_folder_is_empty_with_its_columns(tmp_path):
+    tables = load(tmp_path)
+    for name in ("nets", "grafts", "downstream", "curves", "jobs"):
+        frame = getattr(tables, name)
+        assert len(frame) == 0
+        assert list(frame.columns) == SCHEMAS[name].names
+
+
+def test_parts_add_up_and_private_names_are_ignored(tmp_path):
+    write_tables(tmp_path, curves=curve_rows(widths=(4,)))
+    place = tmp_path / "tables" / "curves"
+    pq.write_table(table("curves", curve_rows(widths=(8,))), place / "part-1.parquet")
+    for name in (".staged.parquet", "_partial.parquet", "notes.txt"):
+        (place / name).write_text("no table")
+    assert sorted(load(tmp_path).curves["width"].unique()) == [4, 8]
+
+
+def test_a_row_seen_in_two_parts_counts_once(tmp_path):
+    """A reader beside a running merge sees the parts and what they are merged into."""
+    write_tables(tmp_path, grafts=graft_rows(widths=(4,)))
+    merged = table("grafts", graft_rows(widths=(4, 8)))
+    pq.write_table(merged, tmp_path / "tables" / "grafts" / "part-1.parquet")
+    assert len(load(tmp_path).grafts) == len(merged)
+
+
+def test_a_missing_folder_is_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no sweep folder at '.*nowhere'; `espalier new"):
+        load(tmp_path / "nowhere")
+
+
+def test_flipped_bits_are_found_and_the_cure_is_named(sweep):
+    part = sweep / "tables" / "grafts" / "part-0.parquet"
+    data = bytearray(part.read_bytes())
+    for place in range(2000, 2400):
+        data[place] ^= 0xFF
+    part.write_bytes(data)
+    with pytest.raises(ValueError, match=r"part-0\.parquet: .*`espalier run FOLDER` recomputes"):
+        load(sweep)
+
+
+def test_a_cut_off_part_is_named(sweep):
+    part = sweep / "tables" / "nets" / "part-0.parquet"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"cannot read .*nets/part-0\.parquet"):
+        load(sweep)
+
+
+def test_a_part_of_another_schema_is_named(sweep):
+    pq.write_table(pa.table({"key": ["x"], "width": ["four"]}), sweep / "tables" / "nets" / "part-1.parquet")
+    with pytest.raises(
+        ValueError, match=r"part-1\.parquet is not a part of table 'nets'.*width is string, not int64"
+    ):
+        load(sweep)
+
+
+@pytest.mark.parametrize("code", ["import analysis", "from analysis import load, fit_width_limit"])
+def test_reading_results_loads_neither_torch_nor_ray(code):
+    code += "; import sys; print([name for name in ('torch', 'ray') if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_only_public_names_are_offered():
+    import analysis
+
+    assert isinstance(analysis.load, type(load))
+    with pytest.raises(AttributeError, match="has no attribute 'fits'"):
+        _ = analysis.fits

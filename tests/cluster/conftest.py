@@ -1,0 +1,22 @@
+"""One local Ray for all tests of this folder: starting it takes ten seconds and more."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory):
+    """A Ray that the pools of the tests find initialised."""
+    import ray
+
+    from cluster.ray_pool import connect
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes its token there
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+        patch.syspath_prepend(str(Path(__file__).parent))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        assert connect(None, object_store_memory=200_000_000)
+        yield
+        ray.shutdown()

@@ -1,0 +1,263 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cluster.pool import Done, Failed, InProcessPool, Job
+from tests.cluster import toys
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(100)]
+
+DURABLE = {"a": b"1" * 10, "b": b"2" * 200_000}
+
+
+class Durable:
+    """The durable store, counting its reads."""
+
+    def __init__(self):
+        self.reads = Counter()
+
+    def __call__(self, name):
+        self.reads[name] += 1
+        return DURABLE[name]
+
+
+@pytest.fixture(scope="module")
+def pool(local_ray):
+    from cluster.ray_pool import RayPool
+
+    with RayPool("toys:execute", DURABLE.__getitem__, slots=2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def durable(pool, monkeypatch):
+    store = Durable()
+    monkeypatch.setattr(pool, "_fetch", store)
+    pool._blobs.drop(list(pool._blobs._entries))
+    return store
+
+
+def run(pool, *jobs, attempt=1):
+    for job in jobs:
+        pool.submit(job, attempt)
+    events = []
+    limit = time.monotonic() + 60
+    while len(events) < len(jobs):
+        assert time.monotonic() < limit, events
+        events += pool.wait(timeout=5)
+    assert Counter(event.key for event in events) == Counter(job.key for job in jobs)
+    return {event.key: event for event in events}
+
+
+def pids(pool):
+    """The process of each actor, once all are up."""
+    found = set()
+    for turn in range(200):
+        events = run(pool, *[Job(f"look{turn}.{index}", "look", 0.1) for index in range(pool.slots)])
+        found = {event.output.tables["pid"] for event in events.values()}
+        if len(found) == pool.slots:
+            break
+    return found
+
+
+def test_both_pools_give_the_same_outputs(pool, durable):
+    jobs = [Job(f"same{i}", "join", i, inputs=("b", "a")[: i % 3]) for i in range(6)]
+    jobs.append(Job("bad", "fail", "luck"))
+    events = run(pool, *jobs)
+    direct = InProcessPool(toys.execute, DURABLE.__getitem__)
+    for job in jobs:
+        direct.submit(job, 1)
+        [expected] = direct.wait(0)
+        event = events[job.key]
+        if isinstance(expected, Done):
+            assert event.output == expected.output
+            assert all(type(blob) is bytes for blob in event.output.blobs.values())
+        else:
+            assert (event.reason, event.error) == (expected.reason, expected.error)
+        assert (event.node, event.device, event.attempt) == (expected.node, expected.device, 1)
+
+
+def test_a_blob_travels_by_reference_and_a_durable_one_is_read_once(pool, durable):
+    run(pool, Job("made", "join", "!", inputs=("a",)))
+    events = run(pool, *[Job(f"use{i}", "join", "", inputs=("made", "b")) for i in range(6)])
+    assert all(event.output.blobs[key] == DURABLE["a"] + b"!" + DURABLE["b"] for key, event in events.items())
+    assert durable.reads == {"a": 1, "b": 1}
+
+
+def test_actors_are_kept_have_one_thread_and_finish_each_job_once(pool):
+    first = pids(pool)
+    assert len(first) == pool.slots == 2
+    events = run(pool, *[Job(f"many{i}", "look", 0.0) for i in range(100)])
+    assert {event.output.tables["pid"] for event in events.values()} <= first
+    assert {event.output.tables["threads"] for event in events.values()} == {"1"}
+
+
+def test_reasons(pool, durable):
+    events = run(
+        pool,
+        Job("error", "fail", "luck"),
+        Job("hopeless", "despair", None),
+        Job("unread", "join", "", inputs=("gone",)),
+        Job("unpicklable", "unpicklable", None),
+        Job("unsent", "look", threading.Lock()),
+    )
+    assert {key: event.reason for key, event in events.items()} == {
+        "error": "error",
+        "hopeless": "hopeless",
+        "unread": "error",
+        "unpicklable": "error",
+        "unsent": "error",
+    }
+    assert events["hopeless"].error == "HopelessError: never"
+    assert events["unread"].error == "KeyError: 'gone'"
+
+
+def test_a_job_that_kills_its_worker_is_lost_and_those_behind_it_run(pool, durable):
+    before = pids(pool)
+    jobs = [Job("die", "die", None, inputs=("a",))] + [Job(f"behind{i}", "look", 0.0) for i in range(6)]
+    events = run(pool, *jobs, attempt=2)
+    lost = events.pop("die")
+    assert isinstance(lost, Failed)
+    assert (lost.reason, lost.attempt, lost.device) == ("lost", 2, "cpu")
+    assert all(isinstance(event, Done) for event in events.values())
+    run(pool, Job("again", "join", "", inputs=("a",)))
+    assert durable.reads["a"] == 2  # the retry does not trust the object store
+    assert len(pids(pool) - before) == 1
+
+
+def test_a_worker_killed_from_outside_is_lost(pool):
+    victim = min(pids(pool))
+    for index in range(2):
+        pool.submit(Job(f"long{index}", "sleep", 2.0), 1)
+    assert pool.wait(0.5) == []
+    os.kill(victim, signal.SIGKILL)
+    events = pool.wait(10) + pool.wait(10)
+    assert sorted(getattr(event, "reason", "done") for event in events) == ["done", "lost"]
+    lost = next(event for event in events if isinstance(event, Failed))
+    assert 0.4 < lost.seconds < 2.0
+
+
+def test_a_job_does_not_wait_behind_a_long_one_while_a_slot_idles(pool):
+    pids(pool)
+    start = time.monotonic()
+    for key, seconds in (("long", 4.0), ("s1", 0.3), ("s2", 0.3), ("s3", 0.3)):
+        pool.submit(Job(key, "sleep", seconds), 1)
+    short = [event.key for _ in range(3) for event in pool.wait(10)]
+    assert sorted(short) == ["s1", "s2", "s3"]
+    assert time.monotonic() - start < 3.5
+    assert [event.key for event in pool.wait(10)] == ["long"]
+    assert pool.wait(0.5) == []  # the call that was moved is not reported twice
+
+
+def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
+    from cluster.ray_session import BlobCache
+
+    monkeypatch.setattr(pool, "_blobs", BlobCache(budget=450_000))
+    for index in range(4):
+        run(pool, Job(f"large{index}", "join", "", inputs=("b",)))
+    assert 200_000 <= pool._blobs.size <= 450_000
+
+
+def test_more_than_the_cluster_has_is_refused_at_once(local_ray):
+    import ray
+
+    from cluster.ray_pool import RayPool
+
+    with pytest.raises(ValueError, match=r"slots=1000 of 1 CPU .*room for \d+\. Ask for 1 to"):
+        RayPool("toys:execute", DURABLE.__getitem__, slots=1000)
+    with pytest.raises(ValueError, match="64 GPU"):
+        RayPool("toys:execute", DURABLE.__getitem__, gpus_per_slot=64)
+    assert ray.is_initialized()  # the caller's Ray is left alone
+
+
+def test_a_function_may_stand_for_its_name_and_a_bad_name_is_told(pool):
+    import ray
+
+    from cluster.ray_pool import RayPool
+
+    pool.close()  # the last test of the module's pool: its cores are needed here
+    pool.close()
+    assert ray.is_initialized()
+    prefix = ">"
+
+    def shout(job, blobs):
+        return toys.Output({"said": prefix + job.payload})
+
+    ray.cloudpickle.register_pickle_by_value(toys)
+    with RayPool(shout, DURABLE.__getitem__, slots=1) as other:
+        assert run(other, Job("k", "any", "hello"))["k"].output.tables == {"said": ">hello"}
+    ray.cloudpickle.unregister_pickle_by_value(toys)
+    with (
+        RayPool("no_such_module:execute", DURABLE.__getitem__, slots=1) as other,
+        pytest.raises(RuntimeError, match=r"can be imported on every node.*no_such_module"),
+    ):
+        run(other, Job("k", "any", "hello"))
+
+
+ALONE = """
+import contextlib
+import os
+from pathlib import Path
+
+from cluster.pool import Job
+from cluster.ray_pool import RayPool
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def family(pid):
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[path.parent] = path.read_text().rsplit(")")[-1].split()[1]
+    folders = {Path("/proc", str(pid))}
+    while more := {path for path, up in parents.items() if Path("/proc", up) in folders} - folders:
+        folders |= more
+    return folders
+
+
+def public_ports(folders):
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).open()]
+    listening = {f"socket:[{row[9]}]": row[1].split(":")[0] for row in rows if row[3] == "0A"}
+    links = set()
+    for link in [link for folder in folders for link in folder.glob("fd/*")]:
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.add(str(link.readlink()))
+    hosts = [host for link, host in listening.items() if link in links]
+    return len(hosts) > 8, set(hosts) - LOOPBACK
+
+
+if __name__ == "__main__":
+    with RayPool("toys:execute", dict.__getitem__, slots=1, object_store_memory=100_000_000) as pool:
+        pool.submit(Job("k", "look", 0.0), 1)
+        (event,) = pool.wait(60)
+        started = family(os.getpid())
+        assert Path("/proc", str(event.output.tables["pid"])) in started
+        print(public_ports(started))
+    print([path.name for path in started if path.exists()] == [str(os.getpid())])
+    print(oct((Path.home() / ".ray" / "auth_token").stat().st_mode & 0o777))
+"""
+
+
+def test_a_ray_of_its_own_listens_on_localhost_and_leaves_nothing(tmp_path):
+    here = Path(__file__).parent
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": f"{here}:{here.parent.parent}"}
+    (tmp_path / "alone.py").write_text(ALONE)
+    done = subprocess.run(
+        [sys.executable, "alone.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["(True, set())", "True", "0o600"]

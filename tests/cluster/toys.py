@@ -1,0 +1,52 @@
+"""Small tasks that Ray's workers can import (the fixture puts this folder on their path)."""
+
+import os
+import threading
+import time
+
+from cluster.pool import Output
+
+
+class HopelessError(Exception):
+    hopeless = True
+
+
+def execute(job, blobs):
+    return KINDS[job.kind](job, blobs)
+
+
+def join(job, blobs):
+    assert all(type(blob) is bytes for blob in blobs.values())
+    joined = b"".join(blobs[name] for name in job.inputs) + str(job.payload).encode()
+    return Output(
+        {"lengths": [len(blob) for blob in blobs.values()]}, {job.key: joined, f"{job.key}/empty": b""}
+    )
+
+
+def look(job, blobs):
+    time.sleep(job.payload)
+    return Output({"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")})
+
+
+def sleep(job, blobs):
+    time.sleep(job.payload)
+    return Output()
+
+
+def die(job, blobs):
+    os._exit(1)
+
+
+def fail(job, blobs):
+    raise ValueError(f"no {job.payload}")
+
+
+def despair(job, blobs):
+    raise HopelessError("never")
+
+
+def unpicklable(job, blobs):
+    return Output({"a": threading.Lock()})
+
+
+KINDS = {f.__name__: f for f in (join, look, sleep, die, fail, despair, unpicklable)}

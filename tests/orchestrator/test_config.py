@@ -1,0 +1,162 @@
+"""A config is a frozen value; every fault is one error that says where, what, and what would do."""
+
+import pytest
+from pydantic import ValidationError
+
+from orchestrator.config import ConfigError, SweepConfig
+from orchestrator.nets import architecture, nets, recipe
+from tasks.images import facts
+
+DIGITS = facts("digits")
+
+FAULTS = {
+    "an unknown section": ({"trian": {}}, ["trian", "unknown field", "train"]),
+    "an unknown field": ({"train": {"learning_rate": 0.1}}, ["train.learning_rate", "unknown field", "lr"]),
+    "a text for a number": ({"train": {"lr": "fast"}}, ["train.lr", "'fast'", "number"]),
+    "a truth value for a number": ({"train": {"epochs": True}}, ["train.epochs", "True", "integer"]),
+    "a real for a whole number": ({"train": {"epochs": 2.5}}, ["train.epochs", "2.5", "integer"]),
+    "a number for a list": ({"sweep": {"widths": 4}}, ["sweep.widths", "4", "tuple"]),
+    "a number for a section": ({"train": 3}, ["train", "3"]),
+    "width 0": ({"sweep": {"widths": [4, 0]}}, ["sweep.widths.1", "found 0", "greater than or equal to 1"]),
+    "no width": ({"sweep": {"widths": []}}, ["sweep.widths", "at least 1"]),
+    "one seed": ({"sweep": {"seeds": [7]}}, ["sweep", "seeds is [7]", "2 or more"]),
+    "one seed by count": ({"sweep": {"seeds": 1}}, ["sweep", "seeds is [0]", "2 or more"]),
+    "no seed": ({"sweep": {"seeds": 0}}, ["sweep", "seeds is []", "2 or more"]),
+    "a negative seed": ({"sweep": {"seeds": [0, -1]}}, ["sweep.seeds.1", "-1", "greater than or equal to 0"]),
+    "a seed twice": ({"sweep": {"seeds": [0, 1, 1]}}, ["sweep", "seeds has repeats", "[0, 1, 1]"]),
+    "a width twice": ({"sweep": {"widths": [4, 4]}}, ["sweep", "widths has repeats", "[4, 4]"]),
+    "a snapshot after the end": (
+        {"train": {"epochs": 3, "snapshots": [0, 5]}},
+        ["train", "snapshots", "5", "epochs is 3"],
+    ),
+    "snapshots that fall": (
+        {"train": {"epochs": 5, "snapshots": [0, 5, 2]}},
+        ["train", "snapshots", "rise", "[0, 5, 2]"],
+    ),
+    "a snapshot twice": (
+        {"train": {"epochs": 5, "snapshots": [0, 5, 5]}},
+        ["train", "snapshots", "[0, 5, 5]"],
+    ),
+    "no snapshots": ({"train": {"snapshots": []}}, ["train", "snapshots is empty", "[0, 1, 5, 20]"]),
+    "milestones without multi_step": (
+        {"train": {"milestones": [3]}},
+        ["train", "milestones", "schedule = 'multi_step'"],
+    ),
+    "multi_step without milestones": ({"train": {"schedule": "multi_step"}}, ["train", "milestones"]),
+    "an unknown schedule": ({"train": {"schedule": "linear"}}, ["train.schedule", "'linear'", "'cosine'"]),
+    "nesterov without momentum": ({"train": {"momentum": 0}}, ["train", "nesterov", "momentum"]),
+    "a learning rate of 0": ({"train": {"lr": 0}}, ["train.lr", "found 0", "greater than 0"]),
+    "a learning rate of nan": ({"train": {"lr": float("nan")}}, ["train.lr", "nan", "finite"]),
+    "an unknown null": ({"graft": {"nulls": ["slef"]}}, ["graft.nulls.0", "'slef'", "'self'"]),
+    "a layer multiple of 0": ({"network": {"layers": [1, 0]}}, ["network.layers.1", "found 0"]),
+    "a layer of an unknown name": (
+        {"network": {"layers": [1, "pol"]}},
+        ["network.layers.1", "'pol'", "'pool'"],
+    ),
+    "an empty data limit": ({"data": {"limit_train": 0}}, ["data.limit_train", "found 0"]),
+}
+
+
+@pytest.mark.parametrize(("values", "words"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_gives_one_error_that_names_field_finding_and_cure(values, words):
+    with pytest.raises(ConfigError) as caught:
+        SweepConfig.parse(values, "sweep.toml")
+    text = str(caught.value)
+    assert text.startswith("sweep.toml describes no sweep")
+    for word in words:
+        assert word in text
+    assert "pydantic" not in text
+    assert "https://" not in text
+
+
+def test_all_faults_are_told_at_once_one_line_each():
+    values = {"train": {"lr": "fast", "epoch": 3}, "sweep": {"widths": [0]}}
+    with pytest.raises(ConfigError) as caught:
+        SweepConfig.parse(values)
+    faults = str(caught.value).splitlines()[1:]
+    assert [line.split(":")[0].strip() for line in faults] == ["train.lr", "train.epoch", "sweep.widths.0"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        (["pool", 1], ["['pool', 1]", "pool that follows no conv"]),
+        ([1, "pool", "pool"], ["entry 3", "pool that follows no conv"]),
+        ([], ["no conv", "[1, 'pool', 2]"]),
+        ([1, "pool", 1, "pool", 1, "pool", 1, "pool"], ["1x1 into 0x0", "8x8", "pool less often"]),
+    ],
+)
+def test_an_impossible_layer_list_is_an_error_of_network_layers(layers, words):
+    config = SweepConfig.parse({"network": {"layers": layers}})
+    with pytest.raises(ConfigError, match=r"^network\.layers: ") as caught:
+        architecture(config, DIGITS, width=4)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_defaults_make_a_sweep():
+    config = SweepConfig.parse({})
+    assert config == SweepConfig()
+    assert len(nets(config, DIGITS)) == len(config.sweep.widths) * len(config.sweep.seeds)
+
+
+def test_a_config_cannot_be_changed():
+    config = SweepConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train.lr = 1.0
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train = config.train
+    assert isinstance(config.sweep.seeds, tuple)
+
+
+def test_a_number_of_seeds_stands_for_the_seeds_from_0():
+    assert SweepConfig.parse({"sweep": {"seeds": 3}}) == SweepConfig.parse({"sweep": {"seeds": [0, 1, 2]}})
+
+
+def test_whole_and_real_numbers_mean_the_same_net():
+    whole, real = (SweepConfig.parse({"train": {"lr": lr, "warmup_epochs": lr}}) for lr in (1, 1.0))
+    assert nets(whole, DIGITS) == nets(real, DIGITS)
+    assert type(whole.train.lr) is float
+
+
+def test_fields_that_a_schedule_does_not_use_change_no_recipe():
+    one, other = (SweepConfig.parse({"train": {"gamma": gamma}}) for gamma in (0.2, 0.5))
+    assert recipe(one.train) == recipe(other.train)
+    one, other = (
+        SweepConfig.parse({"train": {"regularizer": "none", "reg_weight": weight}}) for weight in (0.1, 0.2)
+    )
+    assert recipe(one.train) == recipe(other.train)
+
+
+def test_a_limit_that_takes_every_image_is_no_limit():
+    free = SweepConfig.parse({})
+    bound = SweepConfig.parse({"data": {"limit_train": DIGITS.train, "limit_test": 10**6}})
+    assert nets(free, DIGITS) == nets(bound, DIGITS)
+
+
+def test_a_file_reads_as_its_values(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text('[sweep]\nwidths = [2, 3]\nseeds = 2\n[network]\nlayers = [1, "pool"]\n')
+    config = SweepConfig.read(path)
+    assert config.sweep.widths == (2, 3)
+    assert config.network.layers == (1, "pool")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["does not exist", "espalier new"]),
+        (b"[train\nlr = 1", ["not valid TOML", "line 1"]),
+        (b"\xff\xfe", ["not valid TOML"]),
+        (b"[sweep]\nseeds = 1", ["sweep.toml describes no sweep", "seeds"]),
+    ],
+    ids=["missing", "torn", "not text", "no sweep"],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, words):
+    path = tmp_path / "sweep.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        SweepConfig.read(path)
+    for word in [str(path), *words]:
+        assert word in str(caught.value)

@@ -1,0 +1,171 @@
+"""The planner's model against PyTorch's own count of operations, and against memory really used."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from orchestrator.cost import forward_flops, graft_cost, image_bytes, snapshot_bytes, train_cost
+from tasks.checkpoint import pack_network
+from tasks.data import load
+from tasks.graft import graft
+from tasks.images import DataFacts, facts
+from tasks.network import initialise
+from tasks.spec import GraftOptions, GraftTile, Pair, TrainSegment
+from tasks.train import initial_state, train
+from tests.tasks.conftest import make_data, make_net, make_snapshot
+
+NETS = {
+    "pooled": {"entries": (1, "pool", 2, 2, "pool"), "image": (2, 8, 8)},
+    "odd sizes": {"entries": (3, "pool", 1), "image": (3, 7, 5)},
+    "one conv": {"entries": (2,), "image": (1, 6, 6)},
+}
+
+
+def addmm_in_place(total, a, b, out_shape=None, **options):
+    """What PyTorch's counter does not know: it counts `addmm` and not its in-place form."""
+    return 2 * a[0] * a[1] * b[1]
+
+
+def counted(work):
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: addmm_in_place}) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def facts_of(data, classes=5):
+    _, channels, height, width = data.x_train.shape
+    return DataFacts("noise", "noise", channels, height, width, classes, len(data.y_train), len(data.y_test))
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+def test_forward_operations_equal_pytorchs_count(net):
+    network = initialise(make_net(**net))
+    x = torch.zeros(7, *net["image"])
+    assert counted(lambda: network.logits(x)) == 7 * forward_flops(network.architecture)
+    for layer in range(1, network.architecture.depth + 1):
+        z = network.layer(layer, network.prefix(layer, x))
+        above = counted(lambda z=z, layer=layer: list(network.suffix(layer, z)))
+        assert above == 7 * forward_flops(network.architecture, layer + 1)
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+@pytest.mark.parametrize(("start", "end"), [(None, 0), (None, 2), (1, 3)])
+def test_training_operations_equal_pytorchs_count(net, start, end):
+    data = make_data(train=70, test=30, image=net["image"])
+    spec = make_net(**net)
+    segment = TrainSegment(make_snapshot(spec, end), start, keep_state=False)
+    state = replace(initial_state(spec), epoch=start or 0)
+    assert counted(lambda: train(segment, state, data)) == train_cost(segment, facts_of(data)).flops
+
+
+def make_tile(net, seeds, nulls):
+    snapshots = tuple(make_snapshot(make_net(seed=seed, width=4, **net)) for seed in range(seeds))
+    pairs = [
+        Pair(f"{null}-{a}-{b}", a, b, null)
+        for null in nulls
+        for a in range(seeds)
+        for b in range(seeds)
+        if (a == b) == (null in ("self", "permuted"))
+    ]
+    return GraftTile(snapshots, tuple(pairs), GraftOptions())
+
+
+@pytest.mark.parametrize(
+    "nulls", [("none",), ("shuffled_images",), ("none", "self", "permuted", "shuffled_images")], ids=str
+)
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+def test_graft_operations_per_image_are_within_a_hundredth_of_pytorchs_count(net, nulls):
+    """Per image, since PyTorch's counter sees the matrix products and not the factorisations."""
+    tile = make_tile(net, 3, nulls)
+    networks = [initialise(snapshot.net) for snapshot in tile.snapshots]
+    found, model = [], []
+    for images in (320, 400):  # more than the largest patch, so that every factor has full rank
+        data = make_data(train=images, test=images, image=net["image"])
+        found.append(counted(lambda data=data: graft(tile, networks, data)))
+        model.append(graft_cost(tile, facts_of(data)).flops)
+    ratio = (model[1] - model[0]) / (found[1] - found[0])
+    assert 0.99 < ratio < 1.01, f"model / counted = {ratio:.3f}"
+
+
+def test_a_factorisation_is_counted_once_per_source_and_not_per_target():
+    net = NETS["pooled"]
+    three = make_tile(net, 3, ("none",))
+    from_one = replace(three, pairs=tuple(pair for pair in three.pairs if pair.source == 0))
+    data = make_data(train=10, test=10, image=net["image"])
+    no_images = replace(facts_of(data), train=0, test=0)
+    assert graft_cost(three, no_images).flops == 3 * graft_cost(from_one, no_images).flops
+    shuffled_too = make_tile(net, 3, ("none", "shuffled_images", "self"))
+    assert graft_cost(shuffled_too, no_images).flops == graft_cost(three, no_images).flops
+
+
+def test_bytes_read_are_the_files_bytes():
+    net = make_net(entries=(1, "pool", 2, 2), width=16)
+    snapshot = make_snapshot(net)
+    real = len(pack_network(initialise(net), snapshot, (0.1,), (0.2,)))
+    assert real <= snapshot_bytes(net.architecture) <= real + 4096
+    tile = make_tile(NETS["pooled"], 3, ("none",))
+    cost = graft_cost(tile, facts_of(make_data(image=(2, 8, 8))))
+    assert cost.bytes_in == 3 * snapshot_bytes(tile.snapshots[0].net.architecture)
+
+
+def test_bytes_of_images_are_those_of_the_tensors():
+    data = load("digits")
+    assert image_bytes(facts("digits")) == data.x_train.nbytes + data.x_test.nbytes
+
+
+def test_more_of_anything_costs_more():
+    net = NETS["pooled"]
+    data = facts_of(make_data(image=net["image"]))
+    few, many = (graft_cost(make_tile(net, seeds, ("none",)), data) for seeds in (2, 4))
+    assert few.flops < many.flops
+    assert few.memory < many.memory
+    spec = make_net(**net)
+    short, long = (train_cost(TrainSegment(make_snapshot(spec, end), None, False), data) for end in (1, 2))
+    assert short.flops < long.flops
+
+
+MEASURE = """
+import json, resource, sys
+import torch
+torch.set_num_threads(1)
+from orchestrator.jobs import execute
+from orchestrator.plan import Have, Limits, blob_name, make_plan
+from tasks.checkpoint import pack_network
+from tasks.images import facts
+from tasks.network import initialise
+
+config = SweepConfig.parse(json.loads(sys.argv[1]))
+plan = make_plan(config, facts("digits"), Have(), Limits(2**50, 1), {"dataset": "digits"})
+for kind in ("train", "graft"):
+    task = max((task for task in plan.tasks if task.job.kind == kind), key=lambda task: task.cost.flops)
+    blobs = {}
+    if kind == "graft":
+        for snapshot in task.job.payload.snapshots:
+            blobs[blob_name(snapshot.key)] = pack_network(initialise(snapshot.net), snapshot)
+    execute(task.job, blobs)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, task.cost.memory)
+"""
+JOBS = {
+    "data": {"limit_train": 300, "limit_test": 100},
+    "network": {"layers": [1, 1, 1]},
+    "sweep": {"widths": [20], "seeds": 6},
+    "train": {"epochs": 1, "snapshots": [1]},
+    "graft": {"nulls": []},
+}
+
+
+def test_a_workers_peak_memory_is_not_above_the_model():
+    answer = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(JOBS)],
+        capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    for kind, line in zip(("train", "graft"), answer.stdout.splitlines(), strict=True):
+        peak, model = map(int, line.split())
+        assert peak <= model, f"{kind}: measured / model = {peak / model:.2f}"
+        assert peak > model / 4, f"{kind}: measured / model = {peak / model:.2f}: the model wastes memory"
