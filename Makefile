@@ -15,12 +15,12 @@ INSTALL_FLAGS = $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 # One thread per process: the workers are processes, and two threads on a busy core are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench constraints
+.PHONY: demo test check docs constraints
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up .venv (Python packages pinned in constraints.txt) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@UV_FIND_LINKS="$(FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python $(INSTALL_FLAGS) \
 		--constraints constraints.txt --editable ".[dev]"
@@ -41,8 +41,8 @@ check: .venv/.ready
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports
 
-bench: .venv/.ready
-	@$(BIN)/python -m benchmarks
+docs: .venv/.ready
+	@$(BIN)/python -c "from tasks.rows import page; print(page(), end='')" > docs/tables.md
 
 # The resolved versions alone, for every platform; no index is recorded.
 constraints: .venv/.ready

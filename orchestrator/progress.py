@@ -163,7 +163,7 @@ class Live(Lines):
     """Live bars by kind, with rate, failures and the time left."""
 
     def __init__(self, tally: Tally, console: Console) -> None:
-        super().__init__(tally, console.print)
+        super().__init__(tally, plain_writer(console))
         self._bars = Bars(
             TextColumn("{task.description:>6}"),
             BarColumn(),
@@ -211,4 +211,9 @@ def display(plan: Plan, slots: int, console: Console | None = None) -> Lines:
     tally = Tally(plan, slots)
     if screen.is_terminal and sys.stdout.isatty():
         return Live(tally, screen)
-    return Lines(tally, lambda text: screen.print(text, markup=False, highlight=False, soft_wrap=True))
+    return Lines(tally, plain_writer(screen))
+
+
+def plain_writer(console: Console) -> Callable[[str], None]:
+    """Prints texts as they are: a path in brackets in an error is no markup."""
+    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -117,7 +117,10 @@ def unpack_state(data: bytes) -> tuple[dict[str, Tensor], dict[str, Tensor], int
     """
     tensors, metadata = unpack(data)
     parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "momentum": {}}
-    for name, tensor in tensors.items():
-        kind, _, parameter = name.partition(".")
-        parts[kind][parameter] = torch.clone(tensor)
-    return parts["parameters"], parts["momentum"], int(metadata["epoch"])
+    try:
+        for name, tensor in tensors.items():
+            kind, _, parameter = name.partition(".")
+            parts[kind][parameter] = torch.clone(tensor)
+        return parts["parameters"], parts["momentum"], int(metadata["epoch"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the checkpoint holds no optimizer's state: {error!r}") from error

@@ -125,6 +125,14 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+ROW_PER = {
+    "nets": "net and snapshot",
+    "curves": "net and epoch of training",
+    "grafts": "ordered pair, layer and null",
+    "downstream": "graft and later layer",
+    "jobs": "attempt at a job",
+}
+
 ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "nets": ("key",),
     "curves": ("key", "epoch"),
@@ -168,3 +176,21 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
                 f"a row of table '{name}' must have exactly its schema's columns; at odds: {odd}"
             )
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+
+
+def page() -> str:
+    """docs/tables.md: every table and column, from the schemas (`make docs`)."""
+    lines = [
+        "# The tables",
+        "",
+        "Parquet, one folder per table under `<sweep>/tables/`, one part per finished job. Every row carries its",
+        "axes as plain columns, so that `pandas.read_parquet` of a folder is enough to plot. This page is made from",
+        "`tasks/rows.py` by `make docs`.",
+    ]
+    for name, schema in SCHEMAS.items():
+        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", "| column | type | meaning |"]
+        lines.append("| --- | --- | --- |")
+        for field in schema:
+            text = (field.metadata or {})[b"description"].decode()
+            lines.append(f"| `{field.name}` | {field.type} | {text} |")
+    return "\n".join(lines) + "\n"

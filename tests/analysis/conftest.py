@@ -162,12 +162,16 @@ def write_tables(folder, **tables):
     return folder
 
 
+def write_sweep(folder):
+    """A finished sweep with known exponents, one failed job and all nulls."""
+    (folder / "sweep.toml").write_text(TOML)
+    run = {"versions": {"torch": "2.9"}, "machine": {"cpu": "2 x test"}, "commit": "abc1234"}
+    (folder / "run.json").write_text(json.dumps(run))
+    return write_tables(
+        folder, nets=net_rows(), grafts=graft_rows(), curves=curve_rows(), jobs=job_rows(), downstream=[]
+    )
+
+
 @pytest.fixture
 def sweep(tmp_path):
-    """A finished sweep's folder with known exponents, one failed job and all nulls."""
-    (tmp_path / "sweep.toml").write_text(TOML)
-    run = {"versions": {"torch": "2.9"}, "machine": {"cpu": "2 x test"}, "commit": "abc1234"}
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    return write_tables(
-        tmp_path, nets=net_rows(), grafts=graft_rows(), curves=curve_rows(), jobs=job_rows(), downstream=[]
-    )
+    return write_sweep(tmp_path)

@@ -2,10 +2,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.analysis.conftest import graft_rows, write_tables
 from typer.testing import CliRunner
 
 from analysis.cli import app
+from tests.analysis.conftest import graft_rows, write_tables
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.conftest import curve_rows, graft_rows, job_rows, net_rows, write_tables
 
 from analysis import figures, load
+from analysis.findings import findings
 from analysis.limits import fit_groups
 from analysis.pair_matrix import pair_matrix
 from analysis.report import make_report, write_report
 from analysis.style import svg_text
+from tests.analysis.conftest import curve_rows, graft_rows, job_rows, net_rows, write_sweep, write_tables
 
 NAMES = [
     "error_by_width",
@@ -24,53 +25,57 @@ NAMES = [
 ]
 
 
-def test_the_report_holds_every_figure_the_fits_and_what_was_run(sweep):
-    page = write_report(sweep, bootstraps=100)
-    assert page == sweep / "report" / "index.html"
-    text = page.read_text()
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished sweep with its report written."""
+    folder = write_sweep(tmp_path_factory.mktemp("finished"))
+    write_report(folder, bootstraps=100)
+    return folder
+
+
+def test_the_report_holds_every_figure_the_fits_and_what_was_run(finished):
+    place = finished / "report"
+    text = (place / "index.html").read_text()
     for name in NAMES:
         assert f'<figure id="{name}">' in text
-        ET.fromstring((page.parent / f"{name}.svg").read_text())
-        assert (page.parent / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        ET.fromstring((place / f"{name}.svg").read_text())
+        assert (place / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for words in (
-        "After 20 epochs",
-        "Before training",
-        "A sweep for tests.",
-        "2 x test",
-        "abc1234",
-        "torch 2.9",
-    ):
+        "After 20 epochs", "Before training", "A sweep for tests.", "2 x test", "abc1234", "torch 2.9"
+    ):  # fmt: skip
         assert words in text
     assert "the loss is &lt;NaN&gt; &amp; gone" in text
     assert "20 (80 snapshots)" in text
-    assert "1.2 h" not in text
     assert "75.0 min" in text  # 50 jobs of 90 s; the one that failed does not count
 
 
-def test_the_page_loads_nothing_and_its_ids_are_unique(sweep):
-    text = write_report(sweep, bootstraps=50).read_text()
+def test_the_page_loads_nothing_and_its_ids_are_unique(finished):
+    text = (finished / "report" / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
     assert "<script" not in text
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
 
 
-def test_headlines_follow_the_data(sweep, tmp_path):
-    text = write_report(sweep, bootstraps=200).read_text()
-    assert "falls with the width at 4 of 4 layers" in text
-    assert "A net grafted into itself is recovered" in text
-    flat = [row | {"fvu_test": 0.5 + 0.01 * row["source_seed"]} for row in graft_rows()]
-    (tmp_path / "flat").mkdir()
-    text = write_report(write_tables(tmp_path / "flat", grafts=flat), bootstraps=200).read_text()
-    assert "At none of 4 layers" in text
-    assert "ABOVE the floor" in text
+def test_writing_again_gives_the_same_files(finished):
+    before = {path.name: path.read_bytes() for path in (finished / "report").iterdir()}
+    path = write_report(finished, bootstraps=100)
+    assert path == finished / "report" / "index.html"
+    assert {path.name: path.read_bytes() for path in (finished / "report").iterdir()} == before
 
 
-def test_writing_again_gives_the_same_files(sweep):
-    first = write_report(sweep, bootstraps=50)
-    before = {path.name: path.read_bytes() for path in first.parent.iterdir()}
-    write_report(sweep, bootstraps=50)
-    assert {path.name: path.read_bytes() for path in first.parent.iterdir()} == before
+def test_headlines_follow_the_data():
+    rows = graft_rows()
+    flat = [row | {"fvu_test": 0.5 + 0.01 * row["source_seed"]} for row in rows]
+    real, level = (pd.DataFrame(change) for change in (rows, flat))
+    said = " ".join(findings(real, fit_groups(real, "fvu_test", ["layer"], bootstraps=200)))
+    assert "falls with the width at 4 of 4 layers" in said
+    assert "trained source beats an untrained one at 4 of 4 layers" in said
+    assert "A net grafted into itself is recovered" in said
+    assert "beware" not in said
+    said = " ".join(findings(level, fit_groups(level, "fvu_test", ["layer"], bootstraps=200)))
+    assert "At none of 4 layers" in said
+    assert "ABOVE the floor" in said
 
 
 @pytest.mark.parametrize(

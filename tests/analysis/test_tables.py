@@ -4,10 +4,10 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.analysis.conftest import curve_rows, graft_rows, write_tables
 
 from analysis import load
 from tasks.rows import SCHEMAS, table
+from tests.analysis.conftest import curve_rows, graft_rows, write_tables
 
 
 def test_tables_come_back_as_written(sweep):

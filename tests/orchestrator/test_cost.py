@@ -134,6 +134,7 @@ MEASURE = """
 import json, resource, sys
 import torch
 torch.set_num_threads(1)
+from orchestrator.config import SweepConfig
 from orchestrator.jobs import execute
 from orchestrator.plan import Have, Limits, blob_name, make_plan
 from tasks.checkpoint import pack_network

@@ -19,9 +19,8 @@ class Parts:
 
 
 def trainer(key, inputs=(), produces=None, flops=1.0):
-    return Task(
-        Job(key, "train", None, tuple(inputs)), Cost(flops, 0, 0), key, (f"{key}.blob",) if produces is None else produces
-    )  # fmt: skip
+    blobs = (f"{key}.blob",) if produces is None else produces
+    return Task(Job(key, "train", None, tuple(inputs)), Cost(flops, 0, 0), key, blobs)
 
 
 def tile(key, needs, flops=1.0):

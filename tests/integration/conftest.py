@@ -1,0 +1,128 @@
+"""A tiny sweep, finished once for all tests to copy, and drivers in processes that can be killed."""
+
+import json
+import multiprocessing
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.store import Store
+from orchestrator.sweep import Sweep, in_process
+
+torch.set_num_threads(1)
+
+TABLES = ("nets", "curves", "grafts", "downstream")
+FILES = {"grafts": "tables/grafts/*.parquet", "checkpoints": "checkpoints/*.safetensors"}
+
+
+def write_config(folder, **changes):
+    """The tiny sweep's sweep.toml: 2 widths x 2 seeds x 2 snapshots, 3 layers; `changes` replace values."""
+    fields = {
+        "data.dataset": '"digits"', "data.limit_train": 200, "data.limit_test": 80,
+        "network.layers": '[1, "pool", 1]',
+        "train.epochs": 2, "train.snapshots": [0, 2],
+        "sweep.widths": [2, 3], "sweep.seeds": 2,
+    }  # fmt: skip
+    fields |= {name.replace("__", "."): value for name, value in changes.items()}
+    sections = {}
+    for name, value in fields.items():
+        section, _, field = name.partition(".")
+        sections.setdefault(section, []).append(f"{field} = {value}")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
+    (folder / "sweep.toml").write_text(text + "\n")
+    return folder
+
+
+def run(folder):
+    """Run the sweep in this process."""
+    return Sweep(folder).run(pool=in_process)
+
+
+def rows(folder, table):
+    """How often each row is in a table; `seconds`, which no two runs share, left out."""
+    lines = Store(folder).read_table(table).to_pylist()
+    return Counter(json.dumps({k: v for k, v in line.items() if k != "seconds"}) for line in lines)
+
+
+def all_rows(folder):
+    return {table: rows(folder, table) for table in TABLES}
+
+
+def published(folder):
+    """Every finished file of a sweep and its bytes, but the log of attempts."""
+    files = [path for part in ("tables", "checkpoints") for path in (folder / part).rglob("*.*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.parent.name != "jobs"}
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory):
+    """The finished tiny sweep, never to be written to."""
+    folder = write_config(tmp_path_factory.mktemp("reference") / "tiny")
+    assert run(folder).complete
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A folder with the tiny sweep's config alone."""
+    return write_config(tmp_path / "tiny")
+
+
+@pytest.fixture
+def finished(reference, tmp_path):
+    """A copy of the finished tiny sweep."""
+    return Path(shutil.copytree(reference, tmp_path / "finished"))
+
+
+DRIVER = """
+import os
+log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.dup2(log, 1)
+os.dup2(log, 2)
+from orchestrator.cli import app
+app(["run", FOLDER, "--in-process"])
+"""
+
+
+class Drivers:
+    """`espalier run FOLDER --in-process` in processes of their own, forked where torch is loaded already."""
+
+    def __init__(self):
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(
+            ["orchestrator.cli", "tasks.train", "tasks.graft", "torch._dynamo", "sklearn.model_selection"]
+        )
+        self._running = []
+
+    def start(self, folder):
+        names = {"LOG": str(folder.parent / "driver.log"), "FOLDER": str(folder)}
+        process = self._context.Process(target=exec, args=(DRIVER, names))
+        process.start()
+        self._running.append(process)
+        return process
+
+    def stop(self):
+        for process in self._running:
+            process.kill()
+            process.join()
+        self._running.clear()
+
+
+@pytest.fixture
+def drivers():
+    made = Drivers()
+    yield made
+    made.stop()
+
+
+def wait_until(happened, process, seconds=60):
+    """Wait until something happened or the process ended."""
+    end = time.monotonic() + seconds
+    while not happened() and process.is_alive():
+        assert time.monotonic() < end
+        time.sleep(0.002)

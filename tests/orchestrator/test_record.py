@@ -1,0 +1,86 @@
+"""A folder says what made it, grows in place, and refuses another experiment by naming what differs."""
+
+import json
+from importlib.metadata import version
+
+import pytest
+
+from orchestrator.config import ConfigError, SweepConfig
+from orchestrator.record import record
+from orchestrator.store import Store
+
+
+def config(**sections):
+    return SweepConfig.parse(sections)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "sweep")
+
+
+def recorded(store):
+    return store.read_json("run.json")
+
+
+def test_the_config_read_back_is_the_config(store):
+    made = config(train={"lr": 0.2, "epochs": 7, "snapshots": [0, 7]}, sweep={"seeds": [3, 5]})
+    record(store, made)
+    assert SweepConfig.parse(json.loads(json.dumps(recorded(store)["config"]))) == made
+
+
+def test_versions_machine_and_commit_are_kept(store):
+    record(store, config())
+    assert recorded(store)["versions"]["torch"] == version("torch")
+    assert {"versions", "machine", "commit"} < recorded(store).keys()
+    assert recorded(store)["machine"]["cpu"]
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        {"sweep": {"widths": [4, 8, 16, 32, 64]}},
+        {"sweep": {"seeds": 9}},
+        {"train": {"snapshots": [0, 1, 2, 3, 5, 10, 20]}},
+        {"graft": {"nulls": ["self"]}},
+        {"run": {"slots": 3, "memory_gib": 2, "attempts": 1}},
+    ],
+    ids=str,
+)
+def test_more_of_an_axis_and_another_machine_go_into_the_same_folder(store, grown):
+    record(store, config())
+    record(store, config(**grown))
+    record(store, config())
+
+
+def test_epochs_extend_a_schedule_without_horizon(store):
+    for epochs in (20, 30, 25):
+        record(store, config(train={"schedule": "constant", "epochs": epochs}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"train": {"lr": 0.3}}, ["train.lr: 0.05 there, 0.3 now"]),
+        ({"train": {"epochs": 30}}, ["train.epochs: 20 there, 30 now"]),
+        ({"data": {"dataset": "mnist5k"}}, ["data.dataset: 'digits' there, 'mnist5k' now"]),
+        ({"data": {"limit_train": 100}}, ["data.limit_train: None there, 100 now"]),
+        ({"network": {"layers": [1]}}, ["network.layers: [1, 1, 'pool', 2, 2, 'pool'] there, [1] now"]),
+        ({"graft": {"ridge": 0.1}}, ["graft.ridge: 0.0 there, 0.1 now"]),
+        (
+            {"train": {"lr": 0.3, "momentum": 0.5}, "sweep": {"seeds": 9}},
+            ["train.lr: 0.05 there, 0.3 now", "train.momentum: 0.9 there, 0.5 now"],
+        ),
+    ],
+    ids=str,
+)
+def test_another_experiment_is_refused_with_exactly_what_differs(store, changed, words):
+    record(store, config())
+    before = recorded(store)
+    with pytest.raises(ConfigError) as caught:
+        record(store, config(**changed))
+    text = str(caught.value)
+    assert store.root in text
+    assert [line.strip() for line in text.splitlines() if " there, " in line] == words
+    assert "folder of its own" in text
+    assert recorded(store) == before

@@ -1,0 +1,90 @@
+"""The tables' schemas and the axes that every row carries."""
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+
+import pyarrow as pa
+import pytest
+
+from tasks import spec
+from tasks.rows import ROW_IDENTITY, SCHEMAS, net_axes, table
+from tests.tasks.conftest import make_net, make_snapshot
+
+DESIGN = {
+    "nets": "loss_train loss_test accuracy_train accuracy_test parameters checkpoint",
+    "curves": "loss_train loss_test accuracy_train accuracy_test learning_rate seconds",
+    "grafts": "layer layer_name method null fvu_train fvu_test fvu_channel_mean loss_test accuracy_test "
+    "target_accuracy_test source_accuracy_test accuracy_drop ridge patch_dim effective_rank "
+    "condition_number images_train images_test dead_channels",
+    "downstream": "graft_layer layer fvu_test",
+    "jobs": "kind node device start seconds flops bytes_in outcome error",
+}
+AXES = "net architecture width parametrization regularizer reg_weight dataset seed epoch"
+
+
+def wanted_columns(name):
+    """Section 3 of the design: the key, the axes (twice for pairs), the table's own columns."""
+    sides = {"nets": [""], "curves": [""], "jobs": []}.get(name, ["source_", "target_"])
+    return ["key", *(side + axis for side in sides for axis in AXES.split()), *DESIGN[name].split()]
+
+
+@pytest.mark.parametrize("name", DESIGN)
+def test_a_table_has_every_column_of_the_design(name):
+    assert set(wanted_columns(name)) <= set(SCHEMAS[name].names)
+
+
+def test_every_column_is_described_and_named_once():
+    for name, schema in SCHEMAS.items():
+        assert len(set(schema.names)) == len(schema.names), name
+        for column in schema:
+            assert column.metadata[b"description"], (name, column.name)
+
+
+def test_the_columns_that_name_a_piece_of_work_exist():
+    for name, identity in ROW_IDENTITY.items():
+        assert set(identity) <= set(SCHEMAS[name].names)
+
+
+def test_a_snapshots_axes_are_its_own():
+    snapshot = make_snapshot(make_net(seed=5, width=4), epoch=9)
+    axes = net_axes(snapshot)
+    assert list(axes) == AXES.split()
+    assert (axes["seed"], axes["width"], axes["epoch"]) == (5, 4, 9)
+    assert list(net_axes(snapshot, "source_")) == [f"source_{axis}" for axis in AXES.split()]
+
+
+def curve_row():
+    axes = net_axes(make_snapshot(make_net(), 1))
+    numbers = dict.fromkeys(DESIGN["curves"].split(), 0.5)
+    return {"key": "k", **axes, **numbers}
+
+
+def test_rows_become_a_table_of_the_schema_and_no_rows_an_empty_one():
+    made = table("curves", [curve_row()])
+    assert made.schema == SCHEMAS["curves"]
+    assert made.to_pylist() == [curve_row()]
+    assert table("curves", []).schema == SCHEMAS["curves"]
+
+
+@pytest.mark.parametrize(("extra", "less"), [({"los": 1.0}, None), ({}, "loss_test")])
+def test_a_row_with_other_columns_is_refused_by_name(extra, less):
+    row = curve_row() | extra
+    row.pop(less, None)
+    with pytest.raises(ValueError, match=less or "los"):
+        table("curves", [row])
+
+
+def test_a_text_for_a_number_is_refused():
+    with pytest.raises((pa.ArrowException, TypeError, ValueError)):
+        table("curves", [curve_row() | {"loss_test": "low"}])
+
+
+def test_specs_are_frozen_values():
+    for thing in vars(spec).values():
+        if isinstance(thing, type) and is_dataclass(thing):
+            assert thing.__dataclass_params__.frozen, thing
+    net = make_net()
+    with pytest.raises(FrozenInstanceError):
+        net.seed = 3
+    assert make_net() == net
+    assert hash(make_net()) == hash(net)
+    assert {field.name for field in fields(net)}.isdisjoint({"device", "path", "folder"})
