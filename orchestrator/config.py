@@ -127,7 +127,6 @@ class RunConfig(_Section):
     """`[run]`: where and how it runs. Nothing here changes a result or a key."""
 
     slots: Positive | None = None
-    gpus_per_slot: Annotated[Real, Field(ge=0)] = 0.0
     memory_gib: Annotated[Real, Field(gt=0)] | None = None
     attempts: Positive = 3
 

@@ -201,10 +201,7 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
     """A pool of Ray actors, one per slot."""
     from cluster.ray_pool import RayPool
 
-    run = config.run
-    return RayPool(
-        "orchestrator.jobs:execute", fetch, address=address, slots=run.slots, gpus_per_slot=run.gpus_per_slot
-    )
+    return RayPool("orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots)
 
 
 def slot_memory(config: SweepConfig, slots: int) -> int:

@@ -13,7 +13,7 @@ LOW, HIGH = 0.84, 0.97
 
 Its binomial standard deviation is sqrt(0.9 x 0.1 / 200) = 0.021: 0.84 lies 2.8 of them below, so that a
 right method fails here once in some 300 seeds (the seed is fixed); above, 3.3, as covering too
-often is the lesser fault. A plain percentile bootstrap covers 0.80 to 0.83 of the time.
+often is the lesser fault. A plain percentile bootstrap that drops pairs (i, i) covers 0.80.
 """
 
 
