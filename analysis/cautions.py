@@ -18,6 +18,10 @@ MISFIT = 0.01
 """p-value under which the misfit is more than the scatter between nets explains."""
 
 
+UNSURE = 0.25
+"""Relative standard error of a width's mean from which on one net may carry it."""
+
+
 def fit_warnings(
     chosen: Candidate,
     candidates: Sequence[Candidate],
@@ -37,7 +41,15 @@ def fit_warnings(
     p_value = misfit_p_value(chosen, means)
     if p_value < MISFIT:
         found.append(f"not a {chosen.model} law: misfit beyond the scatter of nets (p = {p_value:.1g})")
+    unsure = [f"{m.width} ({100 * _error(m):.0f} %)" for m in means if _error(m) > UNSURE]
+    if unsure:
+        found.append(f"nets differ so much that the mean is unsure at width {', '.join(unsure)}")
     return "; ".join(found)
+
+
+def _error(mean: WidthMean) -> float:
+    """Relative standard error of a mean over nets."""
+    return mean.variance**0.5 / mean.mean
 
 
 def misfit_p_value(fit: Candidate, means: Sequence[WidthMean]) -> float:

@@ -90,8 +90,8 @@ def _training(grafts: pd.DataFrame) -> str:
     if not len(ratio):
         return ""
     return (
-        f"From epoch {first} to epoch {last} the error at the widest nets rises at {(ratio > 1).sum()} of "
-        f"{len(ratio)} layers (by a factor of {ratio.min():.2g} to {ratio.max():.2g})."
+        f"From epoch {first} to epoch {last} the error at the widest nets changes by a factor of "
+        f"{ratio.min():.2g} to {ratio.max():.2g}; it rises at {(ratio > 1).sum()} of {len(ratio)} layers."
     )
 
 
@@ -136,5 +136,5 @@ def _untrained(last: pd.DataFrame) -> str:
         return ""
     return (
         f"At the widest nets a trained source beats an untrained one at {(ratio > 1).sum()} of "
-        f"{len(ratio)} layers (the untrained error is {ratio.min():.2g} to {ratio.max():.2g} times as large)."
+        f"{len(ratio)} layers (the untrained error is {ratio.min():.2g} to {ratio.max():.2g} times the trained)."
     )

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from analysis.figures import layer_names
 from analysis.selection import where
@@ -35,7 +36,11 @@ def pair_matrix(grafts: pd.DataFrame) -> Figure:
         _draw(axes, matrix, seeds, norm)
         axes.set_title(names[layer])
     mappable = ScalarMappable(norm, "cividis_r")
-    figure.colorbar(mappable, ax=panels, label="held-out FVU", shrink=0.8, aspect=30)
+    bar = figure.colorbar(mappable, ax=panels, label="held-out FVU", shrink=0.8, aspect=30)
+    if isinstance(norm, LogNorm):
+        bar.set_ticks(LogLocator(subs=(1, 2, 5)), minor=False)
+        bar.formatter = FuncFormatter(lambda value, _: f"{value:g}")
+        bar.minorticks_off()
     figure.supxlabel("target: seed of the net above the cut", fontsize=10)
     figure.supylabel("source: seed of the net below", fontsize=10)
     return figure
@@ -69,7 +74,7 @@ def _draw(axes: Axes, matrix: np.ndarray, seeds: list[int], norm: Normalize) -> 
         return
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
-            dark = row != column and value > 0 and norm(value) > 0.55
+            dark = row != column and value > 0 and norm(value) > 0.48
             text = _short(value) if row != column else f"{value:.0e}"
             axes.text(
                 column,

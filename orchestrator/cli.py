@@ -15,10 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.pool import Pool
 from orchestrator.config import SweepConfig
 from orchestrator.plan import Plan
 from orchestrator.progress import UNITS, duration
-from orchestrator.sweep import Summary, Sweep
+from orchestrator.sweep import Fetch, PoolMaker, Summary, Sweep, ray_pool
+from orchestrator.sweep import in_process as in_this_process
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,20 +71,26 @@ def run(
     ] = False,
 ) -> None:
     """Train, graft and collect what is missing. Run again to resume; finished work is never repeated."""
-    from orchestrator.sweep import in_process as in_this_process
-
     sweep = Sweep(folder)
-    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        summary = sweep.run(
-            address=address or os.environ.get("RAY_ADDRESS"), pool=in_this_process if in_process else None
-        )
+        summary = sweep.run(pool=_pool_maker(address or os.environ.get("RAY_ADDRESS"), in_process))
     except KeyboardInterrupt:
         out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}")
         raise typer.Exit(130) from None
     _tell(sweep, summary, folder)
     if not summary.complete:
         raise typer.Exit(2)
+
+
+def _pool_maker(address: str | None, in_process: bool) -> PoolMaker:
+    """Makes the pool, then has SIGTERM stop the run as Ctrl-C does: Ray puts a handler of its own."""
+
+    def make(fetch: Fetch, config: SweepConfig) -> Pool:
+        pool = in_this_process(fetch, config) if in_process else ray_pool(fetch, config, address)
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        return pool
+
+    return make
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.lag_gram import lag_gram
 from tasks.spec import Layer
 
 
@@ -63,9 +64,16 @@ class PatchMoments:
 
     def add(self, u_MD: Tensor) -> None:
         """Add rows of patches."""
+        self._add(u_MD, u_MD.T @ u_MD)
+
+    def add_conv(self, layer: Layer, h: Tensor, u_MD: Tensor) -> None:
+        """Add the patches `u_MD` of a conv's input `h`; products by lags cost a third of the patches' own."""
+        self._add(u_MD, lag_gram(h.double(), layer.kernel, layer.padding))
+
+    def _add(self, u_MD: Tensor, gram_DD: Tensor) -> None:
         self.rows += len(u_MD)
         self.sum_D += u_MD.sum(0)
-        self.gram_DD.addmm_(u_MD.T, u_MD)
+        self.gram_DD += gram_DD
 
 
 @dataclass(frozen=True)

@@ -183,9 +183,9 @@ def page() -> str:
     lines = [
         "# The tables",
         "",
-        "Parquet, one folder per table under `<sweep>/tables/`, one part per finished job. Every row carries its",
-        "axes as plain columns, so that `pandas.read_parquet` of a folder is enough to plot. This page is made from",
-        "`tasks/rows.py` by `make docs`.",
+        "Parquet, one folder per table under `<sweep>/tables/`, one part per finished job. Every row carries",
+        "its axes as plain columns, so that `pandas.read_parquet` of a folder is enough to plot. This page",
+        "is made from `tasks/rows.py` by `make docs`.",
     ]
     for name, schema in SCHEMAS.items():
         lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", "| column | type | meaning |"]

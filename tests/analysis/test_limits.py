@@ -184,6 +184,7 @@ def test_means_without_a_logarithm_give_a_row_that_says_so(bad):
         ),
         (pairs(lambda w: 0.5 + w**-1.0, net=0.1, noise=0.05, seed=3), "alpha is hardly known"),
         (pairs(lambda w: 1.0 + (w == 16), net=0.01, noise=0.01), "misfit beyond the scatter of nets"),
+        (pairs(lambda w: w**-0.5, net=0.6, seed=1), "the mean is unsure at width"),
     ],
 )
 def test_doubtful_fits_warn(frame, warning):
