@@ -44,6 +44,8 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
+        except (typer.Exit, typer.Abort):  # both are RuntimeErrors
+            raise
         except (ValueError, OSError, RuntimeError, NotImplementedError) as error:
             if os.environ.get("ESPALIER_TRACEBACK"):
                 raise
@@ -137,7 +139,7 @@ def plan(
     sweep = Sweep(folder)
     per_node = gpus or cpus or os.cpu_count() or 1
     slots = nodes * per_node if nodes else (sweep.config.run.slots or os.cpu_count() or 1)
-    todo = sweep.plan(slots)
+    todo = sweep.plan(slots, slots_per_node=per_node if nodes else None)
     out.print(_plan_table(todo))
     gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
     log = sweep.store.read_table("jobs")

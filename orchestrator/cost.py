@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.architectures import (
+    Shape,
     images_per_batch,
     input_shapes,
     output_size,
@@ -15,7 +16,7 @@ from tasks.architectures import (
     patch_dim,
 )
 from tasks.images import DataFacts
-from tasks.spec import Architecture, GraftTile, TrainSegment
+from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
 
 BASE_BYTES = 600_000_000
 """A worker with Python, PyTorch and its optimizers, scikit-learn and Ray loaded, and nothing else."""
@@ -32,12 +33,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """d, output channels, positions of `z`, and channels x positions of the input of one layer."""
+    """Sizes of one layer.
+
+    Attributes:
+        dim: d, inputs of one output channel.
+        out: Output channels.
+        positions: Positions of `z`.
+        inputs: Channels x positions of the input.
+        gram_flops: Operations of one image's patch Gram matrix, by lags for a conv (`tasks.lag_gram`).
+    """
 
     dim: int
     out: int
     positions: int
     inputs: int
+    gram_flops: float
 
 
 def layer_sizes(architecture: Architecture) -> list[LayerSizes]:
@@ -45,10 +55,19 @@ def layer_sizes(architecture: Architecture) -> list[LayerSizes]:
     sizes: list[LayerSizes] = []
     for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True):
         height, width = output_size(layer, shape)
-        sizes.append(
-            LayerSizes(patch_dim(layer, shape), layer.out, height * width, shape[0] * shape[1] * shape[2])
-        )
+        dim, inputs = patch_dim(layer, shape), shape[0] * shape[1] * shape[2]
+        sizes.append(LayerSizes(dim, layer.out, height * width, inputs, gram_flops(layer, shape)))
     return sizes
+
+
+def gram_flops(layer: Layer, shape: Shape) -> float:
+    """Operations of one image's Gram matrix of patches; borders, which are small, left out."""
+    channels, height, width = shape
+    if layer.kind == "dense":
+        return 2.0 * (channels * height * width) ** 2
+    down, right = min(layer.kernel, height) - 1, min(layer.kernel, width) - 1
+    lags = right + 1 + down * (2 * right + 1)
+    return 2.0 * lags * channels**2 * (height + down) * (width + right)
 
 
 def forward_flops(architecture: Architecture, first: int = 1) -> float:
@@ -98,7 +117,7 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     images = facts.train + facts.test
     flops = passes * images * forward_flops(architecture)
     for number, s in enumerate(sizes, start=2):
-        flops += grams * (2.0 * s.dim**2 * s.positions * facts.train + 9.0 * s.dim**3)
+        flops += grams * (s.gram_flops * facts.train + 9.0 * s.dim**3)
         flops += len(tile.pairs) * 2.0 * s.dim * s.out * s.positions * images
         if number < architecture.depth:
             flops += len(tile.pairs) * facts.test * forward_flops(architecture, number + 1)

@@ -91,8 +91,10 @@ class Sweep:
         """Where relative paths of the config start: the sweep's folder."""
         return None if "://" in str(self.path) else str(Path(self.path).resolve())
 
-    def plan(self, slots: int | None = None, repair: bool = False) -> Plan:
+    def plan(self, slots: int | None = None, repair: bool = False, slots_per_node: int | None = None) -> Plan:
         """What is missing now; `repair` puts broken files aside (it needs the folder's lock).
+
+        Without `run.memory_gib`, `slots_per_node` slots (default: all) share a memory such as this machine's.
 
         Raises:
             ConfigError: The layer list makes no network, or a job exceeds a slot's memory.
@@ -100,11 +102,11 @@ class Sweep:
         before = self.store.read_json("run.json")
         if before is not None:
             refuse_another(self.config, before["config"], self.store.root)
-        return self._plan(self.have(self.store.scan(repair=repair)), slots)
+        return self._plan(self.have(self.store.scan(repair=repair)), slots, slots_per_node)
 
-    def _plan(self, have: Have, slots: int | None = None) -> Plan:
+    def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
         count = slots or self.config.run.slots or os.cpu_count() or 1
-        limits = Limits(slot_memory(self.config, count), count)
+        limits = Limits(slot_memory(self.config, slots_per_node or count), count)
         where = {"dataset": self.config.data.dataset, "folder": self._folder}
         return make_plan(self.config, used(self.config, self.facts), have, limits, where)
 

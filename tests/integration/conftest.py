@@ -84,6 +84,8 @@ import os
 log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(log, 1)
 os.dup2(log, 2)
+import torch
+torch.set_num_threads(1)
 from orchestrator.cli import app
 app(["run", FOLDER, "--in-process"])
 """
