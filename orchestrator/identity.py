@@ -29,6 +29,9 @@ class IdentityError(TypeError):
 def canonical(value: object, place: str = "value") -> Any:
     """`value` as plain JSON values: dataclasses by their fields, tuples as lists.
 
+    A dataclass's fields at their defaults are left out, so that a field added later, whose default stands
+    for what was always done, changes no key. A default may change only with the kind's schema number.
+
     Raises:
         IdentityError: Anything else than None, bool, int, str, a finite float, and dataclasses,
             sequences and string-keyed mappings of these. There is no fallback to `repr`.
@@ -43,7 +46,8 @@ def canonical(value: object, place: str = "value") -> Any:
             raise IdentityError(f"{place} is {value}: only finite numbers can be part of a key")
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name), f"{place}.{f.name}") for f in fields(value)}
+        chosen = [field for field in fields(value) if getattr(value, field.name) != field.default]
+        return {f.name: canonical(getattr(value, f.name), f"{place}.{f.name}") for f in chosen}
     if isinstance(value, Mapping):
         return _canonical_mapping(cast("Mapping[object, object]", value), place)
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
