@@ -16,7 +16,6 @@ from orchestrator.sweep import Sweep, in_process
 torch.set_num_threads(1)
 
 TABLES = ("nets", "curves", "grafts", "downstream")
-FILES = {"grafts": "tables/grafts/*.parquet", "checkpoints": "checkpoints/*.safetensors"}
 
 
 def write_config(folder, **changes):
@@ -53,10 +52,15 @@ def all_rows(folder):
     return {table: rows(folder, table) for table in TABLES}
 
 
+def names(folder):
+    """Every finished file of a sweep, but the log of attempts."""
+    paths = [path for part in ("tables", "checkpoints") for path in (folder / part).rglob("*.*")]
+    return [str(path.relative_to(folder)) for path in paths if path.parent.name != "jobs"]
+
+
 def published(folder):
-    """Every finished file of a sweep and its bytes, but the log of attempts."""
-    files = [path for part in ("tables", "checkpoints") for path in (folder / part).rglob("*.*")]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.parent.name != "jobs"}
+    """Every finished file of a sweep that nobody writes to, and its bytes."""
+    return {name: (folder / name).read_bytes() for name in names(folder)}
 
 
 @pytest.fixture(scope="session")

@@ -233,6 +233,7 @@ def test_a_lost_checkpoint_is_trained_again_only_if_a_missing_pair_needs_it():
     other = next(key for key, (source, target, _) in pairs(WHOLE).items() if gone not in (source, target))
     without_one = plan(have=replace(kept, grafts=kept.grafts - {wanting}))
     assert [seg.snapshot for seg in segments(without_one)] == [gone]
+    assert without_one.done["train"] == without_one.total["train"] - 1
     assert segments(plan(have=replace(kept, grafts=kept.grafts - {other}))) == []
 
 
