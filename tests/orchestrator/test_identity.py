@@ -103,9 +103,7 @@ def all_keys(sweep, limits, where):
     return trained, pairs
 
 
-@pytest.mark.parametrize(
-    "run", [{"slots": 7}, {"gpus_per_slot": 0.5}, {"memory_gib": 3}, {"attempts": 9}], ids=str
-)
+@pytest.mark.parametrize("run", [{"slots": 7}, {"memory_gib": 3}, {"attempts": 9}], ids=str)
 def test_where_and_how_it_runs_changes_no_key(run):
     here = all_keys(config(), Limits(2**40, 1), {"dataset": "digits", "folder": "/here"})
     there = all_keys(config(run=run), Limits(2**31, 9), {"dataset": "parquet:x", "folder": None})
@@ -200,11 +198,26 @@ def test_keys_are_the_same_in_every_process():
     assert keys("1") == keys("2") == here
 
 
-def test_a_schedule_counts_as_its_fields():
-    assert canonical(Schedule("cosine", epochs=3)) == {
-        "kind": "cosine",
-        "warmup_epochs": 0.0,
-        "milestones": [],
-        "gamma": 1.0,
-        "epochs": 3,
-    }
+@dataclass(frozen=True)
+class Old:
+    kind: str
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class New:
+    kind: str
+    rate: float = 1.0
+    added: str = "as before"
+
+
+def test_a_field_added_later_changes_no_key_until_it_is_used():
+    for rate in (1.0, 2.0):
+        assert content_key("net", New("x", rate)) == content_key("net", Old("x", rate))
+    assert content_key("net", New("x", added="anew")) != content_key("net", Old("x"))
+    assert content_key("net", New("x", 2.0)) != content_key("net", New("x"))
+
+
+def test_a_field_without_a_default_is_always_written_down():
+    assert canonical(Schedule("cosine", epochs=3)) == {"kind": "cosine", "epochs": 3}
+    assert canonical(Holder(None)) == {"inner": None}
