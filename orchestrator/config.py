@@ -115,12 +115,13 @@ class SweepAxes(_Section):
 
 
 class GraftConfig(_Section):
-    """`[graft]`: nulls and ridge of the exact graft (docs/method.md, sections 2 and 3)."""
+    """`[graft]`: nulls, ridge and type of products of the exact graft (docs/method.md, sections 2 and 3)."""
 
     nulls: Annotated[
         tuple[Literal["self", "untrained", "shuffled_images", "permuted"], ...], BeforeValidator(_listed)
     ] = NULLS
     ridge: Annotated[Real, Field(ge=0)] = 0.0
+    products: Literal["float32", "float64"] = "float32"
 
 
 class RunConfig(_Section):

@@ -83,6 +83,11 @@ class Plan:
     hopeless: tuple[str, ...] = field(default=())
 
 
+def graft_options(config: SweepConfig) -> GraftOptions:
+    """What `[graft]` says of the method."""
+    return GraftOptions(ridge=config.graft.ridge, products=config.graft.products)
+
+
 def blob_name(key: str) -> str:
     """File of a snapshot."""
     return f"{key}.safetensors"
@@ -117,7 +122,7 @@ def make_plan(
         for ladder in ladders.values()
         for task in _train_tasks(ladder, have, inputs, hopeless, facts, where)
     ]
-    tasks += graft_tasks(open_pairs, GraftOptions(ridge=config.graft.ridge), facts, limits, where)
+    tasks += graft_tasks(open_pairs, graft_options(config), facts, limits, where)
     refuse_what_cannot_fit(tasks, limits)
     snapshots = [snap for ladder in ladders.values() for snap in ladder]
     planned = {task.job.key for task in tasks}
@@ -152,7 +157,7 @@ def _wanted_pairs(
     config: SweepConfig, ladders: dict[tuple[int, int], list[Snapshot]]
 ) -> Iterator[WantedPair]:
     """All ordered pairs of the seeds of a width at every snapshot, and the nulls of each."""
-    options = GraftOptions(ridge=config.graft.ridge)
+    options = graft_options(config)
     for width in config.sweep.widths:
         for position in range(len(config.train.snapshots)):
             for target_seed in config.sweep.seeds:

@@ -17,12 +17,11 @@ from tasks.gram import (
     ChannelMoments,
     Factor,
     PatchMoments,
-    channel_rows,
     factorise,
     fraction_unexplained,
-    patches,
 )
-from tasks.spec import GraftOptions, Layer
+from tasks.layer_input import LayerInput
+from tasks.spec import GraftOptions
 from tasks.walk import Batch, Source, Step, Walk, gather_positions, position_order
 
 
@@ -65,33 +64,18 @@ class _Sums:
 
     def add(self, step: Step, batch: Batch) -> None:
         layer = self.walk.architecture.layers[step.layer - 1]
-        z_of = {target: channel_rows(features.z) for target, features in step.targets.items()}
-        for target, z_MC in z_of.items():
-            self.outputs[target, step.layer].add(z_MC)
+        for target, features in step.targets.items():
+            self.outputs[target, step.layer].add(features.z)
         for source, features in step.sources.items():
-            u_MD = patches(layer, features.h_in)
+            inputs = LayerInput(layer, features.h_in, self.walk.tile.options.products)
             if (source, step.layer) in self.grams:
-                self._add_gram(self.grams[source, step.layer], layer, features.h_in, u_MD)
+                self.grams[source, step.layer].add(inputs)
             for pair in self.walk.pairs_of[source]:
-                place, z_MC = (pair.key, step.layer), z_of[pair.target]
+                z = step.targets[pair.target].z
                 if source.variant == "shuffled_images":
-                    z_MC = shuffled_rows(step.targets[pair.target].z, batch)
-                # With few channels Z^T U is 1.7 times faster than its transpose U^T Z (16,000 x 288 by 32).
-                product = z_MC.T @ u_MD
+                    z = gather_positions(z, position_order(batch.plain_N, z[0, 0].numel()))
+                place, product = (pair.key, step.layer), inputs.cross_CD(z)
                 self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
-
-    @staticmethod
-    def _add_gram(moments: PatchMoments, layer: Layer, h: Tensor, u_MD: Tensor) -> None:
-        if layer.kind == "conv":
-            moments.add_conv(layer, h, u_MD)
-        else:
-            moments.add(u_MD)
-
-
-def shuffled_rows(z: Tensor, batch: Batch) -> Tensor:
-    """Rows (M, C) of `z` with each image's positions permuted, which its fit is not to find."""
-    positions = z[0, 0].numel()
-    return channel_rows(gather_positions(z, position_order(batch.plain_N, positions)))
 
 
 def gram_source(source: Source, walk: Walk) -> Source:

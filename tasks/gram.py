@@ -9,24 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.lag_gram import lag_gram
-from tasks.spec import Layer
+from tasks.layer_input import LayerInput
 
 
-def patches(layer: Layer, h: Tensor) -> Tensor:
-    """The rows (M, D) that `layer` reads from its input `h`, in float64: im2col, or the flat features."""
-    if layer.kind == "dense":
-        return h.flatten(1).double()
-    columns = F.unfold(h.double(), layer.kernel, padding=layer.padding)
-    return columns.transpose(1, 2).flatten(0, 1)
-
-
-def channel_rows(z: Tensor) -> Tensor:
-    """`z` of (N, C) or (N, C, H, W) as float64 rows (M, C), in the order of `patches`."""
-    return z.double().flatten(2).transpose(1, 2).flatten(0, 1) if z.dim() == 4 else z.double()
+def channel_sums(z: Tensor) -> Tensor:
+    """Sum (C,) over images and positions of (N, C) or (N, C, H, W)."""
+    return z.flatten(2).sum((0, 2)) if z.dim() == 4 else z.sum(0)
 
 
 class ChannelMoments:
@@ -37,11 +27,11 @@ class ChannelMoments:
         self.sum_C = torch.zeros(channels, dtype=torch.float64)
         self.square_C = torch.zeros(channels, dtype=torch.float64)
 
-    def add(self, z_MC: Tensor) -> None:
-        """Add rows."""
-        self.rows += len(z_MC)
-        self.sum_C += z_MC.sum(0)
-        self.square_C += z_MC.square().sum(0)
+    def add(self, z: Tensor) -> None:
+        """Add an output (N, C) or (N, C, H, W)."""
+        self.rows += z.numel() // z.shape[1]
+        self.sum_C += channel_sums(z.double())
+        self.square_C += channel_sums(z.double().square())
 
     @property
     def mean_C(self) -> Tensor:
@@ -55,33 +45,31 @@ class ChannelMoments:
 
 
 class PatchMoments:
-    """Running sums of a source's patches at one layer: their number, sum and Gram matrix."""
+    """Running sums of a source's patches at one layer: their number, sum and Gram matrix.
+
+    `rounding` is the share of the largest eigenvalue that the products' type leaves uncertain.
+    """
 
     def __init__(self, dim: int) -> None:
         self.rows = 0
+        self.rounding = 0.0
         self.sum_D = torch.zeros(dim, dtype=torch.float64)
         self.gram_DD = torch.zeros(dim, dim, dtype=torch.float64)
 
-    def add(self, u_MD: Tensor) -> None:
-        """Add rows of patches."""
-        self._add(u_MD, u_MD.T @ u_MD)
-
-    def add_conv(self, layer: Layer, h: Tensor, u_MD: Tensor) -> None:
-        """Add the patches `u_MD` of a conv's input `h`; products by lags cost a third of the patches' own."""
-        self._add(u_MD, lag_gram(h.double(), layer.kernel, layer.padding))
-
-    def _add(self, u_MD: Tensor, gram_DD: Tensor) -> None:
-        self.rows += len(u_MD)
-        self.sum_D += u_MD.sum(0)
-        self.gram_DD += gram_DD
+    def add(self, inputs: LayerInput) -> None:
+        """Add a batch of a layer's input."""
+        self.rows += inputs.rows
+        self.rounding = max(self.rounding, inputs.rounding)
+        self.sum_D += inputs.sum_D()
+        self.gram_DD += inputs.gram_DD()
 
 
 @dataclass(frozen=True)
 class Factor:
     """The eigendecomposition of a source's centred Gram matrix, `G = Q S Q^T`, at one layer.
 
-    It depends on the source alone and serves every target and every ridge. Eigenvalues at or below
-    D x eps x the largest are rounding and are left out, which gives the minimum-norm solution.
+    It depends on the source alone and serves every target and every ridge. Eigenvalues that are rounding
+    are left out, which gives the minimum-norm solution.
     """
 
     rows: int
@@ -124,12 +112,8 @@ def factorise(moments: PatchMoments) -> Factor:
     centred = moments.gram_DD - moments.rows * torch.outer(mean, mean)
     values, vectors = torch.linalg.eigh((centred + centred.T) / 2)
     # A constant source leaves only the rounding of the centring, which the uncentred trace measures.
-    noise = (
-        len(mean)
-        * torch.finfo(torch.float64).eps
-        * max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
-    )
-    kept = values > noise
+    largest = max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
+    kept = values > moments.rounding * largest
     return Factor(moments.rows, mean, values[kept], vectors[:, kept])
 
 

@@ -79,7 +79,7 @@ def _full_products(h: Tensor, kernel: int) -> dict[Lag, Tensor]:
     totals = {
         lag: torch.zeros(h.shape[1], h.shape[1], dtype=torch.float64, device=h.device) for lag in shift_of
     }
-    block = max(256, BLOCK_BYTES // (padded_MC.element_size() * h.shape[1]))
+    block = min(4096, max(256, BLOCK_BYTES // (padded_MC.element_size() * h.shape[1])))
     for start in range(0, len(padded_MC), block):
         left_MC = padded_MC[start : start + block]
         for lag, shift in shift_of.items():

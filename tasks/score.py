@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.data import Data
-from tasks.fit import Fit, Fits
-from tasks.gram import ChannelMoments, channel_rows, patches
+from tasks.fit import Fits
+from tasks.gram import ChannelMoments, channel_sums
+from tasks.layer_input import LayerInput
 from tasks.walk import Batch, Source, Step, Walk, position_order, scatter_positions, seen
 
 
@@ -28,7 +28,7 @@ class GraftScore:
 
     def add_error(self, layer: int, difference: Tensor) -> None:
         """Add the squares of `z_hat - z` at a layer."""
-        total = channel_rows(difference).square().sum(0)
+        total = channel_sums(difference.double().square())
         self.error_C[layer] = self.error_C[layer] + total if layer in self.error_C else total
 
 
@@ -59,7 +59,7 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
         steps = list(walk.steps(data.x_test, batch))
         for step in steps:
             for target, features in step.targets.items():
-                outputs[target, step.layer].add(channel_rows(features.z))
+                outputs[target, step.layer].add(features.z)
         for target, features in steps[-1].targets.items():
             scores.target_right[target] += count_right(features.z, data.y_test[batch.plain_N])
         for source, features in steps[-1].sources.items():
@@ -71,11 +71,12 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
 def _score_batch(
     walk: Walk, fits: Fits, steps: list[Step], batch: Batch, labels: Tensor, scores: Scores
 ) -> None:
-    rows = _PatchCache(walk, steps)
+    inputs = _Inputs(walk, steps)
     for source, pair, layer in walk.grafts():
         entry = scores.grafts[pair.key, layer]
         target, own = walk.networks[pair.target], [step.targets[pair.target].z for step in steps]
-        z_hat = predict(rows.get(source, layer), fits.fits[pair.key, layer], like=own[layer - 1])
+        fitted = fits.fits[pair.key, layer]
+        z_hat = inputs.get(source, layer).predict(fitted.weight_DC, fitted.bias_C)
         if source.variant == "shuffled_images":
             z_hat = scatter_positions(z_hat, position_order(batch.plain_N, z_hat[0, 0].numel()))
         entry.add_error(layer, z_hat - own[layer - 1].double())
@@ -88,28 +89,21 @@ def _score_batch(
         entry.right += count_right(logits, labels)
 
 
-class _PatchCache:
-    """The patches of one source at one layer, for as long as its pairs ask for them."""
+class _Inputs:
+    """The input of one source at one layer, for as long as its pairs ask for it."""
 
     def __init__(self, walk: Walk, steps: list[Step]) -> None:
         self._walk, self._steps = walk, steps
         self._place: tuple[Source, int] | None = None
-        self._rows_MD = torch.empty(0)
+        self._inputs: LayerInput | None = None
 
-    def get(self, source: Source, layer: int) -> Tensor:
-        if self._place != (source, layer):
+    def get(self, source: Source, layer: int) -> LayerInput:
+        if self._inputs is None or self._place != (source, layer):
             description = self._walk.architecture.layers[layer - 1]
-            self._rows_MD = patches(description, self._steps[layer - 1].sources[source].h_in)
+            h = self._steps[layer - 1].sources[source].h_in
+            self._inputs = LayerInput(description, h, self._walk.tile.options.products)
             self._place = (source, layer)
-        return self._rows_MD
-
-
-def predict(u_MD: Tensor, fit: Fit, like: Tensor) -> Tensor:
-    """`z_l` in the shape of `like`, in float64: next to a near-singular Gram matrix float32 loses the fit."""
-    z_MC = torch.addmm(fit.bias_C, u_MD, fit.weight_DC)
-    if like.dim() == 2:
-        return z_MC
-    return z_MC.reshape(len(like), -1, like.shape[1]).transpose(1, 2).reshape(like.shape)
+        return self._inputs
 
 
 def count_right(logits: Tensor, labels: Tensor) -> int:

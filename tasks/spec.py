@@ -132,9 +132,13 @@ class TrainSegment:
 
 @dataclass(frozen=True)
 class GraftOptions:
-    """What of the method is free and changes the numbers (docs/method.md, section 2)."""
+    """What of the method is free and changes the numbers (docs/method.md, section 2).
+
+    `products` is the type in which a conv's products are taken; their sums are float64 always.
+    """
 
     ridge: float = 0.0
+    products: Literal["float32", "float64"] = "float32"
     method: Literal["exact"] = "exact"
 
 

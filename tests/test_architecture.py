@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[1]
 )
 def test_importing_a_module_loads_none_of(module, absent):
     code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100
+    )
     assert answer.stdout.strip() == "[]"
 
 
