@@ -1,14 +1,19 @@
-"""Families of networks as layer lists, and the shapes that follow from one (plain Python)."""
+"""Networks as layer lists: the family `conv`, and the sizes that follow from any list (plain Python)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Literal
 
-from tasks.spec import Architecture, Layer
+from tasks.spec import Activation, Architecture, Layer
 
 Shape = tuple[int, int, int]
 ConvEntry = int | Literal["pool"]
+
+STATISTICS_OF_BN = ("running_mean", "running_var")
+"""The tensors of a BN that training measures rather than trains."""
 
 
 class ArchitectureError(ValueError):
@@ -17,14 +22,52 @@ class ArchitectureError(ValueError):
     hopeless = True
 
 
-def conv(entries: Sequence[ConvEntry], width: int, image: Shape, classes: int) -> Architecture:
-    """The family `conv`: 3x3 convs with bias, padding 1 and ReLU, 2x2 max-pools, a dense classifier.
+def conv_layers(
+    entries: Sequence[ConvEntry], width: int, batch_norm: bool = False, activation: Activation = "relu"
+) -> list[Layer]:
+    """3x3 convs with bias and padding 1; `"pool"` gives the conv before it a 2x2 max-pool.
+
+    Raises:
+        ArchitectureError: No conv, or a pool with nothing to pool.
+    """
+    layers: list[Layer] = []
+    for position, entry in enumerate(entries, start=1):
+        if entry != "pool":
+            layers.append(
+                Layer(
+                    "conv", entry * width, kernel=3, padding=1, activation=activation, batch_norm=batch_norm
+                )
+            )
+        elif not layers or layers[-1].pool > 1:
+            raise ArchitectureError(f"entry {position} of {list(entries)} is a pool that follows no conv")
+        else:
+            layers[-1] = replace(layers[-1], pool=2)
+    if not layers:
+        raise ArchitectureError(
+            f"{list(entries)} has no conv: give at least one width multiple, as in [1, 'pool', 2]"
+        )
+    return layers
+
+
+def conv(
+    entries: Sequence[ConvEntry],
+    width: int,
+    image: Shape,
+    classes: int,
+    batch_norm: bool = False,
+    dropout: float = 0.0,
+    activation: Activation = "relu",
+) -> Architecture:
+    """The family `conv`: 3x3 convs with bias and padding 1, 2x2 max-pools, a dense classifier.
 
     Args:
         entries: Width multiples of the convs in order; `"pool"` pools the layer before it.
         width: A conv with entry m has m x width channels.
         image: Shape (channels, height, width) of the input.
         classes: Outputs of the classifier.
+        batch_norm: BN after every conv.
+        dropout: Dropout of the classifier's input.
+        activation: After every conv.
 
     Raises:
         ArchitectureError: No conv, a pool with nothing to pool, or pooling below 1x1.
@@ -32,20 +75,13 @@ def conv(entries: Sequence[ConvEntry], width: int, image: Shape, classes: int) -
     >>> [layer.out for layer in conv([1, "pool", 2], width=4, image=(1, 8, 8), classes=10).layers]
     [4, 8, 10]
     """
-    layers: list[Layer] = []
-    for position, entry in enumerate(entries, start=1):
-        if entry != "pool":
-            layers.append(Layer("conv", entry * width, kernel=3, padding=1))
-        elif not layers or layers[-1].pool > 1:
-            raise ArchitectureError(f"entry {position} of {list(entries)} is a pool that follows no conv")
-        else:
-            last = layers[-1]
-            layers[-1] = Layer(last.kind, last.out, last.kernel, last.padding, pool=2)
-    if not layers:
-        raise ArchitectureError(
-            f"{list(entries)} has no conv: give at least one width multiple, as in [1, 'pool', 2]"
-        )
-    layers.append(Layer("dense", classes, activation="none"))
+    layers = conv_layers(entries, width, batch_norm, activation)
+    layers[-1] = replace(layers[-1], dropout=dropout)
+    return checked(image, [*layers, Layer("dense", classes, activation="none")])
+
+
+def checked(image: Shape, layers: Sequence[Layer]) -> Architecture:
+    """The architecture of these layers, if its shapes fit."""
     architecture = Architecture(image, tuple(layers))
     input_shapes(architecture)
     return architecture
@@ -60,16 +96,16 @@ def conv_label(entries: Sequence[ConvEntry]) -> str:
     return "-".join(["conv", *("p" if entry == "pool" else str(entry) for entry in entries)])
 
 
-def input_shapes(architecture: Architecture) -> list[Shape]:
-    """Shape (channels, height, width) of every layer's input; a dense layer gives (out, 1, 1).
+def shapes_of(architecture: Architecture) -> list[Shape]:
+    """Shape (channels, height, width) of `h_0`, the image, to `h_L`; a dense layer gives (out, 1, 1).
 
     Raises:
-        ArchitectureError: A layer's map is smaller than 1x1.
+        ArchitectureError: A layer's map is smaller than 1x1, or a shortcut does not fit what it is added to.
     """
-    shape, shapes = architecture.input, []
+    shapes = [architecture.input]
     for number, layer in enumerate(architecture.layers, start=1):
-        shapes.append(shape)
-        height, width = output_size(layer, shape)
+        height, width = output_size(layer, shapes[-1])
+        _check_shortcut(number, layer, (layer.out, height, width), shapes)
         shape = (layer.out, height // layer.pool, width // layer.pool)
         if min(shape) < 1:
             raise ArchitectureError(
@@ -77,15 +113,51 @@ def input_shapes(architecture: Architecture) -> list[Shape]:
                 f"{height}x{width} into {shape[1]}x{shape[2]}: pool less often for images of "
                 f"{architecture.input[1]}x{architecture.input[2]}"
             )
+        shapes.append((layer.out, 1, 1) if layer.global_pool else shape)
     return shapes
+
+
+def _check_shortcut(number: int, layer: Layer, output: Shape, shapes: Sequence[Shape]) -> None:
+    shortcut = layer.shortcut
+    if shortcut is None:
+        return
+    if not 0 <= shortcut.reads < number:
+        raise ArchitectureError(
+            f"the shortcut of layer {number} reads h of layer {shortcut.reads}: "
+            f"it must lie below, 0 to {number - 1}"
+        )
+    given = shapes[shortcut.reads]
+    if shortcut.projection:
+        given = (layer.out, *output_size(shortcut_map(layer), given))
+    if given != output:
+        raise ArchitectureError(
+            f"the shortcut of layer {number} gives {given} where the layer gives {output} "
+            "(channels, height, width): a projection with the right stride would do"
+        )
+
+
+def input_shapes(architecture: Architecture) -> list[Shape]:
+    """Shape (channels, height, width) of every layer's input.
+
+    Raises:
+        ArchitectureError: As `shapes_of`.
+    """
+    return shapes_of(architecture)[:-1]
 
 
 def output_size(layer: Layer, shape: Shape) -> tuple[int, int]:
     """Height and width of `z_l`, before pooling, for an input of `shape`; 1x1 for a dense layer."""
     if layer.kind == "dense":
         return (1, 1)
-    grown = [size + 2 * layer.padding - layer.kernel + 1 for size in shape[1:]]
+    grown = [(size + 2 * layer.padding - layer.kernel) // layer.stride + 1 for size in shape[1:]]
     return grown[0], grown[1]
+
+
+def shortcut_map(layer: Layer) -> Layer:
+    """The projection of a layer's shortcut, as a linear map of its own."""
+    if layer.shortcut is None or not layer.shortcut.projection:
+        raise ArchitectureError("a layer without a projection has no map on its shortcut")
+    return Layer("conv", layer.out, activation="none", stride=layer.shortcut.stride)
 
 
 def weight_shape(layer: Layer, shape: Shape) -> tuple[int, ...]:
@@ -98,19 +170,51 @@ def weight_shape(layer: Layer, shape: Shape) -> tuple[int, ...]:
 
 def patch_dim(layer: Layer, shape: Shape) -> int:
     """d, the number of inputs of one output channel."""
-    size = 1
-    for extent in weight_shape(layer, shape)[1:]:
-        size *= extent
-    return size
+    return prod(weight_shape(layer, shape)[1:])
+
+
+def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a net by its name (docs/checkpoints.md), in the order of the layers.
+
+    >>> net = Architecture((1, 4, 4), (Layer("conv", 2, 3, 1, batch_norm=True),))
+    >>> list(parameter_shapes(net))[2:]
+    ['layers.1.bn.weight', 'layers.1.bn.bias', 'layers.1.bn.running_mean', 'layers.1.bn.running_var']
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    shapes = input_shapes(architecture)
+    for number, (layer, shape) in enumerate(zip(architecture.layers, shapes, strict=True), start=1):
+        name = f"layers.{number}"
+        found |= _map_shapes(name, layer, shape, layer.batch_norm)
+        if layer.shortcut is not None and layer.shortcut.projection:
+            reads = shapes[layer.shortcut.reads]
+            found |= _map_shapes(f"{name}.shortcut", shortcut_map(layer), reads, layer.shortcut.batch_norm)
+    return found
+
+
+def _map_shapes(name: str, layer: Layer, shape: Shape, batch_norm: bool) -> dict[str, tuple[int, ...]]:
+    shapes = {f"{name}.weight": weight_shape(layer, shape), f"{name}.bias": (layer.out,)}
+    parts = ("weight", "bias", *STATISTICS_OF_BN) if batch_norm else ()
+    return shapes | {f"{name}.bn.{part}": (layer.out,) for part in parts}
+
+
+def is_trained(name: str) -> bool:
+    """Whether a tensor is a parameter, rather than a statistic of BN."""
+    return not name.endswith(STATISTICS_OF_BN)
+
+
+def is_map_weight(name: str) -> bool:
+    """Whether a tensor is the weight of a linear map: what the regularizer pulls on."""
+    return name.endswith(".weight") and not name.endswith(".bn.weight")
 
 
 def parameter_count(architecture: Architecture) -> int:
-    """Weights and biases of all layers."""
-    shapes = input_shapes(architecture)
-    return sum(
-        layer.out * (patch_dim(layer, shape) + 1)
-        for layer, shape in zip(architecture.layers, shapes, strict=True)
-    )
+    """Trained numbers of all layers: weights and biases, of BN too."""
+    return sum(prod(shape) for name, shape in parameter_shapes(architecture).items() if is_trained(name))
+
+
+def stored_count(architecture: Architecture) -> int:
+    """Numbers in a snapshot: the trained ones and BN's statistics."""
+    return sum(prod(shape) for shape in parameter_shapes(architecture).values())
 
 
 def images_per_batch(architecture: Architecture) -> int:
@@ -119,3 +223,8 @@ def images_per_batch(architecture: Architecture) -> int:
     The patches of a 3x3 conv on 64 channels then take 75 MB in float64.
     """
     return max(16, 16_384 // (architecture.input[1] * architecture.input[2]))
+
+
+def mixed_batch(architecture: Architecture) -> int:
+    """Images of a batch on which BN's statistics are re-estimated: as many as in training, or more."""
+    return max(64, images_per_batch(architecture))

@@ -1,15 +1,15 @@
 """Snapshots as bytes: one safetensors file holds all that rebuilds the forward pass (docs/checkpoints.md).
 
-Tensors `layers.<l>.weight` and `layers.<l>.bias`; metadata `net` (JSON of the axes), `architecture`
-(JSON list of the layers in order), `input` (JSON: shape, and the per-channel mean and deviation that
-the images were normalised by) and `sha256` of the tensors.
+Tensors `layers.<l>.weight` and `layers.<l>.bias`, and those of BN and of shortcuts; metadata `net` (JSON of
+the axes), `architecture` (JSON list of the layers in order), `input` (JSON: shape, and the per-channel mean
+and deviation that the images were normalised by) and `sha256` of the tensors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tasks.network import Network
 from tasks.rows import net_axes
-from tasks.spec import Architecture, Layer, Snapshot
+from tasks.spec import Architecture, Layer, Shortcut, Snapshot
 
 
 class CheckpointError(ValueError):
@@ -36,12 +36,23 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
+_ALWAYS_SHOWN = {
+    "conv": ("kind", "out", "kernel", "padding", "pool", "activation"),
+    "dense": ("kind", "out", "activation"),
+}
+
+
 def layer_json(layer: Layer) -> dict[str, Any]:
-    """A layer as the metadata shows it: a conv with its geometry, a dense layer without."""
-    fields = asdict(layer)
-    if layer.kind == "dense":
-        fields = {name: fields[name] for name in ("kind", "out", "activation")}
-    return fields
+    """A layer as the metadata shows it: the fields of its kind, and others where they are not the default."""
+    shown = _ALWAYS_SHOWN[layer.kind]
+    plain = {field.name: field.default for field in fields(layer)}
+    return {name: value for name, value in asdict(layer).items() if name in shown or value != plain[name]}
+
+
+def layer_from(shown: dict[str, Any]) -> Layer:
+    """The layer that `layer_json` shows."""
+    shortcut = shown.get("shortcut")
+    return Layer(**{**shown, "shortcut": None if shortcut is None else Shortcut(**shortcut)})
 
 
 def pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
@@ -95,9 +106,9 @@ def unpack_network(data: bytes) -> Network:
     """
     tensors, metadata = unpack(data)
     try:
-        layers = tuple(Layer(**fields) for fields in json.loads(metadata["architecture"]))
+        layers = tuple(layer_from(shown) for shown in json.loads(metadata["architecture"]))
         channels, height, width = json.loads(metadata["input"])["shape"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint's metadata describes no network: {error!r}") from error
     return Network(Architecture((channels, height, width), layers), tensors)
 

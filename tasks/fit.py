@@ -1,7 +1,7 @@
-"""The fit of a tile: each source's Gram matrix and each pair's cross term in one pass, then the solves.
+"""The fit of a tile: each source's Gram matrices and each pair's cross terms in one pass, then the solves.
 
-A source is factorised once per layer for all its targets; a pair's numbers do not depend on which other
-pairs share its tile. Legend: as in `tasks.gram`.
+A source is factorised once per reading (`tasks.cuts`) for all its targets; a pair's numbers do not depend on
+which other pairs share its tile. Legend: as in `tasks.gram`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.architectures import input_shapes, patch_dim
+from tasks.cuts import Arm, Reading, arm_sizes
 from tasks.gram import (
     ChannelMoments,
     Factor,
@@ -21,12 +21,13 @@ from tasks.gram import (
     fraction_unexplained,
 )
 from tasks.layer_input import LayerInput
+from tasks.network import LayerFeatures
 from tasks.spec import GraftOptions
 from tasks.walk import Batch, Source, Step, Walk, gather_positions, position_order
 
 
 class Fit(NamedTuple):
-    """A re-fitted layer: weight (D, C) and bias (C,) in float64, and its error on the fitting images."""
+    """A fitted map: weight (D, C) and bias (C,) in float64, and its error on the fitting images."""
 
     weight_DC: Tensor
     bias_C: Tensor
@@ -35,10 +36,10 @@ class Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class Fits:
-    """Factors by (source, layer) and fits by (pair key, layer)."""
+    """Factors by (source, reading) and fits by (pair key, arm)."""
 
-    factors: dict[tuple[Source, int], Factor]
-    fits: dict[tuple[str, int], Fit]
+    factors: dict[tuple[Source, Reading], Factor]
+    fits: dict[tuple[str, Arm], Fit]
 
 
 class _Sums:
@@ -46,36 +47,47 @@ class _Sums:
 
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
-        self.grams: dict[tuple[Source, int], PatchMoments] = {}
-        self.crosses: dict[tuple[str, int], Tensor] = {}
-        self.outputs: dict[tuple[int, int], ChannelMoments] = {}
-        layers = walk.architecture.layers
-        dims = [
-            patch_dim(layer, shape)
-            for layer, shape in zip(layers, input_shapes(walk.architecture), strict=True)
-        ]
-        for source in walk.pairs_of:
-            for layer in range(2, len(layers) + 1):
-                if gram_source(source, walk) == source:
-                    self.grams[source, layer] = PatchMoments(dims[layer - 1])
-        for target in walk.targets:
-            for layer in range(2, len(layers) + 1):
-                self.outputs[target, layer] = ChannelMoments(layers[layer - 1].out)
+        self.grams: dict[tuple[Source, Reading], PatchMoments] = {}
+        self.crosses: dict[tuple[str, Arm], Tensor] = {}
+        self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
+        for arm, _, reading in walk.arms:
+            sizes = arm_sizes(walk.architecture, arm)
+            for source in walk.pairs_of:
+                if gram_source(source, walk) == source and (source, reading) not in self.grams:
+                    self.grams[source, reading] = PatchMoments(sizes.dim)
+            for target in walk.targets:
+                self.outputs[target, arm] = ChannelMoments(sizes.out)
 
     def add(self, step: Step, batch: Batch) -> None:
-        layer = self.walk.architecture.layers[step.layer - 1]
+        fitted = self.walk.arms_at(step.layer)
         for target, features in step.targets.items():
-            self.outputs[target, step.layer].add(features.z)
+            for arm, _, _ in fitted:
+                self.outputs[target, arm].add(arm_output(arm, features))
         for source, features in step.sources.items():
-            inputs = LayerInput(layer, features.h_in, self.walk.tile.options.products)
-            if (source, step.layer) in self.grams:
-                self.grams[source, step.layer].add(inputs)
-            for pair in self.walk.pairs_of[source]:
-                z = step.targets[pair.target].z
-                if source.variant == "shuffled_images":
-                    z = gather_positions(z, position_order(batch.plain_N, z[0, 0].numel()))
-                place, product = (pair.key, step.layer), inputs.cross_CD(z)
-                self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
+            inputs = {
+                reading: LayerInput(layer, features.h_in, self.walk.tile.options.products)
+                for _, layer, reading in fitted
+            }
+            for reading, entry in inputs.items():
+                if (source, reading) in self.grams:
+                    self.grams[source, reading].add(entry)
+            for arm, _, reading in fitted:
+                self._add_crosses(source, arm, inputs[reading], step, batch)
+
+    def _add_crosses(self, source: Source, arm: Arm, inputs: LayerInput, step: Step, batch: Batch) -> None:
+        for pair in self.walk.pairs_of[source]:
+            output = arm_output(arm, step.targets[pair.target])
+            if source.variant == "shuffled_images":
+                output = gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
+            place, product = (pair.key, arm), inputs.cross_CD(output)
+            self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
+
+
+def arm_output(arm: Arm, features: LayerFeatures) -> Tensor:
+    """What the target gives where an arm of a source is to give the same; features of layer `reads` + 1."""
+    if arm.gives == "z":
+        return features.z
+    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
 
 
 def gram_source(source: Source, walk: Walk) -> Source:
@@ -85,26 +97,27 @@ def gram_source(source: Source, walk: Walk) -> Source:
 
 
 def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
-    """Fit every graft of the tile on images `x` (N, C, H, W)."""
+    """Fit every arm of every pair of the tile on images `x` (N, C, H, W)."""
     sums = _Sums(walk)
     for batch in walk.batches(len(x), "train"):
         for step in walk.steps(x, batch):
-            if step.layer > 1:
-                sums.add(step, batch)
+            sums.add(step, batch)
     factors = {place: factorise(moments) for place, moments in sums.grams.items()}
+    places = {(source, reading) for source in walk.pairs_of for _, _, reading in walk.arms}
     factors |= {
-        (source, layer): factors[gram_source(source, walk), layer]
-        for source, _, layer in walk.grafts()
-        if (source, layer) not in factors
+        (source, reading): factors[gram_source(source, walk), reading]
+        for source, reading in places - factors.keys()
     }
     fits = {
-        (pair.key, layer): solve(
-            factors[source, layer],
-            sums.crosses[pair.key, layer].T,
-            sums.outputs[pair.target, layer],
+        (pair.key, arm): solve(
+            factors[source, reading],
+            sums.crosses[pair.key, arm].T,
+            sums.outputs[pair.target, arm],
             options.ridge,
         )
-        for source, pair, layer in walk.grafts()
+        for source, pairs in walk.pairs_of.items()
+        for arm, _, reading in walk.arms
+        for pair in pairs
     }
     return Fits(factors, fits)
 

@@ -1,4 +1,4 @@
-"""Exact grafts of a tile as rows: every pair, every layer 2 to L (docs/method.md, section 2)."""
+"""The grafts of a tile as rows: every pair, cut and choice of BN statistics (docs/method.md, section 2)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from tasks.cuts import Cut, reading
 from tasks.data import Data
 from tasks.fit import Fits, fit
 from tasks.gram import Factor, fraction_unexplained, fraction_unexplained_mean, live_channels
+from tasks.loss import share
 from tasks.network import Network
 from tasks.rows import net_axes
-from tasks.score import GraftScore, Scores, score
+from tasks.score import Graft, Scores, score
 from tasks.spec import GraftTile, Pair, layer_name
 from tasks.walk import Source, Walk
 
@@ -38,57 +40,62 @@ def graft(tile: GraftTile, networks: list[Network], data: Data) -> GraftRows:
     fits = fit(walk, data.x_train, tile.options)
     scores = score(walk, fits, data)
     rows = GraftRows([], [])
-    for source, pair, layer in walk.grafts():
-        axes = _axes(tile, pair)
-        rows.grafts.append(
-            axes | _graft_row(walk, fits, scores, source, pair, layer) | _sizes(data, fits, source, layer)
-        )
-        rows.downstream.extend(axes | row for row in _downstream_rows(walk, scores, pair, layer))
+    for source, pair, cut in walk.grafts():
+        for statistics in walk.statistics(cut):
+            axes = _axes(tile, pair, cut, statistics)
+            row = _graft_row(walk, scores, source, pair, (pair.key, cut, statistics))
+            rows.grafts.append(axes | row | _sizes(walk, data, fits, source, pair, cut))
+            downstream = _downstream_rows(walk, scores, pair, (pair.key, cut, statistics))
+            rows.downstream.extend(axes | row for row in downstream)
     return rows
 
 
-def _axes(tile: GraftTile, pair: Pair) -> dict[str, Any]:
+def _axes(tile: GraftTile, pair: Pair, cut: Cut, statistics: str) -> dict[str, Any]:
     return {
         "key": pair.key,
         **net_axes(tile.snapshots[pair.source], "source_"),
         **net_axes(tile.snapshots[pair.target], "target_"),
-        "method": tile.options.method,
+        "method": cut.method,
         "null": pair.null,
+        "bn": statistics,
     }
 
 
-def _graft_row(
-    walk: Walk, fits: Fits, scores: Scores, source: Source, pair: Pair, layer: int
-) -> dict[str, Any]:
-    entry, output = scores.grafts[pair.key, layer], scores.outputs[pair.target, layer]
+def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Graft) -> dict[str, Any]:
+    entry, layer = scores.grafts[graft], graft[1].layer
+    output = scores.outputs[pair.target, layer]
     error_C = entry.error_C[layer] / output.rows
-    accuracy, target_accuracy = entry.right / scores.images, scores.target_right[pair.target] / scores.images
+    accuracy = share(entry.right, scores.images)
+    target_accuracy = share(scores.targets[pair.target].right, scores.images)
     return {
         "layer": layer,
         "layer_name": layer_name(walk.architecture, layer),
-        "fvu_train": fits.fits[pair.key, layer].fvu_train,
         "fvu_test": fraction_unexplained(error_C, output.variance_C),
         "fvu_channel_mean": fraction_unexplained_mean(error_C, output.variance_C),
         "loss_test": entry.loss / scores.images,
         "accuracy_test": accuracy,
         "target_accuracy_test": target_accuracy,
-        "source_accuracy_test": scores.source_right[source] / scores.images,
-        "accuracy_drop": target_accuracy - accuracy,
+        "source_accuracy_test": share(scores.sources[source].right, scores.images),
+        "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
         "ridge": walk.tile.options.ridge,
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
     }
 
 
-def _sizes(data: Data, fits: Fits, source: Source, layer: int) -> dict[str, Any]:
-    factor = fits.factors[source, layer]
+def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
+    """Sizes and spectrum of the main path's fit; a warning of any arm's."""
+    factors = [fits.factors[source, reading(walk.architecture, arm)] for arm in cut.arms]
+    warnings = [warning(factor, len(data.y_train)) for factor in factors]
     return {
-        "patch_dim": factor.dim,
-        "effective_rank": factor.effective_rank,
-        "condition_number": factor.condition_number,
-        "rows": factor.rows,
+        # A stitch is fitted below l: its in-sample error at l was not measured.
+        "fvu_train": fits.fits[pair.key, cut.arms[0]].fvu_train if cut.method == "exact" else None,
+        "patch_dim": factors[0].dim,
+        "effective_rank": factors[0].effective_rank,
+        "condition_number": factors[0].condition_number,
+        "rows": factors[0].rows,
         "images_train": len(data.y_train),
         "images_test": len(data.y_test),
-        "warning": warning(factor, len(data.y_train)),
+        "warning": next((text for text in warnings if text), ""),
     }
 
 
@@ -107,12 +114,11 @@ def warning(factor: Factor, images: int) -> str:
     return ""
 
 
-def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, layer: int) -> list[dict[str, Any]]:
-    entry: GraftScore = scores.grafts[pair.key, layer]
+def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:
     rows = []
-    for later, error_C in entry.error_C.items():
+    for later, error_C in scores.grafts[graft].error_C.items():
         output = scores.outputs[pair.target, later]
         fvu = fraction_unexplained(error_C / output.rows, output.variance_C)
         name = layer_name(walk.architecture, later)
-        rows.append({"graft_layer": layer, "layer": later, "layer_name": name, "fvu_test": fvu})
+        rows.append({"graft_layer": graft[1].layer, "layer": later, "layer_name": name, "fvu_test": fvu})
     return rows

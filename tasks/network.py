@@ -1,9 +1,9 @@
 """Networks as functions of a plain `Architecture`: whole, up to a layer, from a layer on.
 
 Legend: N images, C channels, H x W positions, l a layer from 1 to L. A layer is a linear map and
-what follows it (docs/method.md, section 1):
+what follows it (docs/method.md, section 1), of which BN, the shortcut s_l and the pooling may be missing:
 
-    z_l = W_l * h_{l-1} + b_l        h_l = pool(activation(z_l))        h_0 = the image
+    z_l = W_l * h_{l-1} + b_l        h_l = pool(activation(BN(z_l) + s_l))        h_0 = the image
 
 `z_L` are the logits. Nothing here knows a network's name.
 """
@@ -18,70 +18,115 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.architectures import input_shapes, weight_shape
+from tasks.architectures import parameter_shapes, shortcut_map
+from tasks.batch_norm import USE, Mode
 from tasks.seeds import stream
 from tasks.spec import Architecture, Layer, NetSpec
 
 Parameters = Mapping[str, Tensor]
+Shortcuts = Mapping[int, Tensor]
+"""By the layer that they are added to: what shortcuts give, before their BN."""
 
 
 class LayerFeatures(NamedTuple):
-    """What layer `layer` reads and what it gives before its nonlinearity."""
+    """What layer `layer` reads and gives before its nonlinearity, and what shortcuts carry past it.
+
+    `shortcuts` are those into this layer and above that start below it: with `z` all that the net needs.
+    """
 
     layer: int
     h_in: Tensor
     z: Tensor
+    shortcuts: Shortcuts
 
 
 def linear(layer: Layer, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`z_l` of shape (N, C) or (N, C, H, W) from `h_{l-1}`."""
     if layer.kind == "dense":
         return F.linear(h.flatten(1), weight, bias)
-    return F.conv2d(h, weight, bias, padding=layer.padding)
+    return F.conv2d(h, weight, bias, stride=layer.stride, padding=layer.padding)
 
 
-def after(layer: Layer, z: Tensor) -> Tensor:
-    """`h_l` from `z_l`: the activation, then the pooling."""
-    h = F.relu(z) if layer.activation == "relu" else z
-    return F.max_pool2d(h, layer.pool) if layer.pool > 1 else h
+def activate(layer: Layer, h: Tensor) -> Tensor:
+    """The nonlinearity, then the pooling."""
+    if layer.activation != "none":
+        h = F.relu(h) if layer.activation == "relu" else h.tanh()
+    if layer.pool > 1:
+        h = F.max_pool2d(h, layer.pool)
+    return h.mean((2, 3), keepdim=True) if layer.global_pool else h
 
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture and its parameters, `layers.<l>.weight` and `layers.<l>.bias` (docs/tables.md)."""
+    """An architecture and its parameters (docs/checkpoints.md); `mode` is how BN and dropout act."""
 
     architecture: Architecture
     parameters: Parameters
+    mode: Mode = USE
+
+    def _map(self, name: str, layer: Layer, h: Tensor) -> Tensor:
+        return linear(layer, h, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
 
     def layer(self, layer: int, h: Tensor) -> Tensor:
         """`z_l` from `h_{l-1}`."""
-        weight, bias = (self.parameters[f"layers.{layer}.{part}"] for part in ("weight", "bias"))
-        return linear(self.architecture.layers[layer - 1], h, weight, bias)
+        return self._map(f"layers.{layer}", self.architecture.layers[layer - 1], h)
 
-    def after(self, layer: int, z: Tensor) -> Tensor:
-        """`h_l` from `z_l`."""
-        return after(self.architecture.layers[layer - 1], z)
+    def shortcut(self, layer: int, h: Tensor) -> Tensor:
+        """What the shortcut into `layer` gives, before its BN, from the activation that it reads."""
+        description = self.architecture.layers[layer - 1]
+        if description.shortcut is None or not description.shortcut.projection:
+            return h
+        return self._map(f"layers.{layer}.shortcut", shortcut_map(description), h)
+
+    def shortcuts_from(self, reads: int, h: Tensor) -> dict[int, Tensor]:
+        """What every shortcut that starts at `h_reads` gives."""
+        described = enumerate(self.architecture.layers, start=1)
+        starts = {n: layer.shortcut.reads for n, layer in described if layer.shortcut is not None}
+        return {number: self.shortcut(number, h) for number, start in starts.items() if start == reads}
+
+    def after(self, layer: int, z: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """`h_l` from `z_l` and what the shortcut into it gives."""
+        description = self.architecture.layers[layer - 1]
+        h = self._normalised(f"layers.{layer}", description.batch_norm, z)
+        if description.shortcut is not None:
+            if shortcut is None:
+                raise ValueError(
+                    f"layer {layer} adds a shortcut: h_{layer} does not follow from z_{layer} alone"
+                )
+            h = h + self._normalised(f"layers.{layer}.shortcut", description.shortcut.batch_norm, shortcut)
+        return self.mode.drop(layer, description.dropout, activate(description, h))
+
+    def _normalised(self, name: str, batch_norm: bool, z: Tensor) -> Tensor:
+        return self.mode.normalise(f"{name}.bn", z, self.parameters) if batch_norm else z
 
     def features(self, x: Tensor) -> Iterator[LayerFeatures]:
         """Every layer's input and output in one forward pass over images (N, C, H, W)."""
-        h = x
+        h, shortcuts = x, dict[int, Tensor]()
         for layer in range(1, self.architecture.depth + 1):
+            shortcuts = shortcuts | self.shortcuts_from(layer - 1, h)
             z = self.layer(layer, h)
-            yield LayerFeatures(layer, h, z)
-            h = self.after(layer, z)
+            yield LayerFeatures(layer, h, z, shortcuts)
+            h = self.after(layer, z, shortcuts.get(layer))
+            shortcuts = _without(shortcuts, layer)
 
     def prefix(self, layer: int, x: Tensor) -> Tensor:
         """`h_{l-1}`, what layer l reads: layers 1 to l-1."""
-        h = x
+        h, shortcuts = x, dict[int, Tensor]()
         for below in range(1, layer):
-            h = self.after(below, self.layer(below, h))
+            shortcuts |= self.shortcuts_from(below - 1, h)
+            h = self.after(below, self.layer(below, h), shortcuts.pop(below, None))
         return h
 
-    def suffix(self, layer: int, z: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """`(m, z_m)` for m from l to L, given `z_l`; the last are the logits."""
+    def suffix(
+        self, layer: int, z: Tensor, shortcuts: Shortcuts | None = None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """`(m, z_m)` for m from l to L, given `z_l` and the shortcuts past it; the last are the logits."""
+        carried = dict(shortcuts or {})
         yield layer, z
         for above in range(layer + 1, self.architecture.depth + 1):
-            z = self.layer(above, self.after(above - 1, z))
+            h = self.after(above - 1, z, carried.pop(above - 1, None))
+            carried |= self.shortcuts_from(above - 1, h)
+            z = self.layer(above, h)
             yield above, z
 
     def logits(self, x: Tensor) -> Tensor:
@@ -89,37 +134,73 @@ class Network:
         return self.layer(self.architecture.depth, self.prefix(self.architecture.depth, x))
 
 
+def _without(shortcuts: dict[int, Tensor], layer: int) -> dict[int, Tensor]:
+    return {number: given for number, given in shortcuts.items() if number != layer}
+
+
 def initialise(net: NetSpec) -> Network:
     """The net at epoch 0: He-normal weights (variance 2 / fan-in; He et al. 2015), zero biases.
 
     Each layer has its own stream, named by seed, width and layer, so that nets of different widths
-    share no numbers and are independent draws.
+    share no numbers and are independent draws. BN starts as the identity on normalised values, with mean 0
+    and variance 1 as its statistics.
     """
     parameters: dict[str, Tensor] = {}
-    shapes = input_shapes(net.architecture)
-    for number, (layer, shape) in enumerate(zip(net.architecture.layers, shapes, strict=True), start=1):
-        size = weight_shape(layer, shape)
-        fan_in = torch.Size(size[1:]).numel()
-        draws = torch.randn(size, generator=stream("init", net.seed, net.width, number))
-        parameters[f"layers.{number}.weight"] = draws * (2.0 / fan_in) ** 0.5
-        parameters[f"layers.{number}.bias"] = torch.zeros(layer.out)
+    for name, size in parameter_shapes(net.architecture).items():
+        if name.endswith((".bn.weight", ".running_var")):
+            parameters[name] = torch.ones(size)
+        elif name.endswith(".weight"):
+            _, number, *part = name.removesuffix(".weight").split(".")
+            generator = stream("init", net.seed, net.width, int(number), *part)
+            fan_in = torch.Size(size[1:]).numel()
+            parameters[name] = torch.randn(size, generator=generator) * (2.0 / fan_in) ** 0.5
+        else:
+            parameters[name] = torch.zeros(size)
     return Network(net.architecture, parameters)
 
 
-def permute_channels(network: Network, *names: int | str) -> Network:
-    """The same function with every hidden layer's channels permuted, the next layer's inputs alike.
+def streams(architecture: Architecture) -> list[int]:
+    """For each h_0 to h_L the residual stream it is part of, named by its lowest layer.
 
-    `names` name the stream that the permutations are drawn from.
+    An identity shortcut ties two activations channel by channel; a projection does not.
+    """
+    lowest = list(range(architecture.depth + 1))
+    for number, layer in enumerate(architecture.layers, start=1):
+        if layer.shortcut is not None and not layer.shortcut.projection:
+            lowest[number] = lowest[layer.shortcut.reads]
+    return lowest
+
+
+def permute_channels(network: Network, *names: int | str) -> Network:
+    """The same function with every hidden layer's channels permuted, the inputs of what reads them alike.
+
+    Layers that write to one residual stream share a permutation; the image and the logits keep their order.
+    `names` name the stream of random numbers that the permutations are drawn from.
     """
     architecture = network.architecture
-    parameters = dict(network.parameters)
-    for number in range(1, architecture.depth):
-        channels = architecture.layers[number - 1].out
-        order = torch.randperm(channels, generator=stream("permute", number, *names))
-        for part in ("weight", "bias"):
-            parameters[f"layers.{number}.{part}"] = parameters[f"layers.{number}.{part}"][order]
-        above = parameters[f"layers.{number + 1}.weight"]
-        # A dense layer reads the flattened (C, H, W): its inputs move in blocks of H x W.
-        blocks = above.reshape(above.shape[0], channels, -1)
-        parameters[f"layers.{number + 1}.weight"] = blocks[:, order].reshape(above.shape)
-    return Network(architecture, parameters)
+    tied = streams(architecture)
+    channels = [architecture.input[0], *(layer.out for layer in architecture.layers)]
+    fixed = {0, tied[-1]}
+    orders = {
+        number: torch.arange(channels[number])
+        if number in fixed
+        else torch.randperm(channels[number], generator=stream("permute", number, *names))
+        for number in sorted(set(tied))
+    }
+    moved: dict[str, Tensor] = {}
+    for name, value in network.parameters.items():
+        number = int(name.split(".")[1])
+        rows = value[orders[tied[number]]]
+        reads = tied[_reads(architecture, name, number)]
+        moved[name] = rows if rows.dim() == 1 else _permute_inputs(rows, orders[reads])
+    return Network(architecture, moved)
+
+
+def _reads(architecture: Architecture, name: str, number: int) -> int:
+    shortcut = architecture.layers[number - 1].shortcut
+    return shortcut.reads if shortcut is not None and ".shortcut." in name else number - 1
+
+
+def _permute_inputs(weight: Tensor, order: Tensor) -> Tensor:
+    """A dense layer reads the flattened (C, H, W): its inputs move in blocks of H x W."""
+    return weight.reshape(len(weight), len(order), -1)[:, order].reshape(weight.shape)

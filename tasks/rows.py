@@ -32,8 +32,14 @@ PAIR_AXES = [
 ]
 KEY = ("key", TEXT, "content key: the same key is the same result, wherever it was computed")
 GRAFT_KIND = [
-    ("method", TEXT, "how the layer was re-fitted: exact (least squares)"),
+    ("method", TEXT, "exact (layer l by least squares) or stitch (a 1x1 conv to what B's layer l reads)"),
     ("null", TEXT, "none for a real graft, else which null or floor the row is"),
+    (
+        "bn",
+        TEXT,
+        "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
+        "images), or none where no BN is",
+    ),
 ]
 
 
@@ -46,11 +52,19 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             KEY,
             *NET_AXES,
-            ("loss_train", REAL, "mean cross-entropy on the training images, nats"),
-            ("loss_test", REAL, "mean cross-entropy on the held-out images, nats"),
-            ("accuracy_train", REAL, "share of training images classified rightly, 0 to 1"),
+            (
+                "loss_train",
+                REAL,
+                "mean cross-entropy on the training images, nats; of a regression mean squared error",
+            ),
+            ("loss_test", REAL, "the same on the held-out images"),
+            (
+                "accuracy_train",
+                REAL,
+                "share of training images classified rightly, 0 to 1; a regression has none",
+            ),
             ("accuracy_test", REAL, "share of held-out images classified rightly, 0 to 1"),
-            ("parameters", INTEGER, "number of trained parameters"),
+            ("parameters", INTEGER, "number of trained parameters, those of BN included"),
             ("checkpoint", TEXT, "file name of the snapshot under checkpoints/"),
         ]
     ),
@@ -58,8 +72,8 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             ("key", TEXT, "content key of the net; with epoch it names the row"),
             *NET_AXES,
-            ("loss_train", REAL, "mean over the epoch's batches of the cross-entropy while training, nats"),
-            ("loss_test", REAL, "mean cross-entropy on the held-out images after the epoch, nats"),
+            ("loss_train", REAL, "mean over the epoch's batches of the loss while training"),
+            ("loss_test", REAL, "loss on the held-out images after the epoch"),
             ("accuracy_train", REAL, "share classified rightly over the epoch's batches while training"),
             ("accuracy_test", REAL, "share of held-out images classified rightly after the epoch"),
             ("learning_rate", REAL, "learning rate at the end of the epoch"),
@@ -73,16 +87,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer", INTEGER, "l, the layer that was re-fitted, 2 to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             *GRAFT_KIND,
-            ("fvu_train", REAL, "fraction of variance unexplained at layer l on the fitting images"),
+            (
+                "fvu_train",
+                REAL,
+                "fraction of variance unexplained at layer l, fitting images; a stitch has none",
+            ),
             ("fvu_test", REAL, "the same on held-out images: 0 perfect, 1 no better than the mean"),
             ("fvu_channel_mean", REAL, "held-out mean over live channels of error / variance (Gu 2020)"),
-            ("loss_test", REAL, "mean cross-entropy of the grafted net on held-out images, nats"),
+            ("loss_test", REAL, "loss of the grafted net on held-out images"),
             ("accuracy_test", REAL, "accuracy of the grafted net on held-out images"),
             ("target_accuracy_test", REAL, "accuracy of the target net on held-out images"),
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
             ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d"),
-            ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
+            (
+                "patch_dim",
+                INTEGER,
+                "d, inputs of the fit per output channel: kernel^2 x source channels",
+            ),
             ("effective_rank", REAL, "exp of the entropy of the spectrum of G"),
             ("condition_number", REAL, "largest over least eigenvalue of G among those kept"),
             ("rows", INTEGER, "rows of the regression: fitting images x positions"),
@@ -128,7 +150,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 ROW_PER = {
     "nets": "net and snapshot",
     "curves": "net and epoch of training",
-    "grafts": "ordered pair, layer and null",
+    "grafts": "ordered pair, layer, method, null and choice of BN statistics",
     "downstream": "graft and later layer",
     "jobs": "attempt at a job",
 }

@@ -8,28 +8,38 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.cuts import Cut
 from tasks.data import Data
 from tasks.fit import Fits
 from tasks.gram import ChannelMoments, channel_sums
-from tasks.layer_input import LayerInput
-from tasks.walk import Batch, Source, Step, Walk, position_order, scatter_positions, seen
+from tasks.join import Joiner, Tops, run_top, tops
+from tasks.loss import count_right, plus, summed_loss
+from tasks.spec import Loss
+from tasks.walk import Batch, Source, Step, Walk, seen
+
+Graft = tuple[str, Cut, str]
+"""(pair key, cut, whose BN statistics): what has a row of its own."""
 
 
 @dataclass
 class GraftScore:
-    """Sums over held-out images of one graft: squared error (C,) at each m, loss, right answers."""
+    """Sums over held-out images of one graft: squared error (C,) at each m, loss, right answers if any."""
 
     error_C: dict[int, Tensor] = field(default_factory=dict)
     loss: float = 0.0
-    right: int = 0
+    right: int | None = 0
 
     def add_error(self, layer: int, difference: Tensor) -> None:
         """Add the squares of `z_hat - z` at a layer."""
         total = channel_sums(difference.double().square())
         self.error_C[layer] = self.error_C[layer] + total if layer in self.error_C else total
+
+    def add_answers(self, loss: Loss, outputs: Tensor, y: Tensor) -> None:
+        """Add the loss and the right answers of a batch."""
+        self.loss += summed_loss(loss, outputs, y)
+        self.right = plus(self.right, count_right(loss, outputs, y))
 
 
 @dataclass(frozen=True)
@@ -37,16 +47,16 @@ class Scores:
     """Everything measured on held-out images.
 
     Attributes:
-        grafts: By (pair key, l).
+        grafts: By graft.
         outputs: Moments of a target's own z, by (target, m).
-        target_right, source_right: Images that the nets themselves classify rightly.
+        targets, sources: The nets themselves, without errors.
         images: Held-out images.
     """
 
-    grafts: dict[tuple[str, int], GraftScore]
+    grafts: dict[Graft, GraftScore]
     outputs: dict[tuple[int, int], ChannelMoments]
-    target_right: dict[int, int]
-    source_right: dict[Source, int]
+    targets: dict[int, GraftScore]
+    sources: dict[Source, GraftScore]
     images: int
 
 
@@ -54,58 +64,38 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
     """Send the held-out images through every grafted net of the tile."""
     layers = enumerate(walk.architecture.layers, start=1)
     outputs = {(t, number): ChannelMoments(layer.out) for number, layer in layers for t in walk.targets}
-    scores = Scores(defaultdict(GraftScore), outputs, defaultdict(int), defaultdict(int), len(data.y_test))
+    new = GraftScore
+    scores = Scores(defaultdict(new), outputs, defaultdict(new), defaultdict(new), len(data.y_test))
+    above = tops(walk, fits, data.x_train)
     for batch in walk.batches(len(data.y_test), "test"):
         steps = list(walk.steps(data.x_test, batch))
-        for step in steps:
-            for target, features in step.targets.items():
-                outputs[target, step.layer].add(features.z)
-        for target, features in steps[-1].targets.items():
-            scores.target_right[target] += count_right(features.z, data.y_test[batch.plain_N])
-        for source, features in steps[-1].sources.items():
-            scores.source_right[source] += count_right(features.z, data.y_test[seen(source, batch)])
-        _score_batch(walk, fits, steps, batch, data.y_test[batch.plain_N], scores)
+        _score_nets(walk, steps, batch, data.y_test, scores)
+        _score_grafts(walk, Joiner(walk, fits, {s.layer: s.sources for s in steps}, batch), above, steps,
+                      data.y_test[batch.plain_N], scores)  # fmt: skip
     return scores
 
 
-def _score_batch(
-    walk: Walk, fits: Fits, steps: list[Step], batch: Batch, labels: Tensor, scores: Scores
+def _score_nets(walk: Walk, steps: list[Step], batch: Batch, y: Tensor, scores: Scores) -> None:
+    for step in steps:
+        for target, features in step.targets.items():
+            scores.outputs[target, step.layer].add(features.z)
+    for target, features in steps[-1].targets.items():
+        scores.targets[target].add_answers(walk.loss, features.z, y[batch.plain_N])
+    for source, features in steps[-1].sources.items():
+        scores.sources[source].add_answers(walk.loss, features.z, y[seen(source, batch)])
+
+
+def _score_grafts(
+    walk: Walk, joiner: Joiner, above: Tops, steps: list[Step], labels: Tensor, scores: Scores
 ) -> None:
-    inputs = _Inputs(walk, steps)
-    for source, pair, layer in walk.grafts():
-        entry = scores.grafts[pair.key, layer]
-        target, own = walk.networks[pair.target], [step.targets[pair.target].z for step in steps]
-        fitted = fits.fits[pair.key, layer]
-        z_hat = inputs.get(source, layer).predict(fitted.weight_DC, fitted.bias_C)
-        if source.variant == "shuffled_images":
-            z_hat = scatter_positions(z_hat, position_order(batch.plain_N, z_hat[0, 0].numel()))
-        entry.add_error(layer, z_hat - own[layer - 1].double())
-        logits = z_hat.float()
-        for later, z in target.suffix(layer, logits):
-            if later > layer:
-                entry.add_error(later, z - own[later - 1])
-            logits = z
-        entry.loss += F.cross_entropy(logits, labels, reduction="sum").double().item()
-        entry.right += count_right(logits, labels)
-
-
-class _Inputs:
-    """The input of one source at one layer, for as long as its pairs ask for it."""
-
-    def __init__(self, walk: Walk, steps: list[Step]) -> None:
-        self._walk, self._steps = walk, steps
-        self._place: tuple[Source, int] | None = None
-        self._inputs: LayerInput | None = None
-
-    def get(self, source: Source, layer: int) -> LayerInput:
-        if self._inputs is None or self._place != (source, layer):
-            description = self._walk.architecture.layers[layer - 1]
-            h = self._steps[layer - 1].sources[source].h_in
-            self._inputs = LayerInput(description, h, self._walk.tile.options.products)
-            self._place = (source, layer)
-        return self._inputs
-
-
-def count_right(logits: Tensor, labels: Tensor) -> int:
-    """Number of images classified rightly."""
-    return int((logits.argmax(1) == labels).sum())
+    for source, pair, cut in walk.grafts():
+        own = [step.targets[pair.target].z for step in steps]
+        joint = joiner.joint(source, pair, cut)
+        for statistics in walk.statistics(cut):
+            graft = (pair.key, cut, statistics)
+            entry = scores.grafts[graft]
+            entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
+            (_, outputs), *later = run_top(above[graft], cut, joint)
+            for layer, outputs in later:
+                entry.add_error(layer, outputs - own[layer - 1])
+            entry.add_answers(walk.loss, outputs, labels)

@@ -12,13 +12,40 @@ from typing import Literal
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
 """The nulls and floors of docs/method.md, section 3, that a graft table can hold."""
 
+METHODS = ("exact", "stitch")
+"""How a cut can be re-fitted (docs/method.md, section 2)."""
+
+STATISTICS = ("target", "reestimated")
+"""Whose BN statistics a grafted net can use (docs/method.md, section 2)."""
+
+Activation = Literal["relu", "tanh", "none"]
+Loss = Literal["cross_entropy", "mse"]
+Method = Literal["exact", "stitch"]
+Statistics = Literal["target", "reestimated"]
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """An earlier activation that is added to what a layer gives before its nonlinearity.
+
+    `reads` is the number of the layer whose `h` is added (0 for the image), as it is or through a
+    `projection`: a 1x1 conv of that `stride` with bias, then BN where `batch_norm` says so.
+    """
+
+    reads: int
+    projection: bool = False
+    stride: int = 1
+    batch_norm: bool = False
+
 
 @dataclass(frozen=True)
 class Layer:
-    """One linear map and what follows it: `h_l = pool(activation(W * h_{l-1} + b))`.
+    """One linear map `z_l = W * h_{l-1} + b` and what follows it, in this order.
 
-    `kernel`, `padding` and `pool` (a max-pool of `pool` x `pool`, 1 for none) belong to convs; a
-    dense layer flattens its input in (channel, row, column) order.
+    BN (`batch_norm`), plus the `shortcut`, `activation`, a max-pool of `pool` x `pool` (1 for none), the mean
+    over all positions (`global_pool`) and, in training alone, a `dropout` of that share of what is left.
+    `kernel`, `padding` and `stride` belong to convs; a dense layer flattens its input in (channel, row,
+    column) order.
     """
 
     kind: Literal["conv", "dense"]
@@ -26,7 +53,12 @@ class Layer:
     kernel: int = 1
     padding: int = 0
     pool: int = 1
-    activation: Literal["relu", "none"] = "relu"
+    activation: Activation = "relu"
+    stride: int = 1
+    batch_norm: bool = False
+    shortcut: Shortcut | None = None
+    global_pool: bool = False
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,9 +106,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a net is trained: SGD on the cross-entropy plus `reg_weight` times the regularizer.
+    """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer.
 
-    The regularizer `l2` is half the sum of squared weights (biases left out).
+    The regularizer `l2` is half the sum of squared weights of the linear maps (biases and BN left out). The
+    loss `mse`, of a regression, is the mean over images and outputs of the squared error.
     """
 
     lr: float
@@ -86,6 +119,7 @@ class Recipe:
     schedule: Schedule
     regularizer: Literal["l2", "none"]
     reg_weight: float
+    loss: Loss = "cross_entropy"
 
 
 @dataclass(frozen=True)
@@ -134,12 +168,14 @@ class TrainSegment:
 class GraftOptions:
     """What of the method is free and changes the numbers (docs/method.md, section 2).
 
-    `products` is the type in which a conv's products are taken; their sums are float64 always.
+    `products` is the type in which a conv's products are taken; their sums are float64 always. `statistics`
+    are those of BN at the cut and above: grafts without such a BN have one row whatever is asked for.
     """
 
     ridge: float = 0.0
     products: Literal["float32", "float64"] = "float32"
-    method: Literal["exact"] = "exact"
+    methods: tuple[Method, ...] = ("exact",)
+    statistics: tuple[Statistics, ...] = STATISTICS
 
 
 @dataclass(frozen=True)

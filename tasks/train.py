@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.architectures import parameter_count
+from tasks.architectures import is_map_weight, is_trained, parameter_count
+from tasks.batch_norm import Training
 from tasks.data import Data
+from tasks.loss import count_right, mean_loss, plus, share, summed_loss
 from tasks.network import Network, initialise
 from tasks.rows import net_axes
 from tasks.seeds import stream
-from tasks.spec import NetSpec, Recipe, Schedule, Snapshot, TrainSegment
+from tasks.spec import Loss, NetSpec, Recipe, Schedule, Snapshot, TrainSegment
 
 EVALUATION_BATCH = 1024
 
@@ -29,7 +30,7 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class State:
-    """Where training stands after `epoch`: parameters and SGD's momentum buffers, by name."""
+    """Where training stands after `epoch`: parameters, with BN's statistics, and SGD's momentum, by name."""
 
     parameters: dict[str, Tensor]
     momentum: dict[str, Tensor]
@@ -63,14 +64,17 @@ def factor(schedule: Schedule, epoch: float) -> float:
 
 
 @torch.no_grad()
-def evaluate(network: Network, x: Tensor, y: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy over images `x` (N, C, H, W) with labels `y` (N,)."""
-    loss, right = 0.0, 0
+def evaluate(
+    network: Network, x: Tensor, y: Tensor, loss: Loss = "cross_entropy"
+) -> tuple[float, float | None]:
+    """Mean loss and accuracy (None of a regression) over images `x` (N, C, H, W) with labels `y` (N,)."""
+    total = 0.0
+    right: int | None = 0
     for images, labels in zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True):
-        logits = network.logits(images)
-        loss += F.cross_entropy(logits, labels, reduction="sum").double().item()
-        right += int((logits.argmax(1) == labels).sum())
-    return loss / len(y), right / len(y)
+        outputs = network.logits(images)
+        total += summed_loss(loss, outputs, labels)
+        right = plus(right, count_right(loss, outputs, labels))
+    return total / len(y), share(right, len(y))
 
 
 def order(net: NetSpec, epoch: int, images: int) -> Tensor:
@@ -80,9 +84,10 @@ def order(net: NetSpec, epoch: int, images: int) -> Tensor:
 
 def _optimizer(recipe: Recipe, state: State) -> torch.optim.SGD:
     decay = recipe.reg_weight if recipe.regularizer == "l2" else 0.0
-    weights = [value for name, value in state.parameters.items() if name.endswith("weight")]
-    biases = [value for name, value in state.parameters.items() if not name.endswith("weight")]
-    groups = [{"params": weights, "weight_decay": decay}, {"params": biases, "weight_decay": 0.0}]
+    trained = {name: value for name, value in state.parameters.items() if is_trained(name)}
+    weights = [value for name, value in trained.items() if is_map_weight(name)]
+    others = [value for name, value in trained.items() if not is_map_weight(name)]
+    groups = [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.SGD(
         groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True
     )
@@ -93,24 +98,26 @@ def _optimizer(recipe: Recipe, state: State) -> torch.optim.SGD:
 
 def _epoch(
     network: Network, optimizer: torch.optim.SGD, net: NetSpec, epoch: int, data: Data
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """One pass over the training images; the mean loss and accuracy seen on the way."""
-    recipe = net.recipe
-    batches = order(net, epoch, len(data.y_train)).split(recipe.batch_size)
-    total, right, rate = 0.0, 0, 0.0
+    recipe, images = net.recipe, len(data.y_train)
+    batches = order(net, epoch, images).split(recipe.batch_size)
+    total, rate = 0.0, 0.0
+    right: int | None = 0
     for step, batch in enumerate(batches, start=1):
         rate = recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        logits = network.logits(data.x_train[batch])
-        loss = F.cross_entropy(logits, data.y_train[batch])
+        # BN's statistics move in place; the masks of dropout have a stream for each step.
+        training = replace(network, mode=Training(net.seed, net.width, epoch, step))
+        outputs = training.logits(data.x_train[batch])
+        loss = mean_loss(recipe.loss, outputs, data.y_train[batch])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.item() * len(batch)
-        right += int((logits.detach().argmax(1) == data.y_train[batch]).sum())
-    images = len(data.y_train)
-    return {"loss_train": total / images, "accuracy_train": right / images, "learning_rate": rate}
+        right = plus(right, count_right(recipe.loss, outputs.detach(), data.y_train[batch]))
+    return {"loss_train": total / images, "accuracy_train": share(right, images), "learning_rate": rate}
 
 
 def initial_state(net: NetSpec) -> State:
@@ -125,14 +132,16 @@ def train(segment: TrainSegment, state: State, data: Data) -> Trained:
         Diverged: The loss is NaN or infinite; says at which epoch.
     """
     snapshot, net = segment.snapshot, segment.snapshot.net
-    parameters = {name: value.clone().requires_grad_() for name, value in state.parameters.items()}
+    parameters = {
+        name: value.clone().requires_grad_(is_trained(name)) for name, value in state.parameters.items()
+    }
     network = Network(net.architecture, parameters)
     optimizer = _optimizer(net.recipe, State(parameters, state.momentum, state.epoch))
     curve_rows: list[dict[str, Any]] = []
     for epoch in range(state.epoch + 1, snapshot.epoch + 1):
         start = time.perf_counter()
         row = _epoch(network, optimizer, net, epoch, data)
-        row["loss_test"], row["accuracy_test"] = evaluate(network, data.x_test, data.y_test)
+        row["loss_test"], row["accuracy_test"] = evaluate(network, data.x_test, data.y_test, net.recipe.loss)
         _check_finite(row, net, epoch)
         row["seconds"] = time.perf_counter() - start
         at = Snapshot(snapshot.key, snapshot.net_key, net, epoch)
@@ -141,7 +150,7 @@ def train(segment: TrainSegment, state: State, data: Data) -> Trained:
     momentum = {
         name: buffer
         for name, value in parameters.items()
-        if (buffer := optimizer.state[value].get("momentum_buffer")) is not None
+        if is_trained(name) and (buffer := optimizer.state[value].get("momentum_buffer")) is not None
     }
     trained = Network(net.architecture, plain)
     return Trained(
@@ -149,19 +158,21 @@ def train(segment: TrainSegment, state: State, data: Data) -> Trained:
     )
 
 
-def _check_finite(row: dict[str, float], net: NetSpec, epoch: int) -> None:
+def _check_finite(row: dict[str, float | None], net: NetSpec, epoch: int) -> None:
     for name in ("loss_train", "loss_test"):
-        if not math.isfinite(row[name]):
+        value = row[name]
+        if value is None or not math.isfinite(value):
             raise Diverged(
-                f"{name} is {row[name]} in epoch {epoch} at width {net.width}, seed {net.seed}: "
+                f"{name} is {value} in epoch {epoch} at width {net.width}, seed {net.seed}: "
                 f"a lower train.lr than {net.recipe.lr:g} or a longer train.warmup_epochs would do"
             )
 
 
 def net_row(snapshot: Snapshot, network: Network, data: Data) -> dict[str, Any]:
     """The snapshot's row of table `nets`."""
-    loss_train, accuracy_train = evaluate(network, data.x_train, data.y_train)
-    loss_test, accuracy_test = evaluate(network, data.x_test, data.y_test)
+    loss = snapshot.net.recipe.loss
+    loss_train, accuracy_train = evaluate(network, data.x_train, data.y_train, loss)
+    loss_test, accuracy_test = evaluate(network, data.x_test, data.y_test, loss)
     return {
         "key": snapshot.key,
         **net_axes(snapshot),

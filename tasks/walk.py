@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.architectures import images_per_batch
+from tasks.architectures import images_per_batch, mixed_batch
+from tasks.cuts import Arm, Cut, Reading, all_arms, arm_map, cuts, norms_above, reading
 from tasks.network import LayerFeatures, Network, permute_channels
 from tasks.seeds import stream
-from tasks.spec import GraftTile, Pair
+from tasks.spec import GraftTile, Layer, Loss, Pair
 
 POSITION_ORDERS = 64
 """How many different permutations of positions the shuffled images take."""
@@ -43,12 +44,26 @@ class Step(NamedTuple):
     targets: dict[int, LayerFeatures]
 
 
+class ArmFit(NamedTuple):
+    """An arm, the linear map that stands for it, and what it reads."""
+
+    arm: Arm
+    map: Layer
+    reading: Reading
+
+
 class Walk:
     """The nets of a tile by the part they play. `networks` are the tile's snapshots in their order."""
 
     def __init__(self, tile: GraftTile, networks: list[Network]) -> None:
         self.tile, self.networks = tile, networks
         self.architecture = networks[0].architecture
+        self.cuts = cuts(self.architecture, tile.options.methods)
+        self.arms = [
+            ArmFit(arm, arm_map(self.architecture, arm), reading(self.architecture, arm))
+            for arm in all_arms(self.cuts)
+        ]
+        self.loss: Loss = tile.snapshots[0].net.recipe.loss
         self.pairs_of: dict[Source, list[Pair]] = defaultdict(list)
         for pair in tile.pairs:
             self.pairs_of[source_of(pair)].append(pair)
@@ -62,30 +77,50 @@ class Walk:
         net = self.tile.snapshots[source.snapshot].net
         return permute_channels(network, net.seed, net.width)
 
-    def grafts(self) -> Iterator[tuple[Source, Pair, int]]:
-        """Every (source, pair, layer), layers 2 to L; what one source has at one layer comes together."""
+    def grafts(self) -> Iterator[tuple[Source, Pair, Cut]]:
+        """Every (source, pair, cut); what one source has at one cut comes together."""
         for source, pairs in self.pairs_of.items():
-            for layer in range(2, self.architecture.depth + 1):
+            for cut in self.cuts:
                 for pair in pairs:
-                    yield source, pair, layer
+                    yield source, pair, cut
+
+    def arms_at(self, layer: int) -> list[ArmFit]:
+        """The arms that read what `layer` reads."""
+        return [fit for fit in self.arms if fit.arm.reads == layer - 1]
+
+    def statistics(self, cut: Cut) -> tuple[str, ...]:
+        """The values of column `bn` that a cut has: whose BN statistics the grafted net uses."""
+        above = norms_above(self.architecture, cut.layer)
+        return self.tile.options.statistics if above else ("none",)
 
     def batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images of a split in order; the permutation of the shuffled ones is fixed by split and size."""
-        shuffled = torch.randperm(images, generator=stream("shuffled_images", split, images))
+        plain_N, shuffled_N = torch.arange(images), self._shuffled(images, split)
         size = images_per_batch(self.architecture)
-        for plain_N, shuffled_N in zip(torch.arange(images).split(size), shuffled.split(size), strict=True):
-            yield Batch(plain_N, shuffled_N)
+        for plain, shuffled in zip(plain_N.split(size), shuffled_N.split(size), strict=True):
+            yield Batch(plain, shuffled)
+
+    def mixed_batches(self, images: int, split: str) -> Iterator[Batch]:
+        """All images in a fixed random order, batches of nearly one size: for the moments of a batch's BN."""
+        order_N = torch.randperm(images, generator=stream("mixed", split, images))
+        shuffled_N = self._shuffled(images, split)
+        for chosen_N in order_N.tensor_split(-(-images // mixed_batch(self.architecture))):
+            yield Batch(chosen_N, shuffled_N[chosen_N])
+
+    def _shuffled(self, images: int, split: str) -> Tensor:
+        return torch.randperm(images, generator=stream("shuffled_images", split, images))
 
     def steps(self, x: Tensor, batch: Batch) -> Iterator[Step]:
         """Layers 1 to L of all nets, so that one layer's features are held at a time."""
-        sources = {s: network.features(x[seen(s, batch)]) for s, network in self.bottoms.items()}
         targets = {t: self.networks[t].features(x[batch.plain_N]) for t in self.targets}
+        for layer, sources in self.source_steps(x, batch):
+            yield Step(layer, sources, {target: next(features) for target, features in targets.items()})
+
+    def source_steps(self, x: Tensor, batch: Batch) -> Iterator[tuple[int, dict[Source, LayerFeatures]]]:
+        """Layers 1 to L of the sources alone."""
+        sources = {s: network.features(x[seen(s, batch)]) for s, network in self.bottoms.items()}
         for layer in range(1, self.architecture.depth + 1):
-            yield Step(
-                layer,
-                {source: next(features) for source, features in sources.items()},
-                {target: next(features) for target, features in targets.items()},
-            )
+            yield layer, {source: next(features) for source, features in sources.items()}
 
 
 def source_of(pair: Pair) -> Source:

@@ -6,6 +6,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tasks import fit as fit_module
+from tasks.cuts import Arm
 from tasks.fit import fit
 from tasks.graft import graft
 from tasks.gram import PatchMoments, factorise, fraction_unexplained
@@ -81,7 +82,9 @@ def test_exact_graft_equals_float64_lstsq_on_independent_patches(data, layer, pr
     nets = networks_of(tile)
     row = next(r for r in graft(tile, nets, data).grafts if (r["key"], r["layer"]) == ("none-0-1", layer))
     with torch.no_grad():
-        fitted = fit(Walk(tile, nets), data.x_train, tile.options).fits["none-0-1", layer]
+        fitted = fit(Walk(tile, nets), data.x_train, tile.options).fits[
+            "none-0-1", Arm(layer - 1, "z", layer)
+        ]
         inputs = LayerInput(
             nets[1].architecture.layers[layer - 1], nets[0].prefix(layer, data.x_test), products
         )

@@ -1,0 +1,98 @@
+"""What differs between a net in use, in training and under re-estimation: batch normalisation and dropout.
+
+BN as in Ioffe & Szegedy (ICML 2015) and PyTorch: per channel `(z - mean) / sqrt(var + eps) x weight + bias`.
+Legend: N images, C channels, H x W positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.seeds import stream
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+"""Share of the newest batch in the running statistics."""
+
+
+class Mode:
+    """A net in use: BN by its stored statistics, no dropout."""
+
+    def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """BN `name` (such as `layers.2.bn`) of `z` (N, C) or (N, C, H, W)."""
+        return batch_norm(name, z, parameters)
+
+    def drop(self, layer: int, share: float, h: Tensor) -> Tensor:  # noqa: ARG002
+        """Dropout of `h_layer`."""
+        return h
+
+
+USE = Mode()
+
+
+def batch_norm(name: str, z: Tensor, parameters: Mapping[str, Tensor], training: bool = False) -> Tensor:
+    """BN by the stored statistics; in training by the batch's, which move the stored ones in place."""
+    weight, bias, mean, var = (
+        parameters[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    return F.batch_norm(z, mean, var, weight, bias, training=training, momentum=MOMENTUM, eps=EPSILON)
+
+
+class Training(Mode):
+    """A net in training, at one step: BN by the batch's statistics, dropout from the step's own streams.
+
+    `names` name the streams: the net, the epoch and the step, so that a run that was cut draws the same
+    masks.
+    """
+
+    def __init__(self, *names: int | str) -> None:
+        self._names = names
+
+    def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """BN by the batch, whose statistics move the stored ones."""
+        return batch_norm(name, z, parameters, training=True)
+
+    def drop(self, layer: int, share: float, h: Tensor) -> Tensor:
+        """Zeros in the place of a random share, the rest scaled up."""
+        if not share:
+            return h
+        draws = torch.rand(h.shape, generator=stream("dropout", *self._names, layer)).to(h.device)
+        return h * (draws >= share) / (1.0 - share)
+
+
+class Reestimation(Mode):
+    """BN by the batch's statistics, whose moments over all batches become the new stored ones.
+
+    The variance is that of all values together, not a mean over batches.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._squares: dict[str, Tensor] = {}
+
+    def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """BN by the batch, whose moments are added up."""
+        over = [axis for axis in range(z.dim()) if axis != 1]
+        wide = z.double()
+        sums_C, squares_C = wide.sum(over), wide.square().sum(over)
+        if name in self._rows:
+            sums_C, squares_C = sums_C + self._sums[name], squares_C + self._squares[name]
+        self._rows[name] = self._rows.get(name, 0) + z.numel() // z.shape[1]
+        self._sums[name], self._squares[name] = sums_C, squares_C
+        weight, bias = (parameters[f"{name}.{part}"] for part in ("weight", "bias"))
+        return F.batch_norm(z, None, None, weight, bias, training=True, eps=EPSILON)
+
+    def statistics(self) -> dict[str, Tensor]:
+        """The new `running_mean` and `running_var` (unbiased) of every BN that was passed."""
+        found: dict[str, Tensor] = {}
+        for name, rows in self._rows.items():
+            mean_C = self._sums[name] / rows
+            variance_C = (self._squares[name] / rows - mean_C.square()).clamp_min(0.0)
+            found[f"{name}.running_mean"] = mean_C.float()
+            found[f"{name}.running_var"] = (variance_C * rows / max(1, rows - 1)).float()
+        return found

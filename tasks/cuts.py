@@ -1,0 +1,147 @@
+"""Where and how a net can be grafted, from its description alone (plain Python).
+
+Legend: h_j the activation of layer j (h_0 the image); l the first layer that is the target's own, or fitted.
+
+A cut at l parts the layers below l from the rest. What crosses it is every h_j with j < l that layer l or a
+shortcut above still reads. Where h_{l-1} alone crosses, the cut is *plain*: each linear map that reads it
+(layer l itself, and any shortcut) can be fitted to what the target's gives, which is the exact graft. In a
+residual block an older activation crosses too, and must arrive in the target's own coordinates: the exact
+graft is not defined there. `stitch` maps everything that crosses, each h_j by a 1x1 conv to the target's h_j.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from tasks.architectures import Shape, output_size, patch_dim, shapes_of, shortcut_map
+from tasks.spec import Architecture, Layer, Method, Shortcut
+
+
+class Arm(NamedTuple):
+    """One linear map that a graft fits: it reads `h_reads` of the source and gives one output of the target.
+
+    `gives` is `z` (of layer `reads` + 1), `shortcut` (the projection into layer `into`, before its BN) or `h`
+    (h_reads itself: a stitch, or what an identity shortcut becomes).
+    """
+
+    reads: int
+    gives: Literal["z", "shortcut", "h"]
+    into: int
+
+
+class Cut(NamedTuple):
+    """A graft at `layer` by `method`: the arms to fit, the main path's first."""
+
+    layer: int
+    method: Method
+    arms: tuple[Arm, ...]
+
+
+def shortcuts_past(architecture: Architecture, layer: int) -> dict[int, Shortcut]:
+    """Every shortcut into `layer` or above that starts below it, by the layer that it goes into."""
+    described = enumerate(architecture.layers, start=1)
+    into = {n: entry.shortcut for n, entry in described if entry.shortcut is not None and n >= layer}
+    return {number: shortcut for number, shortcut in into.items() if shortcut.reads < layer}
+
+
+def crossing(architecture: Architecture, layer: int) -> list[int]:
+    """The j of every h_j that crosses the cut below `layer`, the highest, layer - 1, first."""
+    reads = {shortcut.reads for shortcut in shortcuts_past(architecture, layer).values()}
+    return sorted(reads | {layer - 1}, reverse=True)
+
+
+def is_plain(architecture: Architecture, layer: int) -> bool:
+    """Whether an exact graft at `layer` is defined.
+
+    >>> from tasks.resnet import resnet
+    >>> net = resnet("resnet20", width=1, image=(3, 8, 8), classes=10)
+    >>> [layer for layer in range(2, net.depth + 1) if is_plain(net, layer)]
+    [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
+    """
+    return crossing(architecture, layer) == [layer - 1]
+
+
+def cuts(architecture: Architecture, methods: Sequence[Method] = ("exact",)) -> list[Cut]:
+    """All cuts of layers 2 to L, methods in the given order; `exact` has the plain ones alone."""
+    arms_of = {"exact": exact_arms, "stitch": stitch_arms}
+    return [
+        Cut(layer, method, arms_of[method](architecture, layer))
+        for layer in range(2, architecture.depth + 1)
+        for method in methods
+        if method == "stitch" or is_plain(architecture, layer)
+    ]
+
+
+def exact_arms(architecture: Architecture, layer: int) -> tuple[Arm, ...]:
+    """Layer l's own map and every shortcut that starts with it at h_{l-1}; identities share one arm."""
+    past = shortcuts_past(architecture, layer)
+    others = dict.fromkeys(shortcut_arm(number, shortcut) for number, shortcut in past.items())
+    return (Arm(layer - 1, "z", layer), *others)
+
+
+def stitch_arms(architecture: Architecture, layer: int) -> tuple[Arm, ...]:
+    """A map from h_j of the source to h_j of the target for every h_j that crosses the cut."""
+    return tuple(Arm(reads, "h", reads) for reads in crossing(architecture, layer))
+
+
+def shortcut_arm(number: int, shortcut: Shortcut) -> Arm:
+    """What stands for the shortcut into layer `number` in an exact graft: an identity becomes a 1x1 conv."""
+    if shortcut.projection:
+        return Arm(shortcut.reads, "shortcut", number)
+    return Arm(shortcut.reads, "h", shortcut.reads)
+
+
+def arm_map(architecture: Architecture, arm: Arm) -> Layer:
+    """The linear map that is fitted."""
+    layers = architecture.layers
+    if arm.gives == "z":
+        return layers[arm.into - 1]
+    if arm.gives == "shortcut":
+        return shortcut_map(layers[arm.into - 1])
+    flat = arm.reads > 0 and layers[arm.reads - 1].kind == "dense"
+    return Layer("dense" if flat else "conv", shapes_of(architecture)[arm.reads][0], activation="none")
+
+
+class Reading(NamedTuple):
+    """What decides the patches that an arm reads: arms of one reading share a Gram matrix."""
+
+    reads: int
+    kind: Literal["conv", "dense"]
+    kernel: int
+    padding: int
+    stride: int
+
+
+def reading(architecture: Architecture, arm: Arm) -> Reading:
+    """The reading of an arm."""
+    layer = arm_map(architecture, arm)
+    return Reading(arm.reads, layer.kind, layer.kernel, layer.padding, layer.stride)
+
+
+class ArmSizes(NamedTuple):
+    """An arm's map, the shape that it reads, d, its outputs and its positions."""
+
+    map: Layer
+    shape: Shape
+    dim: int
+    out: int
+    positions: int
+
+
+def arm_sizes(architecture: Architecture, arm: Arm) -> ArmSizes:
+    """Sizes of an arm's fit."""
+    layer, shape = arm_map(architecture, arm), shapes_of(architecture)[arm.reads]
+    height, width = output_size(layer, shape)
+    return ArmSizes(layer, shape, patch_dim(layer, shape), layer.out, height * width)
+
+
+def all_arms(cuts_made: Sequence[Cut]) -> list[Arm]:
+    """Every arm once, in the order in which a forward pass can fit them."""
+    return sorted({arm for cut in cuts_made for arm in cut.arms})
+
+
+def norms_above(architecture: Architecture, layer: int) -> bool:
+    """Whether a BN acts on layer `layer` or above, on a shortcut into these included."""
+    above = architecture.layers[layer - 1 :]
+    return any(a.batch_norm or (a.shortcut is not None and a.shortcut.batch_norm) for a in above)

@@ -1,0 +1,99 @@
+"""Bottom of the source, fitted arms, top of the target: the grafted net, batch by batch.
+
+Legend: N images; l the cut's layer; m a layer from l on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from tasks.batch_norm import Reestimation
+from tasks.cuts import Arm, Cut, Reading, arm_map, reading, shortcut_arm, shortcuts_past
+from tasks.fit import Fits
+from tasks.layer_input import LayerInput
+from tasks.network import LayerFeatures, Network
+from tasks.spec import Pair
+from tasks.walk import Batch, Source, Walk, position_order, scatter_positions
+
+Sources = Mapping[int, Mapping[Source, LayerFeatures]]
+"""By layer and source: one batch's features."""
+
+
+class Joint(NamedTuple):
+    """What a graft hands to the target's top: `z_l` (fitted, or of a stitched h) and the shortcuts past."""
+
+    z: Tensor
+    shortcuts: dict[int, Tensor]
+
+
+class Joiner:
+    """The joints of one batch. What a source feeds to one cut is prepared once for all its pairs."""
+
+    def __init__(self, walk: Walk, fits: Fits, sources: Sources, batch: Batch) -> None:
+        self._walk, self._fits, self._sources, self._batch = walk, fits, sources, batch
+        self._place: tuple[Source, Cut] | None = None
+        self._inputs: dict[Reading, LayerInput] = {}
+
+    def joint(self, source: Source, pair: Pair, cut: Cut) -> Joint:
+        """The joint of a pair at a cut."""
+        target = self._walk.networks[pair.target]
+        given = {arm: self._predict(source, pair, cut, arm) for arm in cut.arms}
+        into = shortcuts_past(self._walk.architecture, cut.layer)
+        if cut.method == "stitch":
+            h = {arm.reads: value.float() for arm, value in given.items()}
+            z = target.layer(cut.layer, h[cut.layer - 1])
+            given = {number: target.shortcut(number, h[entry.reads]) for number, entry in into.items()}
+            return Joint(z, given)
+        arms = {number: shortcut_arm(number, entry) for number, entry in into.items()}
+        return Joint(given[cut.arms[0]], {number: given[arm].float() for number, arm in arms.items()})
+
+    def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
+        if self._place != (source, cut):
+            self._place, self._inputs = (source, cut), {}
+        architecture = self._walk.architecture
+        place = reading(architecture, arm)
+        if place not in self._inputs:
+            h = self._sources[arm.reads + 1][source].h_in
+            products = self._walk.tile.options.products
+            self._inputs[place] = LayerInput(arm_map(architecture, arm), h, products)
+        fitted = self._fits.fits[pair.key, arm]
+        output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
+        if source.variant == "shuffled_images":
+            return scatter_positions(output, position_order(self._batch.plain_N, output[0, 0].numel()))
+        return output
+
+
+Tops = dict[tuple[str, Cut, str], Network]
+"""By (pair key, cut, whose BN statistics): the net that goes on from the joint."""
+
+
+def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
+    """The tops of every graft; BN statistics are re-estimated on the fitting images `x` where asked for."""
+    modes = {
+        (pair.key, cut): Reestimation()
+        for _, pair, cut in walk.grafts()
+        if "reestimated" in walk.statistics(cut)
+    }
+    for batch in walk.mixed_batches(len(x), "train") if modes else ():
+        joiner = Joiner(walk, fits, dict(walk.source_steps(x, batch)), batch)
+        for source, pair, cut in walk.grafts():
+            if (pair.key, cut) in modes:
+                top = replace(walk.networks[pair.target], mode=modes[pair.key, cut])
+                run_top(top, cut, joiner.joint(source, pair, cut))
+    found: Tops = {}
+    for _, pair, cut in walk.grafts():
+        for statistics in walk.statistics(cut):
+            top = walk.networks[pair.target]
+            if statistics == "reestimated":
+                top = replace(top, parameters={**top.parameters, **modes[pair.key, cut].statistics()})
+            found[pair.key, cut, statistics] = top
+    return found
+
+
+def run_top(top: Network, cut: Cut, joint: Joint) -> list[tuple[int, Tensor]]:
+    """`(m, z_m)` from the cut on; the last are the logits."""
+    return list(top.suffix(cut.layer, joint.z.float(), joint.shortcuts))

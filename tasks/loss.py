@@ -1,0 +1,38 @@
+"""What a net is trained for and judged by: cross-entropy and accuracy, or a regression's squared error.
+
+Legend: N images, K outputs. A regression has no accuracy: its counts are None, and the tables' cells null.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.spec import Loss
+
+
+def mean_loss(loss: Loss, outputs_NK: Tensor, y: Tensor) -> Tensor:
+    """Mean over images of the cross-entropy (nats); or over images and outputs of the squared error."""
+    return F.mse_loss(outputs_NK, y) if loss == "mse" else F.cross_entropy(outputs_NK, y)
+
+
+def summed_loss(loss: Loss, outputs_NK: Tensor, y: Tensor) -> float:
+    """The sum over images of what `mean_loss` is the mean of."""
+    if loss == "mse":
+        return (outputs_NK - y).double().square().mean(1).sum().item()
+    return F.cross_entropy(outputs_NK, y, reduction="sum").double().item()
+
+
+def count_right(loss: Loss, outputs_NK: Tensor, y: Tensor) -> int | None:
+    """Number of images classified rightly."""
+    return None if loss == "mse" else int((outputs_NK.argmax(1) == y).sum())
+
+
+def plus(total: int | None, more: int | None) -> int | None:
+    """The sum of two counts, None without classes."""
+    return None if total is None or more is None else total + more
+
+
+def share(count: int | None, images: int) -> float | None:
+    """A count as a share of the images."""
+    return None if count is None else count / images
