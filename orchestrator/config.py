@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from tasks.spec import NULLS
+from tasks.spec import NULLS, STATISTICS
 
 
 class ConfigError(ValueError):
@@ -53,15 +53,65 @@ class DataConfig(_Section):
     limit_test: Positive | None = None
 
 
-class NetworkConfig(_Section):
-    """`[network]`: the family `conv` and its list of width multiples and pools."""
+FAMILIES: dict[str, dict[str, object]] = {
+    "conv": {
+        "layers": (1, 1, "pool", 2, 2, "pool"),
+        "batch_norm": False,
+        "dropout": 0.0,
+        "activation": "relu",
+    },
+    "vgg16": {"batch_norm": False, "dropout": 0.5},
+    "vgg19": {"batch_norm": False, "dropout": 0.5},
+    "resnet18": {},
+    "resnet20": {},
+    "dense": {"layers": (1, 1, 1), "dropout": 0.0, "activation": "tanh"},
+}
+"""For each family the fields that it has, with their defaults."""
 
-    family: Literal["conv"] = "conv"
+_FIXED: dict[str, dict[str, object]] = {
+    "vgg16": {"layers": (), "activation": "relu"},
+    "vgg19": {"layers": (), "activation": "relu"},
+    "resnet18": {"layers": (), "batch_norm": True, "dropout": 0.0, "activation": "relu"},
+    "resnet20": {"layers": (), "batch_norm": True, "dropout": 0.0, "activation": "relu"},
+    "dense": {"batch_norm": False},
+}
+"""What the other fields are, of families that do not have them."""
+
+
+class NetworkConfig(_Section):
+    """`[network]`: a family and what of it is free; a field's default is its family's (docs/sweep.md)."""
+
+    family: Literal["conv", "vgg16", "vgg19", "resnet18", "resnet20", "dense"] = "conv"
     layers: Annotated[tuple[Positive | Literal["pool"], ...], BeforeValidator(_listed)] = (
         1, 1, "pool", 2, 2, "pool",
     )  # fmt: skip
+    batch_norm: bool = False
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    activation: Literal["relu", "tanh"] = "relu"
     parametrization: Literal["sp"] = "sp"
     init: Literal["he_normal"] = "he_normal"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, object]", values)
+        family = str(given.get("family", "conv"))
+        return _FIXED.get(family, {}) | FAMILIES.get(family, {}) | given
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> Self:
+        for name, value in _FIXED.get(self.family, {}).items():
+            if getattr(self, name) != value:
+                having = [family for family, fields in FAMILIES.items() if name in fields]
+                raise ValueError(
+                    f"{name} is no field of family '{self.family}', found {getattr(self, name)!r}: leave it "
+                    f"out, or use a family that has it ({', '.join(having)})"
+                )
+        if self.family == "dense" and "pool" in self.layers:
+            raise ValueError(f"layers of family 'dense' are width multiples alone, found {list(self.layers)}")
+        return self
 
 
 class TrainConfig(_Section):
@@ -115,13 +165,19 @@ class SweepAxes(_Section):
 
 
 class GraftConfig(_Section):
-    """`[graft]`: nulls, ridge and type of products of the exact graft (docs/method.md, sections 2 and 3)."""
+    """`[graft]`: nulls, methods, BN statistics, ridge, type of products (docs/method.md)."""
 
     nulls: Annotated[
         tuple[Literal["self", "untrained", "shuffled_images", "permuted"], ...], BeforeValidator(_listed)
     ] = NULLS
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"
+    methods: Annotated[
+        tuple[Literal["exact", "stitch"], ...], BeforeValidator(_listed), Field(min_length=1)
+    ] = ("exact",)
+    bn: Annotated[
+        tuple[Literal["target", "reestimated"], ...], BeforeValidator(_listed), Field(min_length=1)
+    ] = STATISTICS
 
 
 class RunConfig(_Section):

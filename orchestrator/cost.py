@@ -11,10 +11,16 @@ from tasks.architectures import (
     Shape,
     images_per_batch,
     input_shapes,
+    mixed_batch,
     output_size,
     parameter_count,
+    parameter_shapes,
     patch_dim,
+    shapes_of,
+    shortcut_map,
+    stored_count,
 )
+from tasks.cuts import Arm, Cut, all_arms, arm_sizes, cuts, norms_above, reading, shortcuts_past
 from tasks.images import DataFacts
 from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
 
@@ -52,32 +58,57 @@ class LayerSizes:
 
 def layer_sizes(architecture: Architecture) -> list[LayerSizes]:
     """Sizes of layers 1 to L."""
-    sizes: list[LayerSizes] = []
-    for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True):
-        height, width = output_size(layer, shape)
-        dim, inputs = patch_dim(layer, shape), shape[0] * shape[1] * shape[2]
-        sizes.append(LayerSizes(dim, layer.out, height * width, inputs, gram_flops(layer, shape)))
-    return sizes
+    shapes = input_shapes(architecture)
+    return [map_sizes(layer, shape) for layer, shape in zip(architecture.layers, shapes, strict=True)]
+
+
+def map_sizes(layer: Layer, shape: Shape) -> LayerSizes:
+    """Sizes of a linear map that reads `shape`."""
+    height, width = output_size(layer, shape)
+    dim, inputs = patch_dim(layer, shape), shape[0] * shape[1] * shape[2]
+    return LayerSizes(dim, layer.out, height * width, inputs, gram_flops(layer, shape))
+
+
+def projection_sizes(architecture: Architecture) -> dict[int, LayerSizes]:
+    """Sizes of the projections on shortcuts, by the layer that they go into."""
+    shapes, described = shapes_of(architecture), enumerate(architecture.layers, start=1)
+    projected = {n: layer for n, layer in described if layer.shortcut and layer.shortcut.projection}
+    return {
+        number: map_sizes(shortcut_map(layer), shapes[layer.shortcut.reads])
+        for number, layer in projected.items()
+        if layer.shortcut
+    }
 
 
 def gram_flops(layer: Layer, shape: Shape) -> float:
     """Operations of one image's Gram matrix of patches; borders, which are small, left out."""
     channels, height, width = shape
-    if layer.kind == "dense":
-        return 2.0 * (channels * height * width) ** 2
+    if layer.kind == "dense" or layer.stride > 1:
+        rows, columns = output_size(layer, shape)
+        return 2.0 * patch_dim(layer, shape) ** 2 * rows * columns
     down, right = min(layer.kernel, height) - 1, min(layer.kernel, width) - 1
     lags = right + 1 + down * (2 * right + 1)
     return 2.0 * lags * channels**2 * (height + down) * (width + right)
 
 
 def forward_flops(architecture: Architecture, first: int = 1) -> float:
-    """Operations of the linear maps of layers `first` to L for one image."""
-    return sum(2.0 * s.dim * s.out * s.positions for s in layer_sizes(architecture)[first - 1 :])
+    """Operations of one image's linear maps, from h of layer `first` - 1 on: layers and projections."""
+    total = sum(map_flops(sizes) for sizes in layer_sizes(architecture)[first - 1 :])
+    for number, sizes in projection_sizes(architecture).items():
+        shortcut = architecture.layers[number - 1].shortcut
+        if shortcut is not None and shortcut.reads >= first - 1:
+            total += map_flops(sizes)
+    return total
+
+
+def map_flops(sizes: LayerSizes) -> float:
+    """Operations of a linear map for one image."""
+    return 2.0 * sizes.dim * sizes.out * sizes.positions
 
 
 def snapshot_bytes(architecture: Architecture) -> int:
-    """Bytes of a snapshot: float32 parameters and about a page of metadata."""
-    return 4 * parameter_count(architecture) + 4096
+    """Bytes of a snapshot: float32 numbers, a line of the header for each tensor, a page of metadata."""
+    return 4 * stored_count(architecture) + 96 * len(parameter_shapes(architecture)) + 4096
 
 
 def image_bytes(facts: DataFacts) -> int:
@@ -93,8 +124,12 @@ def train_cost(segment: TrainSegment, facts: DataFacts) -> Cost:
     flops = epochs * forward * (3 * facts.train + facts.test) + forward * (facts.train + facts.test)
     first = layer_sizes(architecture)[0]
     # The first layer's input needs no gradient.
-    flops -= epochs * facts.train * 2.0 * first.dim * first.out * first.positions
+    flops -= epochs * facts.train * map_flops(first)
     features = sum(2 * s.out * s.positions + s.inputs for s in layer_sizes(architecture))
+    features += sum(
+        2 * s.out * s.positions * (layer.batch_norm + (layer.shortcut is not None))
+        for layer, s in zip(architecture.layers, layer_sizes(architecture), strict=True)
+    )
     images = max(segment.snapshot.net.recipe.batch_size * 2, 1024)
     memory = BASE_BYTES + 2 * image_bytes(facts) + 20 * parameter_count(architecture) + 4 * images * features
     bytes_in = 0 if segment.start is None else 2 * snapshot_bytes(architecture)
@@ -107,32 +142,69 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     A net that is both source and target goes forward in both roles.
     """
     architecture = tile.snapshots[0].net.architecture
-    sizes = layer_sizes(architecture)[1:]
+    made = cuts(architecture, tile.options.methods)
     sources = {
         (p.source, p.null if p.null in ("permuted", "shuffled_images") else "plain") for p in tile.pairs
     }
     # Shuffled images have the Gram matrix of the plain ones.
     grams = len({(source, variant == "permuted") for source, variant in sources})
     passes = len(sources) + len({p.target for p in tile.pairs})
-    images = facts.train + facts.test
-    flops = passes * images * forward_flops(architecture)
-    for number, s in enumerate(sizes, start=2):
-        flops += grams * (s.gram_flops * facts.train + 9.0 * s.dim**3)
-        flops += len(tile.pairs) * 2.0 * s.dim * s.out * s.positions * images
-        if number < architecture.depth:
-            flops += len(tile.pairs) * facts.test * forward_flops(architecture, number + 1)
+    flops = passes * (facts.train + facts.test) * forward_flops(architecture)
+    flops += grams * gram_part(architecture, made, facts)
+    for arm in all_arms(made):
+        flops += len(tile.pairs) * facts.train * _arm_flops(architecture, arm)
+    again = [cut for cut in made if reestimated(tile, cut)]
+    if again:
+        flops += len(sources) * facts.train * forward_flops(architecture)
+    for cut in made:
+        chosen = len(tile.options.statistics) if norms_above(architecture, cut.layer) else 1
+        joints = facts.test + (facts.train if cut in again else 0)
+        suffixes = chosen * facts.test + (facts.train if cut in again else 0)
+        flops += len(tile.pairs) * joints * joint_flops(architecture, cut)
+        flops += len(tile.pairs) * suffixes * forward_flops(architecture, cut.layer + 1)
     bytes_in = len(tile.snapshots) * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, graft_memory(tile, facts, grams, passes))
+
+
+def reestimated(tile: GraftTile, cut: Cut) -> bool:
+    """Whether the tile re-estimates BN statistics for a cut."""
+    architecture = tile.snapshots[0].net.architecture
+    return "reestimated" in tile.options.statistics and norms_above(architecture, cut.layer)
+
+
+def gram_part(architecture: Architecture, made: list[Cut], facts: DataFacts) -> float:
+    """Operations of one source's Gram matrices and their factorisations."""
+    shapes = {reading(architecture, arm): arm_sizes(architecture, arm) for arm in all_arms(made)}
+    return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in shapes.values())
+
+
+def _arm_flops(architecture: Architecture, arm: Arm) -> float:
+    sizes = arm_sizes(architecture, arm)
+    return 2.0 * sizes.dim * sizes.out * sizes.positions
+
+
+def joint_flops(architecture: Architecture, cut: Cut) -> float:
+    """Operations that give one image's `z_l` and shortcuts of a grafted net, from the source's features."""
+    fitted = sum(_arm_flops(architecture, arm) for arm in cut.arms)
+    if cut.method == "exact":
+        return fitted
+    projected = projection_sizes(architecture)
+    own = [projected[n] for n in shortcuts_past(architecture, cut.layer) if n in projected]
+    return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(architecture)[cut.layer - 1], *own])
 
 
 def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> int:
     """Bytes at the peak: Gram matrices and their factors, cross terms and weights, one batch's features."""
     architecture = tile.snapshots[0].net.architecture
-    sizes = layer_sizes(architecture)[1:]
-    squares = 2 * grams * sum(s.dim**2 for s in sizes) + 4 * max(s.dim**2 for s in sizes)
-    crosses = 2 * len(tile.pairs) * sum(s.dim * s.out for s in sizes)
+    made = cuts(architecture, tile.options.methods)
+    arms = [arm_sizes(architecture, arm) for arm in all_arms(made)]
+    dims = {reading(architecture, arm): arm_sizes(architecture, arm).dim for arm in all_arms(made)}
+    squares = 2 * grams * sum(dim**2 for dim in dims.values()) + 4 * max(dims.values()) ** 2
+    crosses = 2 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
     images = images_per_batch(architecture)
-    patches = 3 * max(images * s.positions * s.dim for s in sizes)
+    if any(reestimated(tile, cut) for cut in made):
+        images = mixed_batch(architecture)
+    patches = 3 * max(images * s.positions * s.dim for s in arms)
     features = passes * images * sum(s.inputs + s.out * s.positions for s in layer_sizes(architecture))
     held = passes * 4 * parameter_count(architecture) + image_bytes(facts) * 2
     return BASE_BYTES + held + 8 * (squares + crosses + patches) + 4 * features

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.config import ConfigError, SweepConfig, TrainConfig
-from tasks.architectures import Architecture, ArchitectureError, conv, conv_label
+from orchestrator.config import FAMILIES, ConfigError, NetworkConfig, SweepConfig, TrainConfig
+from tasks.architectures import Architecture, ArchitectureError, Shape, conv
+from tasks.dense import dense
 from tasks.images import DataFacts
+from tasks.resnet import resnet
 from tasks.spec import DataSpec, NetSpec, Recipe, Schedule
+from tasks.vgg import vgg
 
 
 def recipe(train: TrainConfig) -> Recipe:
@@ -39,9 +42,46 @@ def architecture(config: SweepConfig, facts: DataFacts, width: int) -> Architect
     """
     image = (facts.channels, facts.height, facts.width)
     try:
-        return conv(config.network.layers, width, image, facts.classes)
+        return build(config.network, width, image, facts.classes)
     except ArchitectureError as error:
-        raise ConfigError(f"network.layers: {error}") from None
+        field = "layers" if "layers" in FAMILIES[config.network.family] else "family"
+        raise ConfigError(f"network.{field}: {error}") from None
+
+
+def build(network: NetworkConfig, width: int, image: Shape, outputs: int) -> Architecture:
+    """The layer list of a family.
+
+    Raises:
+        ArchitectureError: It makes no network on these images.
+    """
+    if network.family == "dense":
+        hidden = [entry for entry in network.layers if entry != "pool"]
+        return dense(hidden, width, image, outputs, network.activation, network.dropout)
+    if network.family == "conv":
+        return conv(
+            network.layers, width, image, outputs, network.batch_norm, network.dropout, network.activation
+        )
+    if network.family in ("vgg16", "vgg19"):
+        return vgg(network.family, width, image, outputs, network.batch_norm, network.dropout)
+    return resnet(network.family, width, image, outputs)
+
+
+def label(network: NetworkConfig) -> str:
+    """The tables' `architecture`: the family, its list without the width, and what is not its usual form.
+
+    >>> label(NetworkConfig(layers=(1, "pool", 2), batch_norm=True))
+    'conv-1-p-2-bn'
+    >>> label(NetworkConfig(family="vgg16"))
+    'vgg16'
+    """
+    parts = [network.family, *("p" if entry == "pool" else str(entry) for entry in network.layers)]
+    if network.batch_norm and "batch_norm" in FAMILIES[network.family]:
+        parts.append("bn")
+    if network.dropout != FAMILIES[network.family].get("dropout", 0.0):
+        parts.append(f"drop{network.dropout:g}")
+    if network.activation != "relu":
+        parts.append(network.activation)
+    return "-".join(parts)
 
 
 def used(config: SweepConfig, facts: DataFacts) -> DataFacts:
@@ -61,11 +101,11 @@ def nets(config: SweepConfig, facts: DataFacts) -> list[NetSpec]:
         _binding(config.data.limit_train, facts.train),
         _binding(config.data.limit_test, facts.test),
     )
-    label, plan = conv_label(config.network.layers), recipe(config.train)
+    plan = replace(recipe(config.train), loss="mse" if facts.regression else "cross_entropy")
     shared = config.train.data_order == "shared"
     return [
         NetSpec(
-            family=label,
+            family=label(config.network),
             architecture=architecture(config, facts, width),
             width=width,
             parametrization=config.network.parametrization,

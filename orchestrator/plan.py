@@ -17,7 +17,7 @@ from orchestrator.cost import Cost, graft_cost, train_cost
 from orchestrator.identity import graft_key, net_key, snapshot, tile_key
 from orchestrator.nets import nets
 from tasks.images import DataFacts
-from tasks.spec import GraftOptions, GraftTile, NetSpec, Pair, Snapshot, TrainSegment
+from tasks.spec import METHODS, STATISTICS, GraftOptions, GraftTile, NetSpec, Pair, Snapshot, TrainSegment
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,14 @@ class Plan:
 
 
 def graft_options(config: SweepConfig) -> GraftOptions:
-    """What `[graft]` says of the method."""
-    return GraftOptions(ridge=config.graft.ridge, products=config.graft.products)
+    """What `[graft]` says of the method; the order of a list, or BN where there is none, changes no key."""
+    chosen = config.graft.bn if config.network.batch_norm else STATISTICS
+    return GraftOptions(
+        ridge=config.graft.ridge,
+        products=config.graft.products,
+        methods=tuple(method for method in METHODS if method in config.graft.methods),
+        statistics=tuple(which for which in STATISTICS if which in chosen),
+    )
 
 
 def blob_name(key: str) -> str:

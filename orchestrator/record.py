@@ -39,7 +39,9 @@ def record(store: Store, config: SweepConfig) -> None:
 
 def refuse_another(config: SweepConfig, before: dict[str, Any], root: str) -> None:
     """Raise ConfigError if `config` would mix other results into a folder made with `before`."""
-    there, here = _flat(before), _flat(config.model_dump(mode="json"))
+    # A field that did not exist yet stood for its default.
+    plain, here = (_flat(made.model_dump(mode="json")) for made in (SweepConfig(), config))
+    there = plain | _flat(before)
     free = EXTENDS | {name for name in here if name.startswith("run.")}
     if config.train.schedule != "cosine":
         free = free | {"train.epochs"}

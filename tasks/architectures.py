@@ -87,15 +87,6 @@ def checked(image: Shape, layers: Sequence[Layer]) -> Architecture:
     return architecture
 
 
-def conv_label(entries: Sequence[ConvEntry]) -> str:
-    """The family and its list without the width, as the tables' `architecture` column has it.
-
-    >>> conv_label([1, 1, "pool", 2])
-    'conv-1-1-p-2'
-    """
-    return "-".join(["conv", *("p" if entry == "pool" else str(entry) for entry in entries)])
-
-
 def shapes_of(architecture: Architecture) -> list[Shape]:
     """Shape (channels, height, width) of `h_0`, the image, to `h_L`; a dense layer gives (out, 1, 1).
 

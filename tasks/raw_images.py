@@ -27,7 +27,10 @@ class DownloadError(DataError):
 
 @dataclass(frozen=True)
 class RawImages:
-    """Images as they are stored: `x_*` uint8 [N, C, H, W], `y_*` int64 [N], `split` the rule in words."""
+    """Images as they are stored: `x_*` uint8 [N, C, H, W], `y_*` int64 [N], `split` the rule in words.
+
+    A regression has float32 numbers instead, `x_*` [N, C, H, W] and `y_*` [N, K], used as they are.
+    """
 
     x_train: np.ndarray
     y_train: np.ndarray
@@ -41,6 +44,7 @@ class DataFacts:
     """What the planner must know of a data set; `train` and `test` count images before any limit.
 
     `name` is what tables show. `content` identifies the images and the split rule, wherever they lie.
+    `classes` counts a net's outputs; a `regression` has no classes.
     """
 
     name: str
@@ -51,3 +55,4 @@ class DataFacts:
     classes: int
     train: int
     test: int
+    regression: bool = False

@@ -12,16 +12,16 @@ from typing import Literal
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
 """The nulls and floors of docs/method.md, section 3, that a graft table can hold."""
 
-METHODS = ("exact", "stitch")
-"""How a cut can be re-fitted (docs/method.md, section 2)."""
-
-STATISTICS = ("target", "reestimated")
-"""Whose BN statistics a grafted net can use (docs/method.md, section 2)."""
-
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
 Method = Literal["exact", "stitch"]
 Statistics = Literal["target", "reestimated"]
+
+METHODS: tuple[Method, ...] = ("exact", "stitch")
+"""How a cut can be re-fitted (docs/method.md, section 2)."""
+
+STATISTICS: tuple[Statistics, ...] = ("target", "reestimated")
+"""Whose BN statistics a grafted net can use (docs/method.md, section 2)."""
 
 
 @dataclass(frozen=True)

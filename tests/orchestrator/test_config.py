@@ -53,6 +53,35 @@ FAULTS = {
         {"network": {"layers": [1, "pol"]}},
         ["network.layers.1", "'pol'", "'pool'"],
     ),
+    "a list for vgg": (
+        {"network": {"family": "vgg16", "layers": [1, 2]}},
+        ["network", "layers is no field of family 'vgg16'", "(1, 2)", "conv, dense"],
+    ),
+    "a residual net without bn": (
+        {"network": {"family": "resnet18", "batch_norm": False}},
+        ["network", "batch_norm is no field of family 'resnet18'", "conv, vgg16, vgg19"],
+    ),
+    "dropout in a residual net": (
+        {"network": {"family": "resnet20", "dropout": 0.5}},
+        ["dropout is no field of family 'resnet20'", "0.5"],
+    ),
+    "tanh in vgg": (
+        {"network": {"family": "vgg19", "activation": "tanh"}},
+        ["activation is no field of family 'vgg19'", "'tanh'"],
+    ),
+    "bn in a dense net": (
+        {"network": {"family": "dense", "batch_norm": True}},
+        ["batch_norm is no field of family 'dense'"],
+    ),
+    "pools in a dense net": (
+        {"network": {"family": "dense", "layers": [1, "pool"]}},
+        ["layers of family 'dense' are width multiples alone", "[1, 'pool']"],
+    ),
+    "an unknown family": ({"network": {"family": "vgg11"}}, ["network.family", "'vgg11'", "'vgg16'"]),
+    "dropout of all": ({"network": {"dropout": 1}}, ["network.dropout", "less than 1"]),
+    "no method": ({"graft": {"methods": []}}, ["graft.methods", "at least 1"]),
+    "an unknown method": ({"graft": {"methods": ["adam"]}}, ["graft.methods.0", "'adam'", "'stitch'"]),
+    "unknown statistics": ({"graft": {"bn": ["source"]}}, ["graft.bn.0", "'source'", "'reestimated'"]),
     "an empty data limit": ({"data": {"limit_train": 0}}, ["data.limit_train", "found 0"]),
 }
 
@@ -92,6 +121,49 @@ def test_an_impossible_layer_list_is_an_error_of_network_layers(layers, words):
         architecture(config, DIGITS, width=4)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "label", "hidden"),
+    [
+        ({"layers": [1, "pool", 2]}, "conv-1-p-2", 2),
+        (
+            {"layers": [1], "batch_norm": True, "dropout": 0.5, "activation": "tanh"},
+            "conv-1-bn-drop0.5-tanh",
+            1,
+        ),
+        ({"family": "vgg16"}, "vgg16", 15),
+        ({"family": "vgg19", "batch_norm": True, "dropout": 0}, "vgg19-bn-drop0", 18),
+        ({"family": "resnet18"}, "resnet18", 17),
+        ({"family": "resnet20"}, "resnet20", 19),
+        ({"family": "dense"}, "dense-1-1-1-tanh", 3),
+        ({"family": "dense", "layers": [2], "activation": "relu"}, "dense-2", 1),
+    ],
+)
+def test_each_family_has_its_defaults_and_a_label_of_its_own(network, label, hidden):
+    config = SweepConfig.parse({"network": network})
+    again = SweepConfig.parse(config.model_dump(mode="json"))
+    assert again == config
+    net = nets(config, facts("cifar10"))[0]
+    assert net.family == label
+    assert net.architecture.depth == hidden + 1
+    has_bn = net.architecture.layers[0].batch_norm
+    assert has_bn == config.network.batch_norm
+
+
+def test_images_too_small_for_a_vgg_are_an_error_of_network_family():
+    config = SweepConfig.parse({"network": {"family": "vgg16"}})
+    with pytest.raises(ConfigError, match=r"^network\.family: vgg16 pools five times .* found 8x8"):
+        architecture(config, DIGITS, width=4)
+
+
+def test_a_regression_is_trained_on_the_squared_error():
+    config = SweepConfig.parse({"data": {"dataset": "cosine"}, "network": {"family": "dense"}})
+    net = nets(config, facts("cosine"))[0]
+    assert net.recipe.loss == "mse"
+    assert [layer.out for layer in net.architecture.layers] == [4, 4, 4, 1]
+    assert {layer.activation for layer in net.architecture.layers} == {"tanh", "none"}
+    assert nets(SweepConfig(), DIGITS)[0].recipe.loss == "cross_entropy"
 
 
 def test_the_defaults_make_a_sweep():

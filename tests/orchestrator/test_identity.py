@@ -20,7 +20,7 @@ from orchestrator.identity import (
     tile_key,
 )
 from orchestrator.nets import nets
-from orchestrator.plan import Have, Limits, make_plan
+from orchestrator.plan import Have, Limits, graft_options, make_plan
 from tasks.images import facts
 from tasks.spec import GraftOptions, Layer, Schedule
 
@@ -117,6 +117,29 @@ def test_a_longer_run_of_a_schedule_without_horizon_extends_the_same_nets(schedu
     assert short == long
 
 
+def test_keys_of_results_that_exist_are_as_they_were():
+    """Written down before strides, BN, shortcuts, losses and methods became fields."""
+    one, *_, last = nets(SweepConfig(), DIGITS)
+    a, b = (snapshot(net, net_key(net), 4) for net in nets(SweepConfig(), DIGITS)[:2])
+    assert (net_key(one), net_key(last)) == ("685820bbcb2c978899af81ad", "c0cf0362a443a046aa2825bc")
+    assert a.key == "c5872d83054c86489e6dce45"
+    assert graft_key(a, b, "none", GraftOptions()) == "fc9f93de99659ba1c044072b"
+    assert graft_key(a, b, "untrained", GraftOptions(ridge=1e-6)) == "7fc0d38429a8849926cf361c"
+
+
+def test_methods_and_statistics_change_a_grafts_key_but_not_their_order_nor_bn_where_there_is_none():
+    def options(network, **graft):
+        return graft_options(config(network=network, graft=graft))
+
+    assert options({}) == options({}, bn=["target"]) == GraftOptions()
+    normed = {"batch_norm": True}
+    assert options(normed, bn=["reestimated", "target"]) == options(normed) == GraftOptions()
+    assert options(normed, bn=["target"]) != options(normed)
+    both = options({}, methods=["stitch", "exact"])
+    assert both == options({}, methods=["exact", "stitch"])
+    assert both != options({})
+
+
 def test_a_cosine_depends_on_its_end():
     assert first_key(train={"epochs": 4}) != first_key(train={"epochs": 5})
 
@@ -137,6 +160,12 @@ CHANGES = {
     "regularizer": {"train": {"regularizer": "none"}},
     "reg_weight": {"train": {"reg_weight": 1e-3}},
     "data_order": {"train": {"data_order": "shared"}},
+    "batch_norm": {"network": {"batch_norm": True}},
+    "dropout": {"network": {"dropout": 0.5}},
+    "activation": {"network": {"activation": "tanh"}},
+    "family": {"network": {"family": "resnet20"}},
+    "another family": {"network": {"family": "resnet18"}},
+    "dense": {"network": {"family": "dense"}},
     "width": {"sweep": {"widths": [3]}},
     "seed": {"sweep": {"seeds": [5, 6]}},
 }

@@ -84,3 +84,16 @@ def test_another_experiment_is_refused_with_exactly_what_differs(store, changed,
     assert [line.strip() for line in text.splitlines() if " there, " in line] == words
     assert "folder of its own" in text
     assert recorded(store) == before
+
+
+def test_a_record_from_before_a_field_existed_stands_for_its_default(store):
+    made = config(train={"lr": 0.2})
+    record(store, made)
+    before = recorded(store)
+    for section, field in (("network", "batch_norm"), ("network", "dropout"), ("graft", "methods")):
+        del before["config"][section][field]
+    store.write_json("run.json", before)
+    record(store, made)
+    store.write_json("run.json", before)
+    with pytest.raises(ConfigError, match=r"network\.batch_norm: False there, True now"):
+        record(store, config(train={"lr": 0.2}, network={"batch_norm": True}))

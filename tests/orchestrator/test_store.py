@@ -225,7 +225,7 @@ def torn(data):
 
 
 def flipped(data):
-    return data[: len(data) // 4] + bytes([data[len(data) // 4] ^ 8]) + data[len(data) // 4 + 1 :]
+    return data[: len(data) // 8] + bytes([data[len(data) // 8] ^ 8]) + data[len(data) // 8 + 1 :]
 
 
 def of_another_schema(_):

@@ -5,7 +5,6 @@ import pytest
 from tasks.architectures import (
     ArchitectureError,
     conv,
-    conv_label,
     input_shapes,
     parameter_count,
     patch_dim,
@@ -56,11 +55,6 @@ def test_a_list_that_makes_no_network_says_why(entries, image, words):
 def test_a_map_may_be_pooled_down_to_1x1():
     net = conv([1, "pool", 1, "pool", 1, "pool"], width=2, image=(1, 8, 8), classes=3)
     assert input_shapes(net)[-1] == (2, 1, 1)
-
-
-def test_a_label_tells_lists_apart():
-    lists = [[1, 1], [1, "pool", 1], [1, 1, "pool"], [11], [1, 2]]
-    assert len({conv_label(entries) for entries in lists}) == len(lists)
 
 
 def test_layers_are_named_by_kind_and_number():

@@ -23,6 +23,7 @@ from tasks.checkpoint import (
 )
 from tasks.network import initialise
 from tests.tasks.conftest import make_data, make_net, make_snapshot
+from tests.tasks.families import ARCHITECTURES, family_net, lively
 
 NET = make_net(entries=(1, "pool", 2, 2))
 SNAPSHOT = make_snapshot(NET, 7)
@@ -40,26 +41,73 @@ def read_header(data):
     return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
 
 
+def strangers_norm(tensors, name, z):
+    weight, bias, mean, var = (
+        tensors[f"{name}.bn.{part}"].reshape(1, -1, *[1] * (z.dim() - 2))
+        for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    return (z - mean) / (var + 1e-5).sqrt() * weight + bias
+
+
+def strangers_shortcut(tensors, name, shortcut, activations):
+    h = activations[shortcut["reads"]]
+    if shortcut["projection"]:
+        weight, bias = (tensors[f"{name}.shortcut.{part}"] for part in ("weight", "bias"))
+        h = F.conv2d(h, weight, bias, stride=shortcut["stride"])
+    return strangers_norm(tensors, f"{name}.shortcut", h) if shortcut["batch_norm"] else h
+
+
 def strangers_forward(data, raw):
     """The contract of docs/checkpoints.md in a stranger's words: safetensors, json and torch alone."""
     tensors, meta = safetensors.torch.load(data), read_header(data)["__metadata__"]
     given = json.loads(meta["input"])
     mean, std = (torch.tensor(given[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
-    h = (raw - mean) / std
-    assert list(h.shape[1:]) == given["shape"]
+    activations = [(raw - mean) / std]
+    assert list(activations[0].shape[1:]) == given["shape"]
     for number, layer in enumerate(json.loads(meta["architecture"]), start=1):
-        weight, bias = tensors[f"layers.{number}.weight"], tensors[f"layers.{number}.bias"]
+        h, name = activations[-1], f"layers.{number}"
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         if layer["kind"] == "conv":
             assert list(weight.shape[2:]) == [layer["kernel"]] * 2
-            h = F.conv2d(h, weight, bias, padding=layer["padding"])
+            h = F.conv2d(h, weight, bias, stride=layer.get("stride", 1), padding=layer["padding"])
         else:
             h = h.flatten(1) @ weight.T + bias
         assert h.shape[1] == layer["out"]
-        if layer["activation"] == "relu":
-            h = h.clamp_min(0)
+        if layer.get("batch_norm"):
+            h = strangers_norm(tensors, name, h)
+        if layer.get("shortcut"):
+            h = h + strangers_shortcut(tensors, name, layer["shortcut"], activations)
+        h = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda z: z}[layer["activation"]](h)
         if layer.get("pool", 1) > 1:
             h = F.max_pool2d(h, layer["pool"])
-    return h
+        if layer.get("global_pool"):
+            h = h.mean((2, 3))
+        activations.append(h)
+    return activations[-1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_stranger_rebuilds_every_family_and_it_comes_back_with_the_same_bits(name):
+    net = family_net(name)
+    network = lively(net)
+    data = pack_network(network, make_snapshot(net, 3), (0.25, 0.5), (1.5, 2.0))
+    raw = make_data(test=9, image=ARCHITECTURES[name].input).x_test
+    mean, std = torch.tensor([0.25, 0.5]).reshape(1, 2, 1, 1), torch.tensor([1.5, 2.0]).reshape(1, 2, 1, 1)
+    expected = network.logits((raw - mean) / std)
+    torch.testing.assert_close(strangers_forward(data, raw), expected, rtol=1e-4, atol=1e-4)
+    back = unpack_network(data)
+    assert back.architecture == network.architecture
+    assert all(torch.equal(back.parameters[n], value) for n, value in network.parameters.items())
+
+
+def test_the_metadata_of_a_plain_layer_shows_what_it_always_did():
+    layers = json.loads(read_header(BYTES)["__metadata__"]["architecture"])
+    assert [list(layer) for layer in layers] == [
+        ["kind", "out", "kernel", "padding", "pool", "activation"],
+        ["kind", "out", "kernel", "padding", "pool", "activation"],
+        ["kind", "out", "kernel", "padding", "pool", "activation"],
+        ["kind", "out", "activation"],
+    ]
 
 
 def test_a_stranger_rebuilds_the_forward_pass_from_the_file_alone():

@@ -95,7 +95,7 @@ def test_mnist5k_has_400_training_and_100_test_images_of_each_class():
 def test_an_unknown_name_lists_the_known_ones():
     for ask in (read, facts):
         with pytest.raises(
-            DataError, match="'imagenet': use digits, mnist5k, cifar10, cifar100, or parquet:"
+            DataError, match="'imagenet': use digits, mnist5k, cifar10, cifar100, cosine, or parquet:"
         ):
             ask("imagenet")
     assert DataError.hopeless
