@@ -140,9 +140,10 @@ def error_of_nulls(grafts: pd.DataFrame) -> Figure:
 
 @styled
 def training(curves: pd.DataFrame) -> Figure:
-    """Loss and accuracy against the epoch, a colour per width: training dashed, held out full."""
+    """Loss and accuracy (if any) against the epoch, a colour per width: training dashed, held out full."""
     measures = [f"{measure}_{split}" for measure in ("loss", "accuracy") for split in ("train", "test")]
-    means = curves.pivot_table(index=["width", "epoch"], values=measures, aggfunc="mean").reset_index()
+    means = curves.pivot_table(index=["width", "epoch"], values=measures, aggfunc="mean")
+    means = means.reindex(columns=measures).reset_index()
     widths = sorted(means["width"].unique())
     colours = ramp(widths, "plasma")
     figure = Figure(figsize=(9.0, 3.9), layout="constrained")
@@ -152,7 +153,9 @@ def training(curves: pd.DataFrame) -> Figure:
         for axes, measure in ((left, "loss"), (right, "accuracy")):
             axes.plot(part["epoch"], part[f"{measure}_train"], "--", color=colours[width], lw=1.1)
             axes.plot(part["epoch"], part[f"{measure}_test"], "-", color=colours[width], label=f"{width}")
-    left.set_ylabel("cross-entropy (nats)")
+    regression = not len(means["accuracy_test"].dropna())
+    left.set_ylabel("mean squared error" if regression else "cross-entropy (nats)")
+    right.set_visible(not regression)
     right.set_ylabel("accuracy (share right)")
     left.set_yscale("log")
     for axes in (left, right):

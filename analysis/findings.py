@@ -65,6 +65,8 @@ def _floors(fits: Sequence[WidthLimit]) -> str:
 
 
 def _cost(grafts: pd.DataFrame) -> str:
+    if not len(grafts["accuracy_drop"].dropna()):  # a regression
+        return ""
     means = summarise(grafts, "accuracy_drop", ["layer"])
     wide, narrow = (where(means, means["width"] == means["width"].agg(end)) for end in ("max", "min"))
     worst = wide.loc[wide["mean"].idxmax()]

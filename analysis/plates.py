@@ -71,7 +71,8 @@ def _width_plates(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[Pl
 
 
 def _graft_plates(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[Plate]:
-    yield Plate("drop_by_layer", "Accuracy lost by grafting", _DROP, figures.drop_by_layer(last.rows))
+    if len(last.rows["accuracy_drop"].dropna()):  # a regression has none
+        yield Plate("drop_by_layer", "Accuracy lost by grafting", _DROP, figures.drop_by_layer(last.rows))
     if len(set(grafts["target_epoch"])) > 1:
         yield Plate("error_by_epoch", "Error through training", _EPOCH, figures.error_by_epoch(grafts))
     widest = last.rows["target_width"].max()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from markupsafe import Markup
 from analysis.findings import findings
 from analysis.limits import COLUMNS
 from analysis.plates import Plate, SnapshotFits, make_plates, snapshot_fits
-from analysis.selection import comparable, where
+from analysis.selection import comparable, plain_grafts, where
 from analysis.style import png_bytes, svg_text
 from analysis.tables import Tables, load
 
@@ -52,7 +52,8 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
         raise ValueError(f"a report is written to a local folder; copy '{folder}' here first")
     if not 0 < level < 1 or bootstraps < 1:
         raise ValueError(f"level must lie between 0 and 1 and bootstraps be positive: {level}, {bootstraps}")
-    tables = load(place)
+    whole = load(place)
+    tables = replace(whole, grafts=plain_grafts(whole.grafts))
     last, first = _snapshots(tables.grafts, level, bootstraps)
     plates = list(make_plates(tables, last, first))
     where_to = place / "report"
@@ -61,7 +62,7 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
     page = _page(place, tables, last, first, plates, svgs, level)
     (where_to / "index.html").write_text(page, encoding="utf-8")
     fits = pd.DataFrame([fit.row() for fit in last.fits] if last else [], columns=["layer", *COLUMNS])
-    return Report(where_to / "index.html", tables, fits, last.reason if last else "there are no grafts yet")
+    return Report(where_to / "index.html", whole, fits, last.reason if last else "there are no grafts yet")
 
 
 def _snapshots(

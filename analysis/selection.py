@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 SETTING = ("architecture", "parametrization", "dataset", "regularizer", "reg_weight")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""
 
-_ROW_AXES = ("null", "method", "graft_layer", "layer")
+_ROW_AXES = ("null", "method", "bn", "graft_layer", "layer")
 _EPOCHS = ("source_epoch", "target_epoch", "epoch")
 
 
@@ -24,7 +24,7 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Raises:
         ValueError: A column of `by` is missing; the two nets of a row differ in width; or another
-            axis (`layer`, `method`, a setting of the nets) has several values within a group, which
+            axis (`layer`, `method`, `bn`, a setting of the nets) has several values within a group, which
             would be averaged silently.
     """
     missing = [name for name in by if name not in frame.columns]
@@ -36,6 +36,14 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     _refuse_mixed_widths(frame)
     _refuse_mixed_axes(frame, by)
     return frame
+
+
+def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a report shows: exact grafts, the target's own BN statistics, where there are others."""
+    for column, plain, other in (("method", "exact", "stitch"), ("bn", "target", "reestimated")):
+        if plain in set(grafts[column]):
+            grafts = where(grafts, grafts[column] != other)
+    return grafts
 
 
 def is_pairs(frame: pd.DataFrame) -> bool:

@@ -50,7 +50,7 @@ class _Sums:
         self.grams: dict[tuple[Source, Reading], PatchMoments] = {}
         self.crosses: dict[tuple[str, Arm], Tensor] = {}
         self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
-        for arm, _, reading in walk.arms:
+        for arm, _, reading in walk.arms.values():
             sizes = arm_sizes(walk.architecture, arm)
             for source in walk.pairs_of:
                 if gram_source(source, walk) == source and (source, reading) not in self.grams:
@@ -103,7 +103,7 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
         for step in walk.steps(x, batch):
             sums.add(step, batch)
     factors = {place: factorise(moments) for place, moments in sums.grams.items()}
-    places = {(source, reading) for source in walk.pairs_of for _, _, reading in walk.arms}
+    places = {(source, reading) for source in walk.pairs_of for _, _, reading in walk.arms.values()}
     factors |= {
         (source, reading): factors[gram_source(source, walk), reading]
         for source, reading in places - factors.keys()
@@ -116,7 +116,7 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
             options.ridge,
         )
         for source, pairs in walk.pairs_of.items()
-        for arm, _, reading in walk.arms
+        for arm, _, reading in walk.arms.values()
         for pair in pairs
     }
     return Fits(factors, fits)

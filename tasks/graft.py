@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tasks.cuts import Cut, reading
+from tasks.cuts import Cut
 from tasks.data import Data
 from tasks.fit import Fits, fit
 from tasks.gram import Factor, fraction_unexplained, fraction_unexplained_mean, live_channels
@@ -84,7 +84,7 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
 
 def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
     """Sizes and spectrum of the main path's fit; a warning of any arm's."""
-    factors = [fits.factors[source, reading(walk.architecture, arm)] for arm in cut.arms]
+    factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
     warnings = [warning(factor, len(data.y_train)) for factor in factors]
     return {
         # A stitch is fitted below l: its in-sample error at l was not measured.

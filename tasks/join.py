@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from tasks.batch_norm import Reestimation
-from tasks.cuts import Arm, Cut, Reading, arm_map, reading, shortcut_arm, shortcuts_past
+from tasks.cuts import Arm, Cut, Reading, shortcut_arm, shortcuts_past
 from tasks.fit import Fits
 from tasks.layer_input import LayerInput
 from tasks.network import LayerFeatures, Network
@@ -54,12 +54,11 @@ class Joiner:
     def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
         if self._place != (source, cut):
             self._place, self._inputs = (source, cut), {}
-        architecture = self._walk.architecture
-        place = reading(architecture, arm)
+        _, layer, place = self._walk.arms[arm]
         if place not in self._inputs:
             h = self._sources[arm.reads + 1][source].h_in
             products = self._walk.tile.options.products
-            self._inputs[place] = LayerInput(arm_map(architecture, arm), h, products)
+            self._inputs[place] = LayerInput(layer, h, products)
         fitted = self._fits.fits[pair.key, arm]
         output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
         if source.variant == "shuffled_images":

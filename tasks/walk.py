@@ -59,10 +59,10 @@ class Walk:
         self.tile, self.networks = tile, networks
         self.architecture = networks[0].architecture
         self.cuts = cuts(self.architecture, tile.options.methods)
-        self.arms = [
-            ArmFit(arm, arm_map(self.architecture, arm), reading(self.architecture, arm))
+        self.arms = {
+            arm: ArmFit(arm, arm_map(self.architecture, arm), reading(self.architecture, arm))
             for arm in all_arms(self.cuts)
-        ]
+        }
         self.loss: Loss = tile.snapshots[0].net.recipe.loss
         self.pairs_of: dict[Source, list[Pair]] = defaultdict(list)
         for pair in tile.pairs:
@@ -86,7 +86,7 @@ class Walk:
 
     def arms_at(self, layer: int) -> list[ArmFit]:
         """The arms that read what `layer` reads."""
-        return [fit for fit in self.arms if fit.arm.reads == layer - 1]
+        return [fit for fit in self.arms.values() if fit.arm.reads == layer - 1]
 
     def statistics(self, cut: Cut) -> tuple[str, ...]:
         """The values of column `bn` that a cut has: whose BN statistics the grafted net uses."""

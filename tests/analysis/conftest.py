@@ -49,6 +49,7 @@ def graft_row(rng, layer, null, source, target, fvu):
         "layer_name": f"conv{layer}" if layer < max(LAYERS) else "dense1",
         "method": "exact",
         "null": null,
+        "bn": "none",
         "fvu_train": 0.9 * fvu,
         "fvu_test": fvu,
         "fvu_channel_mean": 1.1 * fvu,
