@@ -20,7 +20,7 @@ from tasks.architectures import (
     shortcut_map,
     stored_count,
 )
-from tasks.cuts import Arm, Cut, all_arms, arm_sizes, cuts, norms_above, reading, shortcuts_past
+from tasks.cuts import Arm, Cut, all_arms, arm_sizes, cuts, norms_from, reading, shortcuts_past
 from tasks.images import DataFacts
 from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
 
@@ -157,7 +157,7 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     if again:
         flops += len(sources) * facts.train * forward_flops(architecture)
     for cut in made:
-        chosen = len(tile.options.statistics) if norms_above(architecture, cut.layer) else 1
+        chosen = len(tile.options.statistics) if norms_from(architecture, cut.layer) else 1
         joints = facts.test + (facts.train if cut in again else 0)
         suffixes = chosen * facts.test + (facts.train if cut in again else 0)
         flops += len(tile.pairs) * joints * joint_flops(architecture, cut)
@@ -169,7 +169,7 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
 def reestimated(tile: GraftTile, cut: Cut) -> bool:
     """Whether the tile re-estimates BN statistics for a cut."""
     architecture = tile.snapshots[0].net.architecture
-    return "reestimated" in tile.options.statistics and norms_above(architecture, cut.layer)
+    return "reestimated" in tile.options.statistics and bool(norms_from(architecture, cut.layer))
 
 
 def gram_part(architecture: Architecture, made: list[Cut], facts: DataFacts) -> float:

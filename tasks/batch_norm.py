@@ -67,23 +67,24 @@ class Training(Mode):
 class Reestimation(Mode):
     """BN by the batch's statistics, whose moments over all batches become the new stored ones.
 
-    The variance is that of all values together, not a mean over batches.
+    The variance is that of all values together, not a mean over batches. `channels` has every BN that may be
+    passed: its sums are made at once, since small tensors that are made between large ones and outlive them
+    keep the allocator from giving memory back (300 MB more for 126 grafts of a ResNet-20).
     """
 
-    def __init__(self) -> None:
-        self._rows: dict[str, int] = {}
-        self._sums: dict[str, Tensor] = {}
-        self._squares: dict[str, Tensor] = {}
+    def __init__(self, channels: Mapping[str, int]) -> None:
+        self._rows = dict.fromkeys(channels, 0)
+        self._moments_2C = {
+            name: torch.zeros(2, count, dtype=torch.float64) for name, count in channels.items()
+        }
 
     def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """BN by the batch, whose moments are added up."""
         over = [axis for axis in range(z.dim()) if axis != 1]
-        wide = z.double()
-        sums_C, squares_C = wide.sum(over), wide.square().sum(over)
-        if name in self._rows:
-            sums_C, squares_C = sums_C + self._sums[name], squares_C + self._squares[name]
-        self._rows[name] = self._rows.get(name, 0) + z.numel() // z.shape[1]
-        self._sums[name], self._squares[name] = sums_C, squares_C
+        wide, moments_2C = z.double(), self._moments_2C[name]
+        moments_2C[0] += wide.sum(over)
+        moments_2C[1] += wide.square().sum(over)
+        self._rows[name] += z.numel() // z.shape[1]
         weight, bias = (parameters[f"{name}.{part}"] for part in ("weight", "bias"))
         return F.batch_norm(z, None, None, weight, bias, training=True, eps=EPSILON)
 
@@ -91,8 +92,9 @@ class Reestimation(Mode):
         """The new `running_mean` and `running_var` (unbiased) of every BN that was passed."""
         found: dict[str, Tensor] = {}
         for name, rows in self._rows.items():
-            mean_C = self._sums[name] / rows
-            variance_C = (self._squares[name] / rows - mean_C.square()).clamp_min(0.0)
-            found[f"{name}.running_mean"] = mean_C.float()
-            found[f"{name}.running_var"] = (variance_C * rows / max(1, rows - 1)).float()
+            if rows:
+                mean_C, square_C = self._moments_2C[name] / rows
+                variance_C = (square_C - mean_C.square()).clamp_min(0.0)
+                found[f"{name}.running_mean"] = mean_C.float()
+                found[f"{name}.running_var"] = (variance_C * rows / max(1, rows - 1)).float()
         return found

@@ -141,7 +141,12 @@ def all_arms(cuts_made: Sequence[Cut]) -> list[Arm]:
     return sorted({arm for cut in cuts_made for arm in cut.arms})
 
 
-def norms_above(architecture: Architecture, layer: int) -> bool:
-    """Whether a BN acts on layer `layer` or above, on a shortcut into these included."""
-    above = architecture.layers[layer - 1 :]
-    return any(a.batch_norm or (a.shortcut is not None and a.shortcut.batch_norm) for a in above)
+def norms_from(architecture: Architecture, layer: int) -> dict[str, int]:
+    """The channels of every BN of `layer` and above, by its name: those of shortcuts into these included."""
+    found: dict[str, int] = {}
+    for number, above in enumerate(architecture.layers, start=1):
+        if number >= layer and above.batch_norm:
+            found[f"layers.{number}.bn"] = above.out
+        if number >= layer and above.shortcut is not None and above.shortcut.batch_norm:
+            found[f"layers.{number}.shortcut.bn"] = above.out
+    return found

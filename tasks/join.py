@@ -5,14 +5,14 @@ Legend: N images; l the cut's layer; m a layer from l on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor
 
 from tasks.batch_norm import Reestimation
-from tasks.cuts import Arm, Cut, Reading, shortcut_arm, shortcuts_past
+from tasks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
 from tasks.fit import Fits
 from tasks.layer_input import LayerInput
 from tasks.network import LayerFeatures, Network
@@ -73,16 +73,12 @@ Tops = dict[tuple[str, Cut, str], Network]
 def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
     """The tops of every graft; BN statistics are re-estimated on the fitting images `x` where asked for."""
     modes = {
-        (pair.key, cut): Reestimation()
+        (pair.key, cut): Reestimation(norms_from(walk.architecture, cut.layer))
         for _, pair, cut in walk.grafts()
         if "reestimated" in walk.statistics(cut)
     }
     for batch in walk.mixed_batches(len(x), "train") if modes else ():
-        joiner = Joiner(walk, fits, dict(walk.source_steps(x, batch)), batch)
-        for source, pair, cut in walk.grafts():
-            if (pair.key, cut) in modes:
-                top = replace(walk.networks[pair.target], mode=modes[pair.key, cut])
-                run_top(top, cut, joiner.joint(source, pair, cut))
+        _reestimate(walk, Joiner(walk, fits, dict(walk.source_steps(x, batch)), batch), modes)
     found: Tops = {}
     for _, pair, cut in walk.grafts():
         for statistics in walk.statistics(cut):
@@ -93,6 +89,15 @@ def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
     return found
 
 
-def run_top(top: Network, cut: Cut, joint: Joint) -> list[tuple[int, Tensor]]:
+def _reestimate(walk: Walk, joiner: Joiner, modes: dict[tuple[str, Cut], Reestimation]) -> None:
+    """Add a batch to the moments of every graft's top."""
+    for source, pair, cut in walk.grafts():
+        if (pair.key, cut) in modes:
+            top = replace(walk.networks[pair.target], mode=modes[pair.key, cut])
+            for _ in run_top(top, cut, joiner.joint(source, pair, cut)):
+                pass
+
+
+def run_top(top: Network, cut: Cut, joint: Joint) -> Iterator[tuple[int, Tensor]]:
     """`(m, z_m)` from the cut on; the last are the logits."""
-    return list(top.suffix(cut.layer, joint.z.float(), joint.shortcuts))
+    return top.suffix(cut.layer, joint.z.float(), joint.shortcuts)

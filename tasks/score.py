@@ -68,11 +68,16 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
     scores = Scores(defaultdict(new), outputs, defaultdict(new), defaultdict(new), len(data.y_test))
     above = tops(walk, fits, data.x_train)
     for batch in walk.batches(len(data.y_test), "test"):
-        steps = list(walk.steps(data.x_test, batch))
-        _score_nets(walk, steps, batch, data.y_test, scores)
-        _score_grafts(walk, Joiner(walk, fits, {s.layer: s.sources for s in steps}, batch), above, steps,
-                      data.y_test[batch.plain_N], scores)  # fmt: skip
+        _score_batch(walk, fits, above, data, batch, scores)
     return scores
+
+
+def _score_batch(walk: Walk, fits: Fits, above: Tops, data: Data, batch: Batch, scores: Scores) -> None:
+    """Add a batch. All its features are held at once, and let go before the next batch."""
+    steps = list(walk.steps(data.x_test, batch))
+    _score_nets(walk, steps, batch, data.y_test, scores)
+    joiner = Joiner(walk, fits, {step.layer: step.sources for step in steps}, batch)
+    _score_grafts(walk, joiner, above, steps, data.y_test[batch.plain_N], scores)
 
 
 def _score_nets(walk: Walk, steps: list[Step], batch: Batch, y: Tensor, scores: Scores) -> None:
@@ -95,7 +100,8 @@ def _score_grafts(
             graft = (pair.key, cut, statistics)
             entry = scores.grafts[graft]
             entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
-            (_, outputs), *later = run_top(above[graft], cut, joint)
-            for layer, outputs in later:
-                entry.add_error(layer, outputs - own[layer - 1])
+            outputs = joint.z
+            for layer, outputs in run_top(above[graft], cut, joint):
+                if layer > cut.layer:
+                    entry.add_error(layer, outputs - own[layer - 1])
             entry.add_answers(walk.loss, outputs, labels)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tasks.architectures import images_per_batch, mixed_batch
-from tasks.cuts import Arm, Cut, Reading, all_arms, arm_map, cuts, norms_above, reading
+from tasks.cuts import Arm, Cut, Reading, all_arms, arm_map, cuts, norms_from, reading
 from tasks.network import LayerFeatures, Network, permute_channels
 from tasks.seeds import stream
 from tasks.spec import GraftTile, Layer, Loss, Pair
@@ -90,8 +90,8 @@ class Walk:
 
     def statistics(self, cut: Cut) -> tuple[str, ...]:
         """The values of column `bn` that a cut has: whose BN statistics the grafted net uses."""
-        above = norms_above(self.architecture, cut.layer)
-        return self.tile.options.statistics if above else ("none",)
+        normed = norms_from(self.architecture, cut.layer)
+        return self.tile.options.statistics if normed else ("none",)
 
     def batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images of a split in order; the permutation of the shuffled ones is fixed by split and size."""
