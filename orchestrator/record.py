@@ -31,7 +31,7 @@ def record(store: Store, config: SweepConfig) -> None:
         {
             "config": config.model_dump(mode="json"),
             "versions": {name: _version(name) for name in ("python", *PACKAGES)},
-            "machine": {"node": platform.node(), "system": platform.platform(), "cpu": _cpu()},
+            "machine": {"node": platform.node(), "system": platform.platform(), "cpu": cpu_name()},
             "commit": _commit(),
         },
     )
@@ -69,7 +69,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """The processor's name where the system tells it, else its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -91,6 +91,11 @@ class Sweep:
         """Where relative paths of the config start: the sweep's folder."""
         return None if "://" in str(self.path) else str(Path(self.path).resolve())
 
+    @property
+    def _slots(self) -> int:
+        """Slots of this machine: `run.slots`, or one per core."""
+        return self.config.run.slots or os.cpu_count() or 1
+
     def plan(self, slots: int | None = None, repair: bool = False, slots_per_node: int | None = None) -> Plan:
         """What is missing now; `repair` puts broken files aside (it needs the folder's lock).
 
@@ -105,7 +110,7 @@ class Sweep:
         return self._plan(self.have(self.store.scan(repair=repair)), slots, slots_per_node)
 
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
-        count = slots or self.config.run.slots or os.cpu_count() or 1
+        count = slots or self._slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
         where = {"dataset": self.config.data.dataset, "folder": self._folder}
         return make_plan(self.config, used(self.config, self.facts), have, limits, where)
@@ -156,18 +161,24 @@ class Sweep:
 
     def _sound_plan(self, inventory: Inventory) -> tuple[Plan, tuple[str, ...]]:
         """The plan, made again while it rests on checkpoints that turn out to be broken."""
-        from tasks.checkpoint import verify
-
         problems = list(inventory.problems)
         while True:
             plan = self._plan(self.have(self.store.inventory))
             produced = {name for task in plan.tasks for name in task.produces}
             inputs = {name for task in plan.tasks for name in task.job.inputs} - produced
-            broken = self.store.check_blobs(sorted(inputs), verify)
+            broken = self._check(inputs)
             if not broken:
                 self._drop_stale_states(plan)
                 return plan, tuple(problems)
             problems += broken
+
+    def _check(self, names: set[str]) -> list[str]:
+        """Messages about the broken among some checkpoints, which are put aside."""
+        if not names:
+            return []
+        from tasks.checkpoint import verify
+
+        return self.store.check_blobs(sorted(names), verify)
 
     def _drop_stale_states(self, plan: Plan) -> None:
         """Optimizer states that no segment goes on from."""
@@ -180,6 +191,10 @@ class Sweep:
         facts = used(self.config, self.facts)
         pool = maker(self.store.read_blob, self.config)
         try:
+            if (
+                pool.slots > self._slots
+            ):  # a cluster: cut the tiles for its slots, with a node's memory like ours
+                plan = self._plan(self.have(self.store.inventory), pool.slots, self._slots)
             machine = Machine(
                 plan.tasks,
                 self.store.blobs(),
@@ -195,7 +210,8 @@ class Sweep:
 
 
 def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
-    """A pool in this process, for tests and debugging."""
+    """A pool in this process, for tests and debugging; one thread, as a slot has, unless told otherwise."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     return InProcessPool(jobs.execute, fetch)
 
 

@@ -234,6 +234,7 @@ def test_without_checkpoints_just_the_nets_that_a_missing_pair_needs_are_trained
     assert all_rows(finished) == all_rows(reference)
 
 
+@pytest.mark.slow
 def test_a_driver_killed_again_and_again_leaves_the_same_rows_each_once(tiny, reference, drivers):
     choose = random.Random(0)
     kills = 0

@@ -164,6 +164,7 @@ JOBS = {
 }
 
 
+@pytest.mark.slow
 def test_a_workers_peak_memory_is_not_above_the_model():
     answer = subprocess.run(
         [sys.executable, "-c", MEASURE, json.dumps(JOBS)],
