@@ -138,7 +138,7 @@ def plan(
 
     sweep = Sweep(folder)
     per_node = gpus or cpus or os.cpu_count() or 1
-    slots = nodes * per_node if nodes else (sweep.config.run.slots or os.cpu_count() or 1)
+    slots = nodes * per_node if nodes else sweep.slots
     todo = sweep.plan(slots, slots_per_node=per_node if nodes else None)
     out.print(_plan_table(todo))
     gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
@@ -187,7 +187,7 @@ def status(folder: Folder) -> None:
             "Nothing is missing." if not bad else "Nothing more can be done; see above for what failed."
         )
         return
-    slots = sweep.config.run.slots or os.cpu_count() or 1
+    slots = sweep.slots
     left = makespan(todo, set(sweep.store.blobs()), slots, rates(sweep.store.read_table("jobs"), gemm_rate()))
     state = (
         "A run is active."

@@ -92,7 +92,7 @@ class Sweep:
         return None if "://" in str(self.path) else str(Path(self.path).resolve())
 
     @property
-    def _slots(self) -> int:
+    def slots(self) -> int:
         """Slots of this machine: `run.slots`, or one per core."""
         return self.config.run.slots or os.cpu_count() or 1
 
@@ -110,7 +110,7 @@ class Sweep:
         return self._plan(self.have(self.store.scan(repair=repair)), slots, slots_per_node)
 
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
-        count = slots or self._slots
+        count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
         where = {"dataset": self.config.data.dataset, "folder": self._folder}
         return make_plan(self.config, used(self.config, self.facts), have, limits, where)
@@ -192,9 +192,9 @@ class Sweep:
         pool = maker(self.store.read_blob, self.config)
         try:
             if (
-                pool.slots > self._slots
+                pool.slots > self.slots
             ):  # a cluster: cut the tiles for its slots, with a node's memory like ours
-                plan = self._plan(self.have(self.store.inventory), pool.slots, self._slots)
+                plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
             machine = Machine(
                 plan.tasks,
                 self.store.blobs(),

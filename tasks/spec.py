@@ -134,7 +134,7 @@ class TrainSegment:
 class GraftOptions:
     """What of the method is free and changes the numbers (docs/method.md, section 2).
 
-    `products` is the type in which a conv's products are taken; their sums are float64 always.
+    `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     """
 
     ridge: float = 0.0

@@ -9,7 +9,7 @@ from tasks import fit as fit_module
 from tasks.fit import fit
 from tasks.graft import graft
 from tasks.gram import PatchMoments, factorise, fraction_unexplained
-from tasks.layer_input import LayerInput, channel_rows
+from tasks.layer_input import WIDE, LayerInput, channel_rows
 from tasks.network import Network, initialise, permute_channels
 from tasks.spec import GraftOptions, GraftTile, Layer, Pair
 from tasks.walk import Walk, gather_positions, position_order, scatter_positions
@@ -76,8 +76,9 @@ def lstsq_graft(source, target, layer, x_train, x_test):
 # half of float32's 7 digits in the prediction, and so the square of that in the FVU.
 @pytest.mark.parametrize(("products", "tolerance"), [("float64", 1e-6), ("float32", 1e-3)])
 @pytest.mark.parametrize("layer", [2, 3])
-def test_exact_graft_equals_float64_lstsq_on_independent_patches(data, layer, products, tolerance):
-    tile = make_tile(options=GraftOptions(products=products))
+def test_exact_graft_equals_float64_lstsq_on_independent_patches(layer, products, tolerance):
+    tile = make_tile(options=GraftOptions(products=products), width=WIDE)
+    data = make_data(train=600)
     nets = networks_of(tile)
     row = next(r for r in graft(tile, nets, data).grafts if (r["key"], r["layer"]) == ("none-0-1", layer))
     with torch.no_grad():
