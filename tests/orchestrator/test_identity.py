@@ -50,7 +50,7 @@ class Holder:
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("inf"), b"bytes", bytearray(b"b"), {1, 2}, object(), np.int64(3), Layer, len],
-    ids=str,
+    ids=["nan", "inf", "bytes", "bytearray", "set", "object", "numpy", "class", "function"],
 )
 def test_identity_refuses_what_it_cannot_write_down_and_says_where(value):
     for wrapped, place in (
