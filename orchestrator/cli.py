@@ -77,7 +77,7 @@ def run(
     try:
         summary = sweep.run(pool=_pool_maker(address or os.environ.get("RAY_ADDRESS"), in_process))
     except KeyboardInterrupt:
-        out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}")
+        out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}", soft_wrap=True)
         raise typer.Exit(130) from None
     _tell(sweep, summary, folder)
     if not summary.complete:
@@ -151,12 +151,13 @@ def plan(
 
 
 def _plan_table(todo: Plan) -> Table:
-    table = Table("kind", "done", "missing", "jobs", "TFLOP", "largest job, GiB", "snapshots read, MB")
+    table = Table("kind", "of", "done", "missing", "jobs", "TFLOP", "GiB a job", "MB read")
     for kind, total in todo.total.items():
         tasks = [task for task in todo.tasks if task.job.kind == kind]
         costs = [task.cost for task in tasks]
         table.add_row(
-            f"{kind} ({UNITS[kind]})",
+            kind,
+            UNITS[kind],
             str(todo.done[kind]),
             str(total - todo.done[kind]),
             str(len(tasks)),

@@ -18,7 +18,7 @@ from tasks.architectures import (
 from tasks.images import DataFacts
 from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
 
-BASE_BYTES = 600_000_000
+BASE_BYTES = 700_000_000
 """A worker with Python, PyTorch and its optimizers, scikit-learn and Ray loaded, and nothing else."""
 
 
