@@ -111,14 +111,15 @@ def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
             "run (table jobs says why)"
         )
     rows = {name: sweep.store.row_count(name) for name in ("nets", "grafts")}
-    done = (
-        ", ".join(f"{count} {UNITS[kind]}" for kind, count in summary.outcome.done.items()) or "nothing to do"
-    )
+    done = ", ".join(f"{count} {UNITS[kind]}" for kind, count in summary.outcome.done.items())
+    nothing = "nothing could be done" if summary.plan.tasks else "nothing to do"
     skipped = f", {summary.outcome.skipped} skipped" if summary.outcome.skipped else ""
+    out.print(f"{done or nothing}{skipped} in {duration(summary.seconds)}.")
     out.print(
-        f"{done}{skipped} in {duration(summary.seconds)}. {folder} holds {rows['nets']} snapshots of nets"
+        f"{folder} holds {rows['nets']} snapshots of nets and {rows['grafts']} grafts (rows). "
+        f"Next:  espalier report {folder}",
+        soft_wrap=True,
     )
-    out.print(f"and {rows['grafts']} grafts (rows). Next:  espalier report {folder}")
 
 
 @app.command()
@@ -142,7 +143,7 @@ def plan(
     todo = sweep.plan(slots, slots_per_node=per_node if nodes else None)
     out.print(_plan_table(todo))
     gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
-    log = sweep.store.read_table("jobs")
+    log = sweep.store.read_table("jobs", skip_broken=True)
     speed = rates(log.slice(0, 0) if nodes and gpus else log, gemm)
     seconds = makespan(todo, set(sweep.store.blobs()), slots, speed)
     out.print(
@@ -179,8 +180,11 @@ def status(folder: Folder) -> None:
     out.print(_plan_table(todo))
     for problem in sweep.store.inventory.problems:
         out.print(f"broken: {problem}", markup=False, soft_wrap=True)
-    log = sweep.store.read_table("jobs").to_pylist()
-    bad = [row for row in log if row["outcome"] in ("gave_up", "diverged")]
+    bad = [
+        row
+        for row in sweep.store.read_table("jobs", skip_broken=True).to_pylist()
+        if row["outcome"] in ("gave_up", "diverged")
+    ]
     for row in bad[-10:]:
         out.print(f"{row['outcome']}: {row['label']}: {row['error']}", markup=False, soft_wrap=True)
     if not todo.tasks:
@@ -189,7 +193,8 @@ def status(folder: Folder) -> None:
         )
         return
     slots = sweep.slots
-    left = makespan(todo, set(sweep.store.blobs()), slots, rates(sweep.store.read_table("jobs"), gemm_rate()))
+    speed = rates(sweep.store.read_table("jobs", skip_broken=True), gemm_rate())
+    left = makespan(todo, set(sweep.store.blobs()), slots, speed)
     state = (
         "A run is active."
         if sweep.store.files.locked()

@@ -111,9 +111,9 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     sources = {
         (p.source, p.null if p.null in ("permuted", "shuffled_images") else "plain") for p in tile.pairs
     }
-    # Shuffled images have the Gram matrix of the plain ones.
-    grams = len({(source, variant == "permuted") for source, variant in sources})
-    passes = len(sources) + len({p.target for p in tile.pairs})
+    # Shuffled images have the Gram matrix of the plain ones, which go forward for it.
+    with_gram = {(source, "permuted" if variant == "permuted" else "plain") for source, variant in sources}
+    grams, passes = len(with_gram), len(sources | with_gram) + len({p.target for p in tile.pairs})
     images = facts.train + facts.test
     flops = passes * images * forward_flops(architecture)
     for number, s in enumerate(sizes, start=2):

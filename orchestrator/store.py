@@ -188,8 +188,10 @@ class Store:
             self._jobs = []
         self._flushed = self._clock()
 
-    def read_table(self, table: str) -> pa.Table:
+    def read_table(self, table: str, skip_broken: bool = False) -> pa.Table:
         """All rows of a table, part by part in the order of their names.
+
+        `skip_broken` leaves out parts that are broken.
 
         Raises:
             PartError: A part is broken; a scan moves it away.
@@ -199,8 +201,10 @@ class Store:
             try:
                 parts.append(self._read_part(table, f"{TABLES}/{table}/{part}"))
             except PartError as error:
+                if skip_broken:
+                    continue
                 raise PartError(
-                    f"{self.table_path(table)}/{part}: {error}; `scan()` moves it away"
+                    f"{self.table_path(table)}/{part}: {error}; `espalier run` moves it away"
                 ) from error
         shared = SCHEMAS[table].with_metadata(merged_metadata(part.schema.metadata for part in parts))
         return pa.concat_tables([part.cast(shared) for part in parts]) if parts else shared.empty_table()

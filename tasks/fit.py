@@ -22,7 +22,7 @@ from tasks.gram import (
 )
 from tasks.layer_input import LayerInput
 from tasks.spec import GraftOptions
-from tasks.walk import Batch, Source, Step, Walk, gather_positions, position_order
+from tasks.walk import Batch, Source, Step, Walk, gather_positions, gram_source, position_order
 
 
 class Fit(NamedTuple):
@@ -54,10 +54,9 @@ class _Sums:
             patch_dim(layer, shape)
             for layer, shape in zip(layers, input_shapes(walk.architecture), strict=True)
         ]
-        for source in walk.pairs_of:
+        for source in {gram_source(source) for source in walk.pairs_of}:
             for layer in range(2, len(layers) + 1):
-                if gram_source(source, walk) == source:
-                    self.grams[source, layer] = PatchMoments(dims[layer - 1])
+                self.grams[source, layer] = PatchMoments(dims[layer - 1])
         for target in walk.targets:
             for layer in range(2, len(layers) + 1):
                 self.outputs[target, layer] = ChannelMoments(layers[layer - 1].out)
@@ -70,18 +69,12 @@ class _Sums:
             inputs = LayerInput(layer, features.h_in, self.walk.tile.options.products)
             if (source, step.layer) in self.grams:
                 self.grams[source, step.layer].add(inputs)
-            for pair in self.walk.pairs_of[source]:
+            for pair in self.walk.pairs_of.get(source, []):
                 z = step.targets[pair.target].z
                 if source.variant == "shuffled_images":
                     z = gather_positions(z, position_order(batch.plain_N, z[0, 0].numel()))
                 place, product = (pair.key, step.layer), inputs.cross_CD(z)
                 self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
-
-
-def gram_source(source: Source, walk: Walk) -> Source:
-    """Whose Gram matrix serves `source`: permuting the images changes no sum over them."""
-    plain = Source(source.snapshot, "plain")
-    return plain if source.variant == "shuffled_images" and plain in walk.pairs_of else source
 
 
 def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
@@ -93,7 +86,7 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
                 sums.add(step, batch)
     factors = {place: factorise(moments) for place, moments in sums.grams.items()}
     factors |= {
-        (source, layer): factors[gram_source(source, walk), layer]
+        (source, layer): factors[gram_source(source), layer]
         for source, _, layer in walk.grafts()
         if (source, layer) not in factors
     }

@@ -82,6 +82,7 @@ def _graft_row(
 def _sizes(data: Data, fits: Fits, source: Source, layer: int) -> dict[str, Any]:
     factor = fits.factors[source, layer]
     return {
+        "products": factor.products,
         "patch_dim": factor.dim,
         "effective_rank": factor.effective_rank,
         "condition_number": factor.condition_number,
@@ -103,7 +104,7 @@ def warning(factor: Factor, images: int) -> str:
         return f"few images: {images} < 2 x {factor.dim} patch dimensions"
     if len(factor.values_K) < factor.dim:
         unseen = factor.dim - len(factor.values_K)
-        return f"{unseen} of {factor.dim} patch directions do not occur in the fitting images"
+        return f"{unseen} of {factor.dim} patch directions (almost) do not occur in the fitting images"
     return ""
 
 

@@ -57,6 +57,11 @@ class LayerInput:
         return grown[0], grown[1]
 
     @property
+    def products(self) -> str:
+        """The type in which products are taken."""
+        return "float32" if self._single else "float64"
+
+    @property
     def rounding(self) -> float:
         """Share of the largest eigenvalue of the Gram matrix that is rounding."""
         if self._single:

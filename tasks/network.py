@@ -48,7 +48,7 @@ def after(layer: Layer, z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture and its parameters, `layers.<l>.weight` and `layers.<l>.bias` (docs/tables.md)."""
+    """An architecture and its parameters, `layers.<l>.weight` and `layers.<l>.bias` (docs/checkpoints.md)."""
 
     architecture: Architecture
     parameters: Parameters

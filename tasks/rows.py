@@ -82,6 +82,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
             ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d"),
+            ("products", TEXT, "type in which the products of this layer's fit were taken"),
             ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
             ("effective_rank", REAL, "exp of the entropy of the spectrum of G"),
             ("condition_number", REAL, "largest over least eigenvalue of G among those kept"),

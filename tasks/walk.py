@@ -53,7 +53,8 @@ class Walk:
         for pair in tile.pairs:
             self.pairs_of[source_of(pair)].append(pair)
         self.targets = sorted({pair.target for pair in tile.pairs})
-        self.bottoms = {source: self._bottom(source) for source in self.pairs_of}
+        seen_by_grams = [gram_source(source) for source in self.pairs_of]
+        self.bottoms = {source: self._bottom(source) for source in [*self.pairs_of, *seen_by_grams]}
 
     def _bottom(self, source: Source) -> Network:
         network = self.networks[source.snapshot]
@@ -91,6 +92,11 @@ class Walk:
 def source_of(pair: Pair) -> Source:
     """Which bottom a pair grafts: `self` and `untrained` are plain grafts of other snapshots."""
     return Source(pair.source, pair.null if pair.null in ("shuffled_images", "permuted") else "plain")
+
+
+def gram_source(source: Source) -> Source:
+    """Whose Gram matrix serves `source`: permuting the images changes no sum over them."""
+    return Source(source.snapshot, "plain") if source.variant == "shuffled_images" else source
 
 
 def position_order(images_N: Tensor, positions: int) -> Tensor:
