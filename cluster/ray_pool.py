@@ -285,7 +285,7 @@ class RayPool:
             **slot.place,
         }
         # The first line says what happened; ids and advice follow over a kilobyte.
-        text = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
             return Failed(reason="error", error=text, **ended)  # such as a job that cannot be unpickled
         # The next attempt reads from the durable store, for the lost thing may be an input.
