@@ -33,7 +33,7 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	@echo "Running the tests."
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/.ready
 	@$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.rows import ROW_IDENTITY, SCHEMAS
+from tasks.rows import ROW_IDENTITY, SCHEMAS, completed
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,7 @@ def _read_part(filesystem: Any, path: str, name: str) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         found = str(error).strip().split("\n")[0]
         raise ValueError(f"cannot read {path}: {found}; {_CURE}") from error
+    part = completed(name, part)
     if not part.schema.equals(schema):
         raise ValueError(f"{path} is not a part of table '{name}': {_at_odds(part.schema, schema)}; {_CURE}")
     return part.replace_schema_metadata(None).cast(schema)

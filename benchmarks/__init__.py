@@ -1,1 +1,1 @@
-"""d"""
+"""Side-by-side measurements, one module each: `python -m benchmarks NAME [--json]`."""

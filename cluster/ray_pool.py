@@ -284,7 +284,8 @@ class RayPool:
             "seconds": time.monotonic() - slot.since,
             **slot.place,
         }
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        # The first line says what happened; ids and advice follow over a kilobyte.
+        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
             return Failed(reason="error", error=text, **ended)  # such as a job that cannot be unpickled
         # The next attempt reads from the durable store, for the lost thing may be an input.

@@ -77,7 +77,7 @@ def run(
     try:
         summary = sweep.run(pool=_pool_maker(address or os.environ.get("RAY_ADDRESS"), in_process))
     except KeyboardInterrupt:
-        out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}")
+        out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}", soft_wrap=True)
         raise typer.Exit(130) from None
     _tell(sweep, summary, folder)
     if not summary.complete:
@@ -111,14 +111,15 @@ def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
             "run (table jobs says why)"
         )
     rows = {name: sweep.store.row_count(name) for name in ("nets", "grafts")}
-    done = (
-        ", ".join(f"{count} {UNITS[kind]}" for kind, count in summary.outcome.done.items()) or "nothing to do"
-    )
+    done = ", ".join(f"{count} {UNITS[kind]}" for kind, count in summary.outcome.done.items())
+    nothing = "nothing could be done" if summary.plan.tasks else "nothing to do"
     skipped = f", {summary.outcome.skipped} skipped" if summary.outcome.skipped else ""
+    out.print(f"{done or nothing}{skipped} in {duration(summary.seconds)}.")
     out.print(
-        f"{done}{skipped} in {duration(summary.seconds)}. {folder} holds {rows['nets']} snapshots of nets"
+        f"{folder} holds {rows['nets']} snapshots of nets and {rows['grafts']} grafts (rows). "
+        f"Next:  espalier report {folder}",
+        soft_wrap=True,
     )
-    out.print(f"and {rows['grafts']} grafts (rows). Next:  espalier report {folder}")
 
 
 @app.command()
@@ -138,11 +139,11 @@ def plan(
 
     sweep = Sweep(folder)
     per_node = gpus or cpus or os.cpu_count() or 1
-    slots = nodes * per_node if nodes else (sweep.config.run.slots or os.cpu_count() or 1)
+    slots = nodes * per_node if nodes else sweep.slots
     todo = sweep.plan(slots, slots_per_node=per_node if nodes else None)
     out.print(_plan_table(todo))
     gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
-    log = sweep.store.read_table("jobs")
+    log = sweep.store.read_table("jobs", skip_broken=True)
     speed = rates(log.slice(0, 0) if nodes and gpus else log, gemm)
     seconds = makespan(todo, set(sweep.store.blobs()), slots, speed)
     out.print(
@@ -151,12 +152,13 @@ def plan(
 
 
 def _plan_table(todo: Plan) -> Table:
-    table = Table("kind", "done", "missing", "jobs", "TFLOP", "largest job, GiB", "snapshots read, MB")
+    table = Table("kind", "of", "done", "missing", "jobs", "TFLOP", "GiB a job", "MB read")
     for kind, total in todo.total.items():
         tasks = [task for task in todo.tasks if task.job.kind == kind]
         costs = [task.cost for task in tasks]
         table.add_row(
-            f"{kind} ({UNITS[kind]})",
+            kind,
+            UNITS[kind],
             str(todo.done[kind]),
             str(total - todo.done[kind]),
             str(len(tasks)),
@@ -178,8 +180,11 @@ def status(folder: Folder) -> None:
     out.print(_plan_table(todo))
     for problem in sweep.store.inventory.problems:
         out.print(f"broken: {problem}", markup=False, soft_wrap=True)
-    log = sweep.store.read_table("jobs").to_pylist()
-    bad = [row for row in log if row["outcome"] in ("gave_up", "diverged")]
+    bad = [
+        row
+        for row in sweep.store.read_table("jobs", skip_broken=True).to_pylist()
+        if row["outcome"] in ("gave_up", "diverged")
+    ]
     for row in bad[-10:]:
         out.print(f"{row['outcome']}: {row['label']}: {row['error']}", markup=False, soft_wrap=True)
     if not todo.tasks:
@@ -187,8 +192,9 @@ def status(folder: Folder) -> None:
             "Nothing is missing." if not bad else "Nothing more can be done; see above for what failed."
         )
         return
-    slots = sweep.config.run.slots or os.cpu_count() or 1
-    left = makespan(todo, set(sweep.store.blobs()), slots, rates(sweep.store.read_table("jobs"), gemm_rate()))
+    slots = sweep.slots
+    speed = rates(sweep.store.read_table("jobs", skip_broken=True), gemm_rate())
+    left = makespan(todo, set(sweep.store.blobs()), slots, speed)
     state = (
         "A run is active."
         if sweep.store.files.locked()

@@ -34,7 +34,7 @@ def _number(value: object) -> object:
 
 def _counted(value: object) -> object:
     """`seeds = 4` for the seeds 0, 1, 2, 3."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return tuple(range(value))
     return _listed(value)
 
@@ -141,6 +141,10 @@ class TrainConfig(_Section):
             raise ValueError(f"snapshots goes to {self.snapshots[-1]}, but epochs is {self.epochs}")
         if (self.schedule == "multi_step") != bool(self.milestones):
             raise ValueError("milestones belong to schedule = 'multi_step', and it needs some")
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise ValueError(f"milestones goes to {self.milestones[-1]}, but epochs is {self.epochs}")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must rise without repeats, found {list(self.milestones)}")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov = true needs a momentum above 0")
         return self
@@ -211,17 +215,23 @@ class SweepConfig(_Section):
             raise ConfigError(f"{source} describes no sweep:\n{_faults(error)}") from None
 
     @classmethod
+    def parse_toml(cls, data: bytes, source: str) -> SweepConfig:
+        """The config in the bytes of a TOML file."""
+        try:
+            values = tomllib.loads(data.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source} is not valid TOML: {error}") from None
+        return cls.parse(values, source)
+
+    @classmethod
     def read(cls, path: Path) -> SweepConfig:
         """The config in a TOML file."""
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            return cls.parse_toml(path.read_bytes(), str(path))
         except FileNotFoundError:
             raise ConfigError(
                 f"{path} does not exist: `espalier new {path.parent} --from demo` makes one"
             ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from None
-        return cls.parse(values, str(path))
 
 
 _BRANCHES = ("literal", "function", "constrained")

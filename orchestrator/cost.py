@@ -24,7 +24,7 @@ from tasks.cuts import Arm, Cut, all_arms, arm_sizes, cuts, norms_from, reading,
 from tasks.images import DataFacts
 from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
 
-BASE_BYTES = 600_000_000
+BASE_BYTES = 700_000_000
 """A worker with Python, PyTorch and its optimizers, scikit-learn and Ray loaded, and nothing else."""
 
 
@@ -146,9 +146,9 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     sources = {
         (p.source, p.null if p.null in ("permuted", "shuffled_images") else "plain") for p in tile.pairs
     }
-    # Shuffled images have the Gram matrix of the plain ones.
-    grams = len({(source, variant == "permuted") for source, variant in sources})
-    passes = len(sources) + len({p.target for p in tile.pairs})
+    # Shuffled images have the Gram matrix of the plain ones, which go forward for it.
+    with_gram = {(source, "permuted" if variant == "permuted" else "plain") for source, variant in sources}
+    grams, passes = len(with_gram), len(sources | with_gram) + len({p.target for p in tile.pairs})
     flops = passes * (facts.train + facts.test) * forward_flops(architecture)
     flops += grams * gram_part(architecture, made, facts)
     for arm in all_arms(made):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -29,7 +30,8 @@ class Outcome:
 class Driver:
     """Runs a machine's decisions against a pool and a store, the only writer of that store.
 
-    `now` gives the wall clock that labels attempts; nothing is decided by it.
+    `now` gives the wall clock that labels attempts; nothing is decided by it. `origin` (versions, machine,
+    commit) goes into the metadata of every part.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Driver:
         store: Store,
         progress: Progress,
         now: Callable[[], datetime],
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         self._machine, self._pool, self._store, self._progress, self._now = (
             machine,
@@ -47,6 +50,7 @@ class Driver:
             progress,
             now,
         )
+        self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._started: dict[str, datetime] = {}
         self.outcome = Outcome()
 
@@ -74,7 +78,11 @@ class Driver:
             self._fail(task, event)
             return
         try:
-            self._store.commit(task.job.key, event.output.tables, event.output.blobs)
+            tables = {
+                name: rows.replace_schema_metadata(self._metadata)
+                for name, rows in event.output.tables.items()
+            }
+            self._store.commit(task.job.key, tables, event.output.blobs)
         except ValueError as error:
             text = f"its results were refused: {error}"
             self._fail(

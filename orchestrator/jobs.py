@@ -23,6 +23,9 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
     Raises:
         KeyError: A kind of job that does not exist.
     """
+    from tasks.threads import use_one_thread
+
+    use_one_thread()
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
         "train": run_train,
         "graft": run_graft,

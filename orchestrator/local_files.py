@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
@@ -65,8 +65,12 @@ class LocalFiles(Files):
     def sizes(self, folder: str) -> dict[str, int]:
         """See `Files.sizes`; folders count too, since a reader of Parquet would descend into them."""
         path = self._root / folder
-        names = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else []
-        return {name: (path / name).stat().st_size for name in names if name[0] not in "._"}
+        sizes: dict[str, int] = {}
+        for entry in sorted(path.iterdir()) if path.is_dir() else []:
+            with suppress(FileNotFoundError):  # a running sweep removes files beside a reader
+                if entry.name[0] not in "._":
+                    sizes[entry.name] = entry.stat().st_size
+        return sizes
 
     def remove(self, name: str) -> None:
         """See `Files.remove`."""

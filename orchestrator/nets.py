@@ -85,7 +85,15 @@ def label(network: NetworkConfig) -> str:
 
 
 def used(config: SweepConfig, facts: DataFacts) -> DataFacts:
-    """The facts with the number of images that the limits leave."""
+    """The facts with the number of images that the limits leave.
+
+    Raises:
+        ConfigError: A limit is below the number of classes, so that some class would have no image.
+    """
+    for name in ("limit_train", "limit_test"):
+        limit = getattr(config.data, name)
+        if limit is not None and limit < facts.classes:
+            raise ConfigError(f"data.{name}: found {limit}, but {facts.name} has {facts.classes} classes")
     train, test = (
         count if limit is None else min(count, limit)
         for count, limit in ((facts.train, config.data.limit_train), (facts.test, config.data.limit_test))

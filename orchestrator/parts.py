@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.rows import ROW_IDENTITY, SCHEMAS
+from tasks.rows import ROW_IDENTITY, SCHEMAS, completed
 
 Identity = tuple[Any, ...]
 
@@ -46,6 +46,7 @@ def decode(table: str, data: bytes) -> pa.Table:
         rows.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise PartError(f"no whole Parquet file ({str(error).splitlines()[0]})") from error
+    rows = completed(table, rows)
     _check_schema(table, rows.schema)
     return rows
 

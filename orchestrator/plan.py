@@ -15,7 +15,7 @@ from cluster.pool import Job
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import Cost, graft_cost, train_cost
 from orchestrator.identity import graft_key, net_key, snapshot, tile_key
-from orchestrator.nets import nets
+from orchestrator.nets import nets, used
 from tasks.images import DataFacts
 from tasks.spec import METHODS, STATISTICS, GraftOptions, GraftTile, NetSpec, Pair, Snapshot, TrainSegment
 
@@ -107,12 +107,14 @@ def state_name(key: str) -> str:
 def make_plan(
     config: SweepConfig, facts: DataFacts, have: Have, limits: Limits, where: Mapping[str, Any] | None = None
 ) -> Plan:
-    """All missing jobs of a sweep. `where` goes into each job and changes no key.
+    """All missing jobs of a sweep.
+
+    `facts` are of the whole data set; `where` goes into each job and changes no key.
 
     Raises:
         ConfigError: The layer list makes no network, or one job alone exceeds a slot's memory.
     """
-    where = dict(where or {})
+    where, costed = dict(where or {}), used(config, facts)
     ladders = {(net.width, net.seed): _ladder(net, config.train.snapshots) for net in nets(config, facts)}
     wanted = list(_wanted_pairs(config, ladders))
     hopeless = {
@@ -126,9 +128,9 @@ def make_plan(
     tasks = [
         task
         for ladder in ladders.values()
-        for task in _train_tasks(ladder, have, inputs, hopeless, facts, where)
+        for task in _train_tasks(ladder, have, inputs, hopeless, costed, where)
     ]
-    tasks += graft_tasks(open_pairs, graft_options(config), facts, limits, where)
+    tasks += graft_tasks(open_pairs, graft_options(config), costed, limits, where)
     refuse_what_cannot_fit(tasks, limits)
     snapshots = [snap for ladder in ladders.values() for snap in ladder]
     planned = {task.job.key for task in tasks}

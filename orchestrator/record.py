@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.store import Store
+from tasks.images import DataFacts
 
 RECORD = "run.json"
 EXTENDS = {"sweep.widths", "sweep.seeds", "train.snapshots", "graft.nulls"}
@@ -17,40 +18,51 @@ EXTENDS = {"sweep.widths", "sweep.seeds", "train.snapshots", "graft.nulls"}
 PACKAGES = ("espalier", "torch", "ray", "numpy", "scipy", "pandas", "pyarrow")
 
 
-def record(store: Store, config: SweepConfig) -> None:
-    """Write the config and what it runs on to `run.json`.
+def provenance() -> dict[str, Any]:
+    """What runs here: versions, machine, commit."""
+    return {
+        "versions": {name: _version(name) for name in ("python", *PACKAGES)},
+        "machine": {"system": platform.platform(), "cpu": cpu_name()},
+        "commit": _commit(),
+    }
+
+
+def record(store: Store, config: SweepConfig, facts: DataFacts, origin: dict[str, Any]) -> None:
+    """Write the config and `origin`, what it runs on, to `run.json`; `runs` keeps earlier origins."""
+    before = store.read_json(RECORD) or {}
+    runs = before.get("runs", [])
+    if origin not in runs:
+        runs = [*runs, origin]
+    value = {"config": config.model_dump(mode="json"), "data": facts.content, **origin, "runs": runs}
+    store.write_json(RECORD, value)
+
+
+def recorded_config(store: Store) -> SweepConfig | None:
+    """The config of the sweep that the folder holds; fields added since take their defaults."""
+    before = store.read_json(RECORD)
+    return None if before is None else SweepConfig.parse(before["config"], f"{store.root}/{RECORD}")
+
+
+def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
+    """Refuse to mix another config's results into the folder. Images may move: their content counts.
 
     Raises:
-        ConfigError: The folder holds a sweep of another config; says which fields differ.
+        ConfigError: The folder holds another sweep; says which fields differ.
     """
-    before = store.read_json(RECORD)
-    if before is not None:
-        refuse_another(config, before["config"], store.root)
-    store.write_json(
-        RECORD,
-        {
-            "config": config.model_dump(mode="json"),
-            "versions": {name: _version(name) for name in ("python", *PACKAGES)},
-            "machine": {"node": platform.node(), "system": platform.platform(), "cpu": _cpu()},
-            "commit": _commit(),
-        },
-    )
-
-
-def refuse_another(config: SweepConfig, before: dict[str, Any], root: str) -> None:
-    """Raise ConfigError if `config` would mix other results into a folder made with `before`."""
-    # A field that did not exist yet stood for its default.
-    plain, here = (_flat(made.model_dump(mode="json")) for made in (SweepConfig(), config))
-    there = plain | _flat(before)
+    earlier = recorded_config(store)
+    if earlier is None:
+        return
+    there, here = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     free = EXTENDS | {name for name in here if name.startswith("run.")}
     if config.train.schedule != "cosine":
         free = free | {"train.epochs"}
-    odd = [name for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name)]
-    odd = [name for name in odd if name not in free]
+    if store.read_json(RECORD).get("data") == facts.content:
+        free = free | {"data.dataset"}
+    odd = [name for name in sorted(here) if there[name] != here[name] and name not in free]
     if odd:
-        lines = [f"  {name}: {there.get(name)!r} there, {here.get(name)!r} now" for name in odd]
+        lines = [f"  {name}: {there[name]!r} there, {here[name]!r} now" for name in odd]
         raise ConfigError(
-            f"{root} holds a sweep of another config:\n" + "\n".join(lines) + "\n"
+            f"{store.root} holds a sweep of another config:\n" + "\n".join(lines) + "\n"
             "take the fields back, or give the new config a folder of its own (`espalier new`); "
             "more widths, seeds, snapshots or nulls may be added in place"
         )
@@ -71,7 +83,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """The processor's name where the system tells it, else its kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

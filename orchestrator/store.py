@@ -111,13 +111,12 @@ class Store:
         part_name: str,
         tables: Mapping[str, pa.Table],
         blobs: Mapping[str, bytes] | None = None,
-        overwrite: bool = False,
     ) -> dict[str, int]:
         """Publish what a job made: blobs first, then tables in the order given (the primary one last).
 
         Rows of a piece that is present already are dropped, so each is kept once whatever its part is
-        called, and a commit cut off anywhere can be made again. A blob that exists is kept (same key,
-        same bits) unless `overwrite`.
+        called, and a commit cut off anywhere can be made again. A blob that exists is kept: same key,
+        same bits.
 
         Returns:
             Rows written per table.
@@ -132,15 +131,12 @@ class Store:
         for table, rows in tables.items():
             check_rows(table, rows)
         for name, data in blobs.items():
-            self._put_blob(name, data, overwrite)
+            self._put_blob(name, data)
         return {table: self._publish_part(table, part_name, rows) for table, rows in tables.items()}
 
-    def _put_blob(self, name: str, data: bytes, overwrite: bool) -> None:
-        if overwrite:
-            self.files.replace(f"{BLOBS}/{name}", data)
-        elif name in self.inventory.blobs or not self.files.publish(f"{BLOBS}/{name}", data):
-            return
-        self.inventory.blobs[name] = len(data)
+    def _put_blob(self, name: str, data: bytes) -> None:
+        if name not in self.inventory.blobs and self.files.publish(f"{BLOBS}/{name}", data):
+            self.inventory.blobs[name] = len(data)
 
     def _publish_part(self, table: str, part_name: str, rows: pa.Table) -> int:
         """Write the rows of `rows` that are not there, as a part of that name or of the next free one."""
@@ -188,8 +184,10 @@ class Store:
             self._jobs = []
         self._flushed = self._clock()
 
-    def read_table(self, table: str) -> pa.Table:
+    def read_table(self, table: str, skip_broken: bool = False) -> pa.Table:
         """All rows of a table, part by part in the order of their names.
+
+        `skip_broken` leaves out parts that are broken.
 
         Raises:
             PartError: A part is broken; a scan moves it away.
@@ -199,8 +197,10 @@ class Store:
             try:
                 parts.append(self._read_part(table, f"{TABLES}/{table}/{part}"))
             except PartError as error:
+                if skip_broken:
+                    continue
                 raise PartError(
-                    f"{self.table_path(table)}/{part}: {error}; `scan()` moves it away"
+                    f"{self.table_path(table)}/{part}: {error}; `espalier run` moves it away"
                 ) from error
         shared = SCHEMAS[table].with_metadata(merged_metadata(part.schema.metadata for part in parts))
         return pa.concat_tables([part.cast(shared) for part in parts]) if parts else shared.empty_table()
@@ -241,10 +241,6 @@ class Store:
     def blobs(self) -> dict[str, int]:
         """Checkpoint name to size in bytes."""
         return dict(self.inventory.blobs)
-
-    def has_blob(self, name: str) -> bool:
-        """Whether there is a checkpoint `name`."""
-        return name in self.inventory.blobs
 
     def read_blob(self, name: str) -> bytes:
         """A checkpoint's bytes; FileNotFoundError if there is none."""

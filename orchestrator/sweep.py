@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -20,7 +21,7 @@ from orchestrator.machine import Machine
 from orchestrator.nets import used
 from orchestrator.plan import Have, Limits, Plan, make_plan, without
 from orchestrator.progress import Lines, display
-from orchestrator.record import record, refuse_another
+from orchestrator.record import provenance, record, recorded_config, refuse_another
 from orchestrator.store import Inventory, Store
 from tasks import images
 from tasks.images import DataFacts
@@ -71,15 +72,27 @@ class Sweep:
     """
 
     def __init__(self, where: str | Path | SweepConfig, path: str | Path | None = None) -> None:
+        self._origin: dict[str, Any] = {}
         if isinstance(where, SweepConfig):
             if path is None:
                 raise ConfigError(
                     "path: a sweep from a config needs the folder to write to, Sweep(config, path=...)"
                 )
-            self.config, self.path = where, path
+            self.path, self.store, self.config = path, Store(path), where
         else:
-            self.config, self.path = SweepConfig.read(Path(where) / "sweep.toml"), where
-        self.store = Store(self.path)
+            self.path, self.store = where, Store(where)
+            self.config = self._read_config()
+
+    def _read_config(self) -> SweepConfig:
+        """`sweep.toml`; a sweep begun in Python has none, and is told by `run.json`."""
+        place = f"{self.store.root}/sweep.toml"
+        try:
+            return SweepConfig.parse_toml(self.store.files.read("sweep.toml"), place)
+        except FileNotFoundError:
+            earlier = recorded_config(self.store)
+        if earlier is None:
+            raise ConfigError(f"{place} does not exist: `espalier new {self.path} --from demo` makes one")
+        return earlier
 
     @cached_property
     def facts(self) -> DataFacts:
@@ -88,33 +101,37 @@ class Sweep:
 
     @property
     def _folder(self) -> str | None:
-        """Where relative paths of the config start: the sweep's folder."""
-        return None if "://" in str(self.path) else str(Path(self.path).resolve())
+        """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
+        here = self.config.data.dataset.startswith("parquet:") and "://" not in str(self.path)
+        return str(Path(self.path).resolve()) if here else None
 
-    def plan(self, slots: int | None = None, repair: bool = False, slots_per_node: int | None = None) -> Plan:
-        """What is missing now; `repair` puts broken files aside (it needs the folder's lock).
+    @property
+    def slots(self) -> int:
+        """Slots of this machine: `run.slots`, or one per core."""
+        return self.config.run.slots or os.cpu_count() or 1
+
+    def plan(self, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
+        """What is missing now. Changes nothing in the folder.
 
         Without `run.memory_gib`, `slots_per_node` slots (default: all) share a memory such as this machine's.
 
         Raises:
             ConfigError: The layer list makes no network, or a job exceeds a slot's memory.
         """
-        before = self.store.read_json("run.json")
-        if before is not None:
-            refuse_another(self.config, before["config"], self.store.root)
-        return self._plan(self.have(self.store.scan(repair=repair)), slots, slots_per_node)
+        refuse_another(self.store, self.config, self.facts)
+        return self._plan(self.have(self.store.scan(repair=False)), slots, slots_per_node)
 
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
-        count = slots or self.config.run.slots or os.cpu_count() or 1
+        count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
         where = {"dataset": self.config.data.dataset, "folder": self._folder}
-        return make_plan(self.config, used(self.config, self.facts), have, limits, where)
+        return make_plan(self.config, self.facts, have, limits, where)
 
     def have(self, inventory: Inventory) -> Have:
         """What the folder holds. A piece is there when all the tables that its job writes have it."""
         present = inventory.present
         grafts = present["grafts"] & present["downstream"]
-        log = self.store.read_table("jobs")
+        log = self.store.read_table("jobs", skip_broken=True)
         diverged = log.filter(pc.field("outcome") == "diverged")["key"].to_pylist()
         return Have(
             snapshots=frozenset(str(key) for (key,) in present["nets"]),
@@ -145,29 +162,39 @@ class Sweep:
         """
         start = time.monotonic()
         with self.store.lock():
-            record(self.store, self.config)
             inventory = self.store.scan()
+            if any(inventory.rows.values()):
+                refuse_another(self.store, self.config, self.facts)
             plan, repaired = self._sound_plan(inventory)
             if not plan.tasks:
                 return Summary(plan, seconds=time.monotonic() - start, repaired=repaired)
+            self._origin = provenance()
+            record(self.store, self.config, self.facts, self._origin)
             maker = pool or (lambda fetch, config: ray_pool(fetch, config, address))
             outcome = self._drive(plan, maker, show)
             return Summary(plan, outcome, time.monotonic() - start, repaired)
 
     def _sound_plan(self, inventory: Inventory) -> tuple[Plan, tuple[str, ...]]:
         """The plan, made again while it rests on checkpoints that turn out to be broken."""
-        from tasks.checkpoint import verify
-
         problems = list(inventory.problems)
         while True:
             plan = self._plan(self.have(self.store.inventory))
             produced = {name for task in plan.tasks for name in task.produces}
-            inputs = {name for task in plan.tasks for name in task.job.inputs} - produced
-            broken = self.store.check_blobs(sorted(inputs), verify)
+            inputs = {name for task in plan.tasks for name in task.job.inputs}
+            # What a job is to produce may lie there, broken: it would be kept, since published files are.
+            broken = self._check((inputs | produced) & set(self.store.blobs()))
             if not broken:
                 self._drop_stale_states(plan)
                 return plan, tuple(problems)
             problems += broken
+
+    def _check(self, names: set[str]) -> list[str]:
+        """Messages about the broken among some checkpoints, which are put aside."""
+        if not names:
+            return []
+        from tasks.checkpoint import verify
+
+        return self.store.check_blobs(sorted(names), verify)
 
     def _drop_stale_states(self, plan: Plan) -> None:
         """Optimizer states that no segment goes on from."""
@@ -180,6 +207,10 @@ class Sweep:
         facts = used(self.config, self.facts)
         pool = maker(self.store.read_blob, self.config)
         try:
+            if (
+                pool.slots > self.slots
+            ):  # a cluster: cut the tiles for its slots, with a node's memory like ours
+                plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
             machine = Machine(
                 plan.tasks,
                 self.store.blobs(),
@@ -188,7 +219,9 @@ class Sweep:
                 reduce=lambda task, lost: without(task, lost, facts),
             )
             with show(plan, pool.slots) as progress:
-                return Driver(machine, pool, self.store, progress, lambda: datetime.now(UTC)).run()
+                return Driver(
+                    machine, pool, self.store, progress, lambda: datetime.now(UTC), self._origin
+                ).run()
         finally:
             pool.close()
             self.store.flush()

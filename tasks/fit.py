@@ -23,7 +23,7 @@ from tasks.gram import (
 from tasks.layer_input import LayerInput
 from tasks.network import LayerFeatures
 from tasks.spec import GraftOptions
-from tasks.walk import Batch, Source, Step, Walk, gather_positions, position_order
+from tasks.walk import Batch, Source, Step, Walk, gather_positions, gram_source, position_order
 
 
 class Fit(NamedTuple):
@@ -52,8 +52,8 @@ class _Sums:
         self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
         for arm, _, reading in walk.arms.values():
             sizes = arm_sizes(walk.architecture, arm)
-            for source in walk.pairs_of:
-                if gram_source(source, walk) == source and (source, reading) not in self.grams:
+            for source in {gram_source(source) for source in walk.pairs_of}:
+                if (source, reading) not in self.grams:
                     self.grams[source, reading] = PatchMoments(sizes.dim)
             for target in walk.targets:
                 self.outputs[target, arm] = ChannelMoments(sizes.out)
@@ -75,7 +75,7 @@ class _Sums:
                 self._add_crosses(source, arm, inputs[reading], step, batch)
 
     def _add_crosses(self, source: Source, arm: Arm, inputs: LayerInput, step: Step, batch: Batch) -> None:
-        for pair in self.walk.pairs_of[source]:
+        for pair in self.walk.pairs_of.get(source, []):
             output = arm_output(arm, step.targets[pair.target])
             if source.variant == "shuffled_images":
                 output = gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
@@ -90,12 +90,6 @@ def arm_output(arm: Arm, features: LayerFeatures) -> Tensor:
     return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
 
 
-def gram_source(source: Source, walk: Walk) -> Source:
-    """Whose Gram matrix serves `source`: permuting the images changes no sum over them."""
-    plain = Source(source.snapshot, "plain")
-    return plain if source.variant == "shuffled_images" and plain in walk.pairs_of else source
-
-
 def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
     """Fit every arm of every pair of the tile on images `x` (N, C, H, W)."""
     sums = _Sums(walk)
@@ -105,7 +99,7 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
     factors = {place: factorise(moments) for place, moments in sums.grams.items()}
     places = {(source, reading) for source in walk.pairs_of for _, _, reading in walk.arms.values()}
     factors |= {
-        (source, reading): factors[gram_source(source, walk), reading]
+        (source, reading): factors[gram_source(source), reading]
         for source, reading in places - factors.keys()
     }
     fits = {

@@ -89,6 +89,7 @@ def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: 
     return {
         # A stitch is fitted below l: its in-sample error at l was not measured.
         "fvu_train": fits.fits[pair.key, cut.arms[0]].fvu_train if cut.method == "exact" else None,
+        "products": factors[0].products,
         "patch_dim": factors[0].dim,
         "effective_rank": factors[0].effective_rank,
         "condition_number": factors[0].condition_number,
@@ -110,7 +111,7 @@ def warning(factor: Factor, images: int) -> str:
         return f"few images: {images} < 2 x {factor.dim} patch dimensions"
     if len(factor.values_K) < factor.dim:
         unseen = factor.dim - len(factor.values_K)
-        return f"{unseen} of {factor.dim} patch directions do not occur in the fitting images"
+        return f"{unseen} of {factor.dim} patch directions (almost) do not occur in the fitting images"
     return ""
 
 

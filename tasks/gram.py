@@ -53,13 +53,14 @@ class PatchMoments:
     def __init__(self, dim: int) -> None:
         self.rows = 0
         self.rounding = 0.0
+        self.products = ""
         self.sum_D = torch.zeros(dim, dtype=torch.float64)
         self.gram_DD = torch.zeros(dim, dim, dtype=torch.float64)
 
     def add(self, inputs: LayerInput) -> None:
         """Add a batch of a layer's input."""
         self.rows += inputs.rows
-        self.rounding = max(self.rounding, inputs.rounding)
+        self.rounding, self.products = max(self.rounding, inputs.rounding), inputs.products
         self.sum_D += inputs.sum_D()
         self.gram_DD += inputs.gram_DD()
 
@@ -73,6 +74,7 @@ class Factor:
     """
 
     rows: int
+    products: str
     mean_D: Tensor
     values_K: Tensor
     vectors_DK: Tensor
@@ -114,7 +116,7 @@ def factorise(moments: PatchMoments) -> Factor:
     # A constant source leaves only the rounding of the centring, which the uncentred trace measures.
     largest = max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
     kept = values > moments.rounding * largest
-    return Factor(moments.rows, mean, values[kept], vectors[:, kept])
+    return Factor(moments.rows, moments.products, mean, values[kept], vectors[:, kept])
 
 
 DEAD_VARIANCE = 1e-8

@@ -78,7 +78,8 @@ def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
         if "reestimated" in walk.statistics(cut)
     }
     for batch in walk.mixed_batches(len(x), "train") if modes else ():
-        _reestimate(walk, Joiner(walk, fits, dict(walk.source_steps(x, batch)), batch), modes)
+        sources = dict(walk.source_steps(x, batch, walk.pairs_of))
+        _reestimate(walk, Joiner(walk, fits, sources, batch), modes)
     found: Tops = {}
     for _, pair, cut in walk.grafts():
         for statistics in walk.statistics(cut):

@@ -1,7 +1,7 @@
 """What a source feeds to one layer for one batch of images, and every product that a fit takes of it.
 
-Dense layers are float64 throughout: their rows are images, few beside a conv's. A conv's products are
-float32 or float64 (`GraftOptions.products`). In float32 nothing is unfolded: the Gram matrix goes by
+Dense layers and narrow convs are float64 throughout: they are cheap. A wide conv's products are float32 or
+float64 (`GraftOptions.products`). In float32 nothing is unfolded: the Gram matrix goes by
 lags, the cross term is the convolution's weight gradient, the prediction a convolution.
 
 Legend: N images, C output channels, D = d in the order of a flattened weight, M rows (images x positions).
@@ -26,12 +26,16 @@ FLOAT32_ROUNDING = 1e-7
 """Share of the largest eigenvalue below which float32 products say nothing (docs/decisions/products.md)."""
 
 
+WIDE = 32
+"""Input channels from which a conv's products are float32: of a narrow one each direction counts for more."""
+
+
 class LayerInput:
     """The input `h` (N, C, H, W) or (N, C) of `layer`, products in type `products`."""
 
     def __init__(self, layer: Layer, h: Tensor, products: Literal["float32", "float64"]) -> None:
         self._layer = layer
-        self._single = products == "float32" and layer.kind == "conv"
+        self._single = products == "float32" and layer.kind == "conv" and h.shape[1] >= WIDE
         self._h = h if self._single else h.double()
 
     @cached_property
@@ -54,6 +58,11 @@ class LayerInput:
     def _outputs(self) -> tuple[int, int]:
         channels, *size = (*self._h.shape[1:], 1, 1)[:3]
         return output_size(self._layer, (channels, size[0], size[1]))
+
+    @property
+    def products(self) -> str:
+        """The type in which products are taken."""
+        return "float32" if self._single else "float64"
 
     @property
     def rounding(self) -> float:

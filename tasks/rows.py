@@ -100,11 +100,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
             ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d"),
-            (
-                "patch_dim",
-                INTEGER,
-                "d, inputs of the fit per output channel: kernel^2 x source channels",
-            ),
+            ("products", TEXT, "type in which the products of this layer's fit were taken"),
+            ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
             ("effective_rank", REAL, "exp of the entropy of the spectrum of G"),
             ("condition_number", REAL, "largest over least eigenvalue of G among those kept"),
             ("rows", INTEGER, "rows of the regression: fitting images x positions"),
@@ -165,6 +162,22 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
 
 All rows of a graft key are made, published and kept together.
 """
+
+ADDED: dict[str, dict[str, str]] = {"grafts": {"bn": "none"}, "downstream": {"bn": "none"}}
+"""Columns that came after tables had been written, and what holds for every row from before."""
+
+
+def completed(name: str, part: pa.Table) -> pa.Table:
+    """A part of a table with the columns that came after it was written; any other part as it is."""
+    schema = SCHEMAS[name]
+    missing = {
+        column: value for column, value in ADDED.get(name, {}).items() if column not in part.schema.names
+    }
+    if not missing or {*part.schema.names, *missing} != set(schema.names):
+        return part
+    for column, value in missing.items():
+        part = part.append_column(schema.field(column), pa.array([value] * part.num_rows, TEXT))
+    return part.select(schema.names)
 
 
 def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:

@@ -168,8 +168,8 @@ class TrainSegment:
 class GraftOptions:
     """What of the method is free and changes the numbers (docs/method.md, section 2).
 
-    `products` is the type in which a conv's products are taken; their sums are float64 always. `statistics`
-    are those of BN at the cut and above: grafts without such a BN have one row whatever is asked for.
+    `products` is the type in which a wide conv's products are taken; their sums are float64 always.
+    `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
     """
 
     ridge: float = 0.0

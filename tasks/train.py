@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
 from tasks.architectures import is_map_weight, is_trained, parameter_count
 from tasks.batch_norm import Training
@@ -82,22 +83,55 @@ def order(net: NetSpec, epoch: int, images: int) -> Tensor:
     return torch.randperm(images, generator=stream("order", *net.order, epoch))
 
 
-def _optimizer(recipe: Recipe, state: State) -> torch.optim.SGD:
-    decay = recipe.reg_weight if recipe.regularizer == "l2" else 0.0
-    trained = {name: value for name, value in state.parameters.items() if is_trained(name)}
-    weights = [value for name, value in trained.items() if is_map_weight(name)]
-    others = [value for name, value in trained.items() if not is_map_weight(name)]
-    groups = [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True
-    )
-    for name, buffer in state.momentum.items():
-        optimizer.state[state.parameters[name]]["momentum_buffer"] = buffer.clone()
-    return optimizer
+class _Sgd:
+    """SGD on named parameters, by PyTorch's own functional step.
+
+    The class `torch.optim.SGD` takes the same step, but its first one imports PyTorch's compiler: 5 s of
+    every worker.
+    """
+
+    def __init__(self, recipe: Recipe, parameters: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+        self._recipe = recipe
+        self._parameters = {name: value for name, value in parameters.items() if is_trained(name)}
+        self._buffers: dict[str, Tensor | None] = dict.fromkeys(self._parameters)
+        self._buffers |= {name: buffer.clone() for name, buffer in momentum.items()}
+
+    @property
+    def momentum(self) -> dict[str, Tensor]:
+        """The momentum buffers that exist: none before the first step."""
+        return {name: buffer for name, buffer in self._buffers.items() if buffer is not None}
+
+    def step(self, loss: Tensor, rate: float) -> None:
+        """Take one step; weights of linear maps decay, biases and BN do not."""
+        gradients = dict(
+            zip(self._parameters, torch.autograd.grad(loss, list(self._parameters.values())), strict=True)
+        )
+        decay = self._recipe.reg_weight if self._recipe.regularizer == "l2" else 0.0
+        weights = [name for name in self._parameters if is_map_weight(name)]
+        others = [name for name in self._parameters if not is_map_weight(name)]
+        for names, weight_decay in ((weights, decay), (others, 0.0)):
+            self._step(names, gradients, rate, weight_decay)
+
+    @torch.no_grad()
+    def _step(self, names: list[str], gradients: dict[str, Tensor], rate: float, decay: float) -> None:
+        buffers = [self._buffers[name] for name in names]
+        sgd(
+            [self._parameters[name] for name in names],
+            [gradients[name] for name in names],
+            buffers,
+            foreach=True,
+            weight_decay=decay,
+            momentum=self._recipe.momentum,
+            lr=rate,
+            dampening=0.0,
+            nesterov=self._recipe.nesterov,
+            maximize=False,
+        )
+        self._buffers |= dict(zip(names, buffers, strict=True))
 
 
 def _epoch(
-    network: Network, optimizer: torch.optim.SGD, net: NetSpec, epoch: int, data: Data
+    network: Network, optimizer: _Sgd, net: NetSpec, epoch: int, data: Data
 ) -> dict[str, float | None]:
     """One pass over the training images; the mean loss and accuracy seen on the way."""
     recipe, images = net.recipe, len(data.y_train)
@@ -106,15 +140,11 @@ def _epoch(
     right: int | None = 0
     for step, batch in enumerate(batches, start=1):
         rate = recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         # BN's statistics move in place; the masks of dropout have a stream for each step.
         training = replace(network, mode=Training(net.seed, net.width, epoch, step))
         outputs = training.logits(data.x_train[batch])
         loss = mean_loss(recipe.loss, outputs, data.y_train[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        optimizer.step(loss, rate)
         total += loss.item() * len(batch)
         right = plus(right, count_right(recipe.loss, outputs.detach(), data.y_train[batch]))
     return {"loss_train": total / images, "accuracy_train": share(right, images), "learning_rate": rate}
@@ -136,7 +166,7 @@ def train(segment: TrainSegment, state: State, data: Data) -> Trained:
         name: value.clone().requires_grad_(is_trained(name)) for name, value in state.parameters.items()
     }
     network = Network(net.architecture, parameters)
-    optimizer = _optimizer(net.recipe, State(parameters, state.momentum, state.epoch))
+    optimizer = _Sgd(net.recipe, parameters, state.momentum)
     curve_rows: list[dict[str, Any]] = []
     for epoch in range(state.epoch + 1, snapshot.epoch + 1):
         start = time.perf_counter()
@@ -147,14 +177,12 @@ def train(segment: TrainSegment, state: State, data: Data) -> Trained:
         at = Snapshot(snapshot.key, snapshot.net_key, net, epoch)
         curve_rows.append({"key": snapshot.net_key, **net_axes(at), **row})
     plain = {name: value.detach() for name, value in parameters.items()}
-    momentum = {
-        name: buffer
-        for name, value in parameters.items()
-        if is_trained(name) and (buffer := optimizer.state[value].get("momentum_buffer")) is not None
-    }
     trained = Network(net.architecture, plain)
     return Trained(
-        trained, State(plain, momentum, snapshot.epoch), net_row(snapshot, trained, data), curve_rows
+        trained,
+        State(plain, optimizer.momentum, snapshot.epoch),
+        net_row(snapshot, trained, data),
+        curve_rows,
     )
 
 

@@ -6,7 +6,7 @@ Legend: N images, C channels, H x W positions; l a layer from 1 to L.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -68,7 +68,8 @@ class Walk:
         for pair in tile.pairs:
             self.pairs_of[source_of(pair)].append(pair)
         self.targets = sorted({pair.target for pair in tile.pairs})
-        self.bottoms = {source: self._bottom(source) for source in self.pairs_of}
+        seen_by_grams = [gram_source(source) for source in self.pairs_of]
+        self.bottoms = {source: self._bottom(source) for source in [*self.pairs_of, *seen_by_grams]}
 
     def _bottom(self, source: Source) -> Network:
         network = self.networks[source.snapshot]
@@ -113,12 +114,14 @@ class Walk:
     def steps(self, x: Tensor, batch: Batch) -> Iterator[Step]:
         """Layers 1 to L of all nets, so that one layer's features are held at a time."""
         targets = {t: self.networks[t].features(x[batch.plain_N]) for t in self.targets}
-        for layer, sources in self.source_steps(x, batch):
+        for layer, sources in self.source_steps(x, batch, self.bottoms):
             yield Step(layer, sources, {target: next(features) for target, features in targets.items()})
 
-    def source_steps(self, x: Tensor, batch: Batch) -> Iterator[tuple[int, dict[Source, LayerFeatures]]]:
-        """Layers 1 to L of the sources alone."""
-        sources = {s: network.features(x[seen(s, batch)]) for s, network in self.bottoms.items()}
+    def source_steps(
+        self, x: Tensor, batch: Batch, chosen: Iterable[Source]
+    ) -> Iterator[tuple[int, dict[Source, LayerFeatures]]]:
+        """Layers 1 to L of some sources alone."""
+        sources = {s: self.bottoms[s].features(x[seen(s, batch)]) for s in chosen}
         for layer in range(1, self.architecture.depth + 1):
             yield layer, {source: next(features) for source, features in sources.items()}
 
@@ -126,6 +129,11 @@ class Walk:
 def source_of(pair: Pair) -> Source:
     """Which bottom a pair grafts: `self` and `untrained` are plain grafts of other snapshots."""
     return Source(pair.source, pair.null if pair.null in ("shuffled_images", "permuted") else "plain")
+
+
+def gram_source(source: Source) -> Source:
+    """Whose Gram matrix serves `source`: permuting the images changes no sum over them."""
+    return Source(source.snapshot, "plain") if source.variant == "shuffled_images" else source
 
 
 def position_order(images_N: Tensor, positions: int) -> Tensor:

@@ -59,6 +59,7 @@ def graft_row(rng, layer, null, source, target, fvu):
         "source_accuracy_test": accuracy,
         "accuracy_drop": 0.3 * min(fvu, 1.0) + rng.normal(0, 0.002),
         "ridge": 0.0,
+        "products": "float64",
         "patch_dim": 9 * target["target_width"],
         "effective_rank": 5.0,
         "condition_number": 1e4,

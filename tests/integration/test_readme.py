@@ -38,3 +38,19 @@ def test_the_python_example_runs_and_both_pools_give_the_same_rows(tmp_path, mon
     Sweep(names["config"], path="alone").run(pool=in_process)
     for table in ("nets", "curves", "grafts", "downstream"):
         assert_frame_equal(rows("results/quick", table), rows("alone", table), check_exact=True)
+
+
+def shown_examples(page):
+    """Each Python block of a page and the output that stands below it."""
+    pattern = r"```python\n(.*?)```\s+```text\n(.*?)```"
+    return re.findall(pattern, (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_pandas_examples_print_what_is_shown(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "200")
+    examples = shown_examples("results/README.md")
+    assert len(examples) == 3 == len(python_blocks("results/README.md"))
+    for code, shown in examples:
+        exec(compile(code, "results/README.md", "exec"), {})
+        assert capsys.readouterr().out.strip() == shown.strip()

@@ -1,6 +1,7 @@
 """Whole tiny sweeps: the tables are right, and stay right whatever is added, broken, killed or full."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from dataclasses import replace
 from itertools import permutations
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -17,8 +19,10 @@ import tasks.train
 from orchestrator.cli import app
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.files import StoreFull, StoreLocked
+from orchestrator.record import provenance, record
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, in_process
+from tasks.images import facts
 from tasks.rows import SCHEMAS
 from tests.integration.conftest import TABLES, all_rows, names, published, rows, run, wait_until, write_config
 
@@ -234,6 +238,7 @@ def test_without_checkpoints_just_the_nets_that_a_missing_pair_needs_are_trained
     assert all_rows(finished) == all_rows(reference)
 
 
+@pytest.mark.slow
 def test_a_driver_killed_again_and_again_leaves_the_same_rows_each_once(tiny, reference, drivers):
     choose = random.Random(0)
     kills = 0
@@ -334,3 +339,60 @@ def test_data_that_are_not_there_are_an_error_that_names_them(tmp_path):
     assert answer.exit_code == 1
     assert "nowhere" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1
+
+
+def test_limits_take_effect(tmp_path):
+    config = SweepConfig.parse(
+        {
+            "data": {"dataset": "digits", "limit_train": 50, "limit_test": 20},
+            "network": {"layers": [1]},
+            "train": {"epochs": 1, "snapshots": [1]},
+            "sweep": {"widths": [2], "seeds": 2},
+            "graft": {"nulls": []},
+        }
+    )
+    Sweep(config, tmp_path / "limited").run(pool=in_process)
+    grafts = frame(tmp_path / "limited", "grafts")
+    assert set(grafts.images_train) == {50}
+    assert set(grafts.images_test) == {20}
+
+
+def test_a_sweep_begun_in_python_is_found_by_its_folder(tmp_path):
+    config = SweepConfig.parse(
+        {"network": {"layers": [1]}, "data": {"limit_train": 20}, "sweep": {"widths": [2]}}
+    )
+    folder = tmp_path / "python"
+    record(Store(folder), config, facts("digits"), provenance())
+    assert Sweep(folder).config == config
+
+
+def test_a_url_is_a_folder_too(tiny):
+    assert Sweep(f"file://{tiny}").config == Sweep(tiny).config
+
+
+def test_a_config_that_failed_before_it_ran_leaves_the_folder_free(tiny):
+    good = (tiny / "sweep.toml").read_text()
+    (tiny / "sweep.toml").write_text(good.replace('"digits"', '"digitz"'))
+    with pytest.raises(ValueError, match="digitz"):
+        Sweep(tiny).run(pool=in_process)
+    (tiny / "sweep.toml").write_text(good)
+    assert Sweep(tiny).run(pool=in_process).complete
+
+
+def test_shuffled_rows_do_not_depend_on_what_else_is_missing(reference, tiny):
+    text = (tiny / "sweep.toml").read_text()
+    (tiny / "sweep.toml").write_text(text + '[graft]\nnulls = ["self"]\n')
+    Sweep(tiny).run(pool=in_process)
+    (tiny / "sweep.toml").write_text(text)
+    Sweep(tiny).run(pool=in_process)
+    one, two = (
+        frame(folder, "grafts").sort_values(["key", "layer"], ignore_index=True)
+        for folder in (reference, tiny)
+    )
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_every_part_says_what_made_it(reference):
+    part = next((reference / "tables" / "grafts").glob("*.parquet"))
+    origin = json.loads(pq.read_schema(part).metadata[b"espalier"])
+    assert {"versions", "machine", "commit"} <= origin.keys()

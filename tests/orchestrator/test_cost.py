@@ -197,9 +197,8 @@ RESIDUAL = JOBS | {
 }
 
 
-@pytest.mark.parametrize(
-    "jobs", [JOBS, pytest.param(RESIDUAL, marks=pytest.mark.slow)], ids=["conv", "residual"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [JOBS, RESIDUAL], ids=["conv", "residual"])
 def test_a_workers_peak_memory_is_not_above_the_model(jobs):
     answer = subprocess.run(
         [sys.executable, "-c", MEASURE, json.dumps(jobs)],

@@ -161,7 +161,7 @@ WHOLE = plan()
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), memory=st.sampled_from([620_000_000, 2**30, 2**40]), slots=st.integers(1, 40))
+@given(data=st.data(), memory=st.sampled_from([720_000_000, 2**30, 2**40]), slots=st.integers(1, 40))
 def test_planned_and_done_pairs_are_together_all_and_share_none(data, memory, slots):
     done = data.draw(st.sets(st.sampled_from(sorted(pairs(WHOLE)))))
     rest = plan(have=replace(finished(WHOLE), grafts=frozenset(done)), limits=Limits(memory, slots))

@@ -1,17 +1,27 @@
 """A folder says what made it, grows in place, and refuses another experiment by naming what differs."""
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
 
 from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.record import record
+from orchestrator.record import provenance, recorded_config, refuse_another
+from orchestrator.record import record as write_record
 from orchestrator.store import Store
+from tasks.images import facts
 
 
 def config(**sections):
     return SweepConfig.parse(sections)
+
+
+def record(store, made, content=None):
+    """What a run does: refuse another config, then write this one down."""
+    of_data = facts(made.data.dataset) if content is None else replace(facts("digits"), content=content)
+    refuse_another(store, made, of_data)
+    write_record(store, made, of_data, provenance())
 
 
 @pytest.fixture
@@ -86,14 +96,28 @@ def test_another_experiment_is_refused_with_exactly_what_differs(store, changed,
     assert recorded(store) == before
 
 
-def test_a_record_from_before_a_field_existed_stands_for_its_default(store):
-    made = config(train={"lr": 0.2})
-    record(store, made)
-    before = recorded(store)
-    for section, field in (("network", "batch_norm"), ("network", "dropout"), ("graft", "methods")):
-        del before["config"][section][field]
-    store.write_json("run.json", before)
-    record(store, made)
-    store.write_json("run.json", before)
+def test_a_config_of_before_a_field_existed_takes_its_default(store):
+    record(store, config())
+    earlier = recorded(store)
+    for section, field in (("graft", "products"), ("graft", "methods"), ("network", "batch_norm")):
+        del earlier["config"][section][field]
+    store.write_json("run.json", earlier)
+    record(store, config())
+    assert recorded_config(store) == config()
     with pytest.raises(ConfigError, match=r"network\.batch_norm: False there, True now"):
-        record(store, config(train={"lr": 0.2}, network={"batch_norm": True}))
+        record(store, config(network={"batch_norm": True}))
+
+
+def test_images_that_moved_are_the_same_and_other_images_are_not(store):
+    record(store, config(data={"dataset": "parquet:here"}), content="abc")
+    record(store, config(data={"dataset": "parquet:/there"}), content="abc")
+    with pytest.raises(ConfigError, match=r"data\.dataset"):
+        record(store, config(data={"dataset": "parquet:elsewhere"}), content="def")
+
+
+def test_every_kind_of_machine_and_version_that_ran_is_kept(store):
+    of_data = facts("digits")
+    for versions in ("1", "2", "1"):
+        write_record(store, config(), of_data, {"versions": versions})
+    assert recorded(store)["versions"] == "1"
+    assert recorded(store)["runs"] == [{"versions": "1"}, {"versions": "2"}]

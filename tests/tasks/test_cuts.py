@@ -145,7 +145,7 @@ def test_the_joint_of_an_exact_graft_is_what_the_target_would_have_given():
     with torch.no_grad():
         fits = fit(walk, data.x_train, tile.options)
         batch = next(walk.batches(20, "test"))
-        joiner = Joiner(walk, fits, dict(walk.source_steps(data.x_test, batch)), batch)
+        joiner = Joiner(walk, fits, dict(walk.source_steps(data.x_test, batch, walk.pairs_of)), batch)
         own = {entry.layer: entry for entry in networks[1].features(data.x_test[:20])}
         for source, pair, cut in walk.grafts():
             joint = joiner.joint(source, pair, cut)

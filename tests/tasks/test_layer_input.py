@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.layer_input import LayerInput, channel_rows
+from tasks.layer_input import WIDE, LayerInput, channel_rows
 from tasks.spec import Layer
 from tests.tasks.test_graft import numpy_patches
 
@@ -24,7 +24,7 @@ def close(found, expected, tolerance):
 @pytest.mark.parametrize(("layer", "products", "tolerance"), CASES)
 def test_products_of_a_conv_are_those_of_its_patches(layer, products, tolerance):
     generator = torch.Generator().manual_seed(1)
-    h = torch.randn(8, 3, 7, 6, generator=generator).relu()
+    h = torch.randn(8, WIDE, 7, 6, generator=generator).relu()
     u = numpy_patches(h.numpy(), layer.kernel, layer.padding)
     outputs = (7 + 2 * layer.padding - layer.kernel + 1, 6 + 2 * layer.padding - layer.kernel + 1)
     u = u.reshape(-1, u.shape[-1])

@@ -6,16 +6,16 @@ import pyarrow as pa
 import pytest
 
 from tasks import spec
-from tasks.rows import ROW_IDENTITY, SCHEMAS, net_axes, table
+from tasks.rows import ROW_IDENTITY, SCHEMAS, completed, net_axes, table
 from tests.tasks.conftest import make_net, make_snapshot
 
 DESIGN = {
     "nets": "loss_train loss_test accuracy_train accuracy_test parameters checkpoint",
     "curves": "loss_train loss_test accuracy_train accuracy_test learning_rate seconds",
-    "grafts": "layer layer_name method null fvu_train fvu_test fvu_channel_mean loss_test accuracy_test "
+    "grafts": "layer layer_name method null bn fvu_train fvu_test fvu_channel_mean loss_test accuracy_test "
     "target_accuracy_test source_accuracy_test accuracy_drop ridge patch_dim effective_rank "
     "condition_number images_train images_test dead_channels",
-    "downstream": "graft_layer layer fvu_test",
+    "downstream": "method null bn graft_layer layer fvu_test",
     "jobs": "kind node device start seconds flops bytes_in outcome error",
 }
 AXES = "net architecture width parametrization regularizer reg_weight dataset seed epoch"
@@ -88,3 +88,12 @@ def test_specs_are_frozen_values():
     assert make_net() == net
     assert hash(make_net()) == hash(net)
     assert {field.name for field in fields(net)}.isdisjoint({"device", "path", "folder"})
+
+
+def test_a_part_from_before_a_column_existed_gets_it_and_others_stay_as_they_are():
+    whole = SCHEMAS["downstream"].empty_table()
+    before = whole.drop_columns(["bn"])
+    assert completed("downstream", before).schema == whole.schema
+    assert completed("downstream", whole) is whole
+    other = before.drop_columns(["fvu_test"])
+    assert completed("downstream", other) is other
