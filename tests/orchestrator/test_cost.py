@@ -177,9 +177,9 @@ for kind in ("train", "graft"):
         for snapshot in task.job.payload.snapshots:
             blobs[blob_name(snapshot.key)] = pack_network(initialise(snapshot.net), snapshot)
     execute(task.job, blobs)
-    # Not ru_maxrss, which a child inherits from the process that started it.
-    status = Path("/proc/self/status").read_text()
-    print(int(status.split("VmHWM:")[1].split()[0]) * 1024, task.cost.memory)
+    # not getrusage: a child's ru_maxrss begins at its parent's size
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    print(int(peak.split()[1]) * 1024, task.cost.memory)
 """
 JOBS = {
     "data": {"limit_train": 300, "limit_test": 100},
