@@ -253,7 +253,7 @@ def test_a_driver_killed_again_and_again_leaves_the_same_rows_each_once(tiny, re
     assert kills >= 3
     assert run(tiny).complete
     assert all_rows(tiny) == all_rows(reference)
-    assert not any((tiny / ".staging").iterdir())
+    assert not list((tiny / ".staging").glob("*"))  # nor a folder, if the last kill left nothing to do
     assert published(tiny).keys() >= {f"checkpoints/{name}" for name in frame(tiny, "nets").checkpoint}
 
 
