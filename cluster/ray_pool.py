@@ -267,7 +267,10 @@ class RayPool:
     def _result(self, call: _Call) -> Done | Failed:
         """The worker's event with its blobs, whose references are kept for later jobs."""
         ray.get(call.done)  # raises if the actor died, even after it had yielded something
-        first, *references = list(call.stream)
+        answer = list(call.stream)
+        if not answer:  # cancelled before it began: Ray ends such a stream without an error
+            raise TaskCancelledError
+        first, *references = answer
         event, names = ray.get(first)
         if isinstance(event, Failed):
             return event

@@ -132,6 +132,19 @@ def test_a_job_that_kills_its_worker_is_lost_and_those_behind_it_run(pool, durab
     assert len(pids(pool) - before) == 1
 
 
+def test_a_call_taken_back_before_it_began_ends_in_silence(pool):
+    import ray
+
+    from cluster.ray_pool import _Call
+
+    pids(pool)  # every slot has started and idles
+    taken_back = _Call(Job("never", "look", 0.0), 1, iter(()), ray.put(None))
+    taken_back.moved = True
+    pool._slots[0].calls.append(taken_back)
+    assert pool.wait(timeout=2) == []
+    assert len(pids(pool)) == pool.slots
+
+
 def test_a_worker_killed_from_outside_is_lost(pool):
     victim = min(pids(pool))
     for index in range(2):
