@@ -20,9 +20,22 @@ from tasks.architectures import (
     shortcut_map,
     stored_count,
 )
-from tasks.cuts import Arm, Cut, all_arms, arm_sizes, cuts, norms_from, reading, shortcuts_past
+from tasks.cuts import (
+    Arm,
+    ArmSizes,
+    Cut,
+    Reading,
+    all_arms,
+    arm_sizes,
+    norms_from,
+    reading,
+    shortcuts_past,
+)
 from tasks.images import DataFacts
-from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
+from tasks.parts import Part, Source, gram_source, parts, whole
+from tasks.spec import Architecture, AtOnce, GraftOptions, GraftTile, Layer, Pair, TrainSegment, in_float32
+
+ALL = AtOnce()
 
 BASE_BYTES = 700_000_000
 """A worker with Python, PyTorch and its optimizers, scikit-learn and Ray loaded, and nothing else."""
@@ -136,75 +149,121 @@ def train_cost(segment: TrainSegment, facts: DataFacts) -> Cost:
     return Cost(flops, bytes_in, memory)
 
 
-def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
-    """Cost of a tile: forward passes, Gram matrices once per source, cross terms and tops once per pair.
+def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost:
+    """Cost of a tile: Gram matrices once per source, forward passes, cross terms and tops in every part."""
+    flops, peak = 0.0, 0
+    for some_layers in parts(tile, at_once):
+        factored: set[Source] = set()
+        for part in some_layers:
+            flops += part_flops(tile, part, facts)
+            new = {gram_source(source) for source in part.sources} - factored
+            flops += sum(gram_part(tile, source, part, facts) for source in new)
+            factored |= new
+            peak = max(peak, part_memory(tile, part, len(factored)))
+    parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
+    memory = BASE_BYTES + 8 * parameters + 2 * image_bytes(facts) + peak
+    return Cost(flops, sum(snapshot_bytes(snapshot.net.architecture) for snapshot in tile.snapshots), memory)
 
-    A net that is both source and target goes forward in both roles.
-    """
-    architecture = tile.snapshots[0].net.architecture
-    made = cuts(architecture, tile.options.methods)
-    sources = {
-        (p.source, p.null if p.null in ("permuted", "shuffled_images") else "plain") for p in tile.pairs
-    }
-    # Shuffled images have the Gram matrix of the plain ones, which go forward for it.
-    with_gram = {(source, "permuted" if variant == "permuted" else "plain") for source, variant in sources}
-    grams, passes = len(with_gram), len(sources | with_gram) + len({p.target for p in tile.pairs})
-    flops = passes * (facts.train + facts.test) * forward_flops(architecture)
-    flops += grams * gram_part(architecture, made, facts)
-    for arm in all_arms(made):
-        flops += len(tile.pairs) * facts.train * _arm_flops(architecture, arm)
-    again = [cut for cut in made if reestimated(tile, cut)]
+
+def part_flops(tile: GraftTile, part: Part, facts: DataFacts) -> float:
+    """Operations of a part without its Gram matrices."""
+    images = facts.train + facts.test
+    flops = sum(count * images * forward_flops(net) for net, count in passes(tile, part))
+    again = [cut for cut in part.cuts if any(reestimated(tile, pair, cut) for pair in part.pairs)]
     if again:
-        flops += len(sources) * facts.train * forward_flops(architecture)
-    for cut in made:
-        chosen = len(tile.options.statistics) if norms_from(architecture, cut.layer) else 1
-        joints = facts.test + (facts.train if cut in again else 0)
-        suffixes = chosen * facts.test + (facts.train if cut in again else 0)
-        flops += len(tile.pairs) * joints * joint_flops(architecture, cut)
-        flops += len(tile.pairs) * suffixes * forward_flops(architecture, cut.layer + 1)
-    bytes_in = len(tile.snapshots) * snapshot_bytes(architecture)
-    return Cost(flops, bytes_in, graft_memory(tile, facts, grams, passes))
+        flops += facts.train * sum(forward_flops(_net(tile, source.snapshot)) for source in part.sources)
+    for pair in part.pairs:
+        source, target = _net(tile, pair.source), _net(tile, pair.target)
+        flops += facts.train * sum(arm_flops(source, target, arm) for arm in all_arms(part.cuts))
+        flops += sum(top_flops(tile, pair, cut, facts) for cut in part.cuts)
+    return flops
 
 
-def reestimated(tile: GraftTile, cut: Cut) -> bool:
-    """Whether the tile re-estimates BN statistics for a cut."""
-    architecture = tile.snapshots[0].net.architecture
-    return "reestimated" in tile.options.statistics and bool(norms_from(architecture, cut.layer))
+def passes(tile: GraftTile, part: Part) -> list[tuple[Architecture, int]]:
+    """The nets that go forward, each as it is and in each variant that the part has of it."""
+    plain = {source.snapshot for source in map(gram_source, part.sources) if source.variant == "plain"}
+    varied = [source.snapshot for source in part.sources if source.variant != "plain"]
+    return [(_net(tile, index), 1) for index in [*sorted(plain | set(part.targets)), *varied]]
 
 
-def gram_part(architecture: Architecture, made: list[Cut], facts: DataFacts) -> float:
+def top_flops(tile: GraftTile, pair: Pair, cut: Cut, facts: DataFacts) -> float:
+    """Operations of one graft's joint and top: on held-out images, and where BN is re-estimated on all."""
+    source, target = _net(tile, pair.source), _net(tile, pair.target)
+    chosen = len(tile.options.statistics) if norms_from(target, cut.layer) else 1
+    again = facts.train if reestimated(tile, pair, cut) else 0
+    joints = (facts.test + again) * joint_flops(source, target, cut)
+    return joints + (chosen * facts.test + again) * forward_flops(target, cut.layer + 1)
+
+
+def reestimated(tile: GraftTile, pair: Pair, cut: Cut) -> bool:
+    """Whether BN statistics are re-estimated for a graft."""
+    return "reestimated" in tile.options.statistics and bool(norms_from(_net(tile, pair.target), cut.layer))
+
+
+def gram_part(tile: GraftTile, source: Source, part: Part, facts: DataFacts) -> float:
     """Operations of one source's Gram matrices and their factorisations."""
-    shapes = {reading(architecture, arm): arm_sizes(architecture, arm) for arm in all_arms(made)}
-    return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in shapes.values())
+    sizes = _readings(tile, source, part).values()
+    return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in sizes)
 
 
-def _arm_flops(architecture: Architecture, arm: Arm) -> float:
-    sizes = arm_sizes(architecture, arm)
+def _readings(tile: GraftTile, source: Source, part: Part) -> dict[Reading, ArmSizes]:
+    """The sizes of what is read of a source."""
+    net, target = _net(tile, source.snapshot), _net(tile, part.targets[0])
+    return {reading(target, arm): arm_sizes(net, target, arm) for arm in all_arms(part.cuts)}
+
+
+def widest_reading(tile: GraftTile) -> int:
+    """The largest d of any fit in a tile."""
+    part = whole(tile)
+    return max(size.dim for source in part.sources for size in _readings(tile, source, part).values())
+
+
+def _net(tile: GraftTile, index: int) -> Architecture:
+    return tile.snapshots[index].net.architecture
+
+
+def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
+    """Operations of one image's cross term, or of its prediction."""
+    sizes = arm_sizes(source, target, arm)
     return 2.0 * sizes.dim * sizes.out * sizes.positions
 
 
-def joint_flops(architecture: Architecture, cut: Cut) -> float:
+def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
     """Operations that give one image's `z_l` and shortcuts of a grafted net, from the source's features."""
-    fitted = sum(_arm_flops(architecture, arm) for arm in cut.arms)
+    fitted = sum(arm_flops(source, target, arm) for arm in cut.arms)
     if cut.method == "exact":
         return fitted
-    projected = projection_sizes(architecture)
-    own = [projected[n] for n in shortcuts_past(architecture, cut.layer) if n in projected]
-    return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(architecture)[cut.layer - 1], *own])
+    projected = projection_sizes(target)
+    own = [projected[n] for n in shortcuts_past(target, cut.layer) if n in projected]
+    return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(target)[cut.layer - 1], *own])
 
 
-def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> int:
-    """Bytes at the peak: Gram matrices and their factors, cross terms and weights, one batch's features."""
-    architecture = tile.snapshots[0].net.architecture
-    made = cuts(architecture, tile.options.methods)
-    arms = [arm_sizes(architecture, arm) for arm in all_arms(made)]
-    dims = {reading(architecture, arm): arm_sizes(architecture, arm).dim for arm in all_arms(made)}
-    squares = 2 * grams * sum(dim**2 for dim in dims.values()) + 4 * max(dims.values()) ** 2
-    crosses = 2 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
-    images = images_per_batch(architecture)
-    if any(reestimated(tile, cut) for cut in made):
-        images = mixed_batch(architecture)
-    patches = 3 * max(images * s.positions * s.dim for s in arms)
-    features = passes * images * sum(s.inputs + s.out * s.positions for s in layer_sizes(architecture))
-    held = passes * 4 * parameter_count(architecture) + image_bytes(facts) * 2
-    return BASE_BYTES + held + 8 * (squares + crosses + patches) + 4 * features
+def part_memory(tile: GraftTile, part: Part, factored: int) -> int:
+    """Bytes at the peak of a part: Gram matrices and factors, cross terms and weights, a batch's features.
+
+    `factored` counts the sources whose factors are held, those of earlier parts included.
+    """
+    sources = {gram_source(source) for source in part.sources}
+    read = [size for source in sources for size in _readings(tile, source, part).values()]
+    widest = max(size.dim for size in read)
+    squares = 2 * sum(size.dim**2 for size in read) * factored / len(sources) + 4 * widest**2
+    nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
+    arms = all_arms(part.cuts)
+    solved = [arm_sizes(source, target, arm) for source, target in nets for arm in arms]
+    crosses = 2 * sum(size.dim * size.out for size in solved)
+    again = any(reestimated(tile, pair, cut) for pair in part.pairs for cut in part.cuts)
+    images = mixed_batch(nets[0][1]) if again else images_per_batch(nets[0][1])
+    unfolded = images * max(_unfolded(tile.options, size) for size in read)
+    features = sum(
+        count * sum(size.inputs + size.out * size.positions for size in layer_sizes(net))
+        for net, count in passes(tile, part)
+    )
+    return int(8 * (squares + crosses) + unfolded + 4 * images * features)
+
+
+def _unfolded(options: GraftOptions, size: ArmSizes) -> int:
+    """Bytes for one image of what a fit makes of its input: patches in float64, or a padded copy."""
+    inputs = size.shape[0] * size.shape[1] * size.shape[2]
+    if size.map.kind == "conv" and size.map.stride == 1 and in_float32(options.products, size.shape[0]):
+        return 4 * 3 * inputs
+    return 8 * 3 * size.positions * size.dim

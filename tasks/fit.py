@@ -21,9 +21,9 @@ from tasks.gram import (
     fraction_unexplained,
 )
 from tasks.layer_input import LayerInput
-from tasks.network import LayerFeatures
+from tasks.parts import Source, gram_source
 from tasks.spec import GraftOptions
-from tasks.walk import Batch, Source, Step, Walk, gather_positions, gram_source, position_order
+from tasks.walk import Batch, Features, Layers, Walk, gather_positions, position_order
 
 
 class Fit(NamedTuple):
@@ -34,74 +34,87 @@ class Fit(NamedTuple):
     fvu_train: float
 
 
+Factors = dict[tuple[Source, Reading], Factor]
+"""By source and what is read of it."""
+
+
 @dataclass(frozen=True)
 class Fits:
     """Factors by (source, reading) and fits by (pair key, arm)."""
 
-    factors: dict[tuple[Source, Reading], Factor]
+    factors: Factors
     fits: dict[tuple[str, Arm], Fit]
 
 
 class _Sums:
-    """What one pass over the fitting images adds up."""
+    """What one pass over the fitting images adds up. Of what `known` has, no Gram matrix is taken."""
 
-    def __init__(self, walk: Walk) -> None:
+    def __init__(self, walk: Walk, known: Factors) -> None:
         self.walk = walk
         self.grams: dict[tuple[Source, Reading], PatchMoments] = {}
         self.crosses: dict[tuple[str, Arm], Tensor] = {}
         self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
-        for arm, _, reading in walk.arms.values():
-            sizes = arm_sizes(walk.architecture, arm)
-            for source in {gram_source(source) for source in walk.pairs_of}:
-                if (source, reading) not in self.grams:
-                    self.grams[source, reading] = PatchMoments(sizes.dim)
-            for target in walk.targets:
-                self.outputs[target, arm] = ChannelMoments(sizes.out)
+        for source in {gram_source(source) for source in walk.pairs_of}:
+            for arm, _, reading in walk.arms.values():
+                if (source, reading) not in known:
+                    net = walk.networks[source.snapshot].architecture
+                    sizes = arm_sizes(net, walk.frame, arm)
+                    self.grams.setdefault((source, reading), PatchMoments(sizes.dim))
+        for target in walk.targets:
+            net = walk.networks[target].architecture
+            for arm in walk.arms:
+                self.outputs[target, arm] = ChannelMoments(arm_sizes(net, net, arm).out)
 
-    def add(self, step: Step, batch: Batch) -> None:
-        fitted = self.walk.arms_at(step.layer)
-        for target, features in step.targets.items():
-            for arm, _, _ in fitted:
-                self.outputs[target, arm].add(arm_output(arm, features))
-        for source, features in step.sources.items():
-            inputs = {
-                reading: LayerInput(layer, features.h_in, self.walk.tile.options.products)
-                for _, layer, reading in fitted
-            }
-            for reading, entry in inputs.items():
-                if (source, reading) in self.grams:
-                    self.grams[source, reading].add(entry)
-            for arm, _, reading in fitted:
-                self._add_crosses(source, arm, inputs[reading], step, batch)
+    def add(self, features: Features, batch: Batch) -> None:
+        for (target, arm), moments in self.outputs.items():
+            moments.add(arm_output(arm, features.targets[target]))
+        for source, layers in features.sources.items():
+            self._add_source(source, layers, features, batch)
 
-    def _add_crosses(self, source: Source, arm: Arm, inputs: LayerInput, step: Step, batch: Batch) -> None:
+    def _add_source(self, source: Source, layers: Layers, features: Features, batch: Batch) -> None:
+        inputs: dict[Reading, LayerInput] = {}
+        for arm, entry in self.walk.arms.items():
+            place = entry.reading
+            if place not in inputs:
+                inputs[place] = entry.input(layers[arm.reads].h_in, self.walk.tile.options.products)
+                if (source, place) in self.grams:
+                    self.grams[source, place].add(inputs[place])
+            self._add_crosses(source, arm, inputs[place], features, batch)
+
+    def _add_crosses(
+        self, source: Source, arm: Arm, inputs: LayerInput, features: Features, batch: Batch
+    ) -> None:
         for pair in self.walk.pairs_of.get(source, []):
-            output = arm_output(arm, step.targets[pair.target])
+            output = arm_output(arm, features.targets[pair.target])
             if source.variant == "shuffled_images":
                 output = gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
             place, product = (pair.key, arm), inputs.cross_CD(output)
             self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
 
 
-def arm_output(arm: Arm, features: LayerFeatures) -> Tensor:
-    """What the target gives where an arm of a source is to give the same; features of layer `reads` + 1."""
+def arm_output(arm: Arm, layers: Layers) -> Tensor:
+    """What the target gives where an arm of a source is to give the same."""
     if arm.gives == "z":
-        return features.z
+        return layers[arm.into - 1].z
+    features = layers[arm.reads]
     return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
 
 
-def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
-    """Fit every arm of every pair of the tile on images `x` (N, C, H, W)."""
-    sums = _Sums(walk)
+def fit(walk: Walk, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
+    """Fit every arm of every pair of the walk on images `x` (N, C, H, W).
+
+    `known` are factors of the same images from an earlier walk, which are used again.
+    """
+    known = known or {}
+    sums = _Sums(walk, known)
     for batch in walk.batches(len(x), "train"):
-        for step in walk.steps(x, batch):
-            sums.add(step, batch)
-    factors = {place: factorise(moments) for place, moments in sums.grams.items()}
-    places = {(source, reading) for source in walk.pairs_of for _, _, reading in walk.arms.values()}
-    factors |= {
-        (source, reading): factors[gram_source(source), reading]
-        for source, reading in places - factors.keys()
-    }
+        sums.add(walk.features(x, batch), batch)
+    made = known | {place: factorise(moments) for place, moments in sums.grams.items()}
+    factors = {
+        (source, entry.reading): made[gram_source(source), entry.reading]
+        for source in walk.pairs_of
+        for entry in walk.arms.values()
+    } | made
     fits = {
         (pair.key, arm): solve(
             factors[source, reading],

@@ -14,8 +14,12 @@ NULLS = ("self", "untrained", "shuffled_images", "permuted")
 
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
+Init = Literal["he_normal", "uniform"]
 Method = Literal["exact", "stitch"]
 Statistics = Literal["target", "reestimated"]
+
+PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
+"""Which nets are grafted into which (docs/method.md, section 2)."""
 
 METHODS: tuple[Method, ...] = ("exact", "stitch")
 """How a cut can be re-fitted (docs/method.md, section 2)."""
@@ -134,7 +138,7 @@ class NetSpec:
     architecture: Architecture
     width: int
     parametrization: Literal["sp"]
-    init: Literal["he_normal"]
+    init: Init
     recipe: Recipe
     data: DataSpec
     seed: int
@@ -170,12 +174,23 @@ class GraftOptions:
 
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
+    `skips` says how many layers are left out below the fitted one, 0 for none.
     """
 
     ridge: float = 0.0
     products: Literal["float32", "float64"] = "float32"
     methods: tuple[Method, ...] = ("exact",)
     statistics: tuple[Statistics, ...] = STATISTICS
+    skips: tuple[int, ...] = (0,)
+
+
+WIDE = 32
+"""Input channels from which a conv's products are float32: of a narrow one each direction counts for more."""
+
+
+def in_float32(products: Literal["float32", "float64"], channels: int) -> bool:
+    """Whether a conv that reads so many channels takes its products in float32."""
+    return products == "float32" and channels >= WIDE
 
 
 @dataclass(frozen=True)
@@ -186,6 +201,17 @@ class Pair:
     source: int
     target: int
     null: str = "none"
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """How a tile bounds its memory: layers fitted, and targets of them, in one pass over the images.
+
+    0 stands for all. It changes no row, and so is part of no key.
+    """
+
+    layers: int = 0
+    targets: int = 0
 
 
 @dataclass(frozen=True)
