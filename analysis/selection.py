@@ -86,8 +86,8 @@ def where(frame: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
 def _one_pairing(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     if "pairing" not in frame.columns or "pairing" in by:
         return frame
-    plain = frame["pairing"] == "same_width"
-    return where(frame, plain) if plain.any() else frame
+    plain = where(frame, frame["pairing"] == "same_width")
+    return plain if len(plain) else frame
 
 
 def _one_epoch(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
