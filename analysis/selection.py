@@ -40,9 +40,10 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:
     """The rows that a report shows: exact grafts, the target's own BN statistics, where there are others."""
-    for column, plain, other in (("method", "exact", "stitch"), ("bn", "target", "reestimated")):
+    hidden = (("method", "exact", ("stitch", "adam")), ("bn", "target", ("reestimated",)))
+    for column, plain, others in hidden:
         if plain in set(grafts[column]):
-            grafts = where(grafts, grafts[column] != other)
+            grafts = where(grafts, ~grafts[column].isin(others))
     return grafts
 
 

@@ -177,8 +177,11 @@ class GraftConfig(_Section):
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"
     methods: Annotated[
-        tuple[Literal["exact", "stitch"], ...], BeforeValidator(_listed), Field(min_length=1)
+        tuple[Literal["exact", "stitch", "adam"], ...], BeforeValidator(_listed), Field(min_length=1)
     ] = ("exact",)
+    adam_lr: Annotated[Real, Field(gt=0)] = 1e-3
+    adam_epochs: Positive = 6
+    adam_batches: Positive = 780
     bn: Annotated[
         tuple[Literal["target", "reestimated"], ...], BeforeValidator(_listed), Field(min_length=1)
     ] = STATISTICS

@@ -20,7 +20,7 @@ from tasks.architectures import (
     shortcut_map,
     stored_count,
 )
-from tasks.cuts import Arm, Cut, all_arms, arm_sizes, cuts, norms_from, reading, shortcuts_past
+from tasks.cuts import ADAM_BATCH, Arm, Cut, all_arms, arm_sizes, cuts, norms_from, reading, shortcuts_past
 from tasks.images import DataFacts
 from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
 
@@ -153,6 +153,7 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     flops += grams * gram_part(architecture, made, facts)
     for arm in all_arms(made):
         flops += len(tile.pairs) * facts.train * _arm_flops(architecture, arm)
+    flops += adam_flops(tile, made, passes)
     again = [cut for cut in made if reestimated(tile, cut)]
     if again:
         flops += len(sources) * facts.train * forward_flops(architecture)
@@ -178,6 +179,18 @@ def gram_part(architecture: Architecture, made: list[Cut], facts: DataFacts) -> 
     return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in shapes.values())
 
 
+def adam_flops(tile: GraftTile, made: list[Cut], passes: int) -> float:
+    """Operations of Adam's steps: all nets forward, and each map forward and its gradient, for every batch.
+
+    The gradient of a weight takes as many as the map itself; what follows on each number is left out.
+    """
+    architecture, options = tile.snapshots[0].net.architecture, tile.options
+    arms = all_arms([cut for cut in made if cut.by_adam])
+    maps = len(tile.pairs) * sum(2 * _arm_flops(architecture, arm) for arm in arms)
+    shown = options.adam_epochs * options.adam_batches * ADAM_BATCH
+    return shown * (passes * forward_flops(architecture) + maps) if arms else 0.0
+
+
 def _arm_flops(architecture: Architecture, arm: Arm) -> float:
     sizes = arm_sizes(architecture, arm)
     return 2.0 * sizes.dim * sizes.out * sizes.positions
@@ -186,7 +199,7 @@ def _arm_flops(architecture: Architecture, arm: Arm) -> float:
 def joint_flops(architecture: Architecture, cut: Cut) -> float:
     """Operations that give one image's `z_l` and shortcuts of a grafted net, from the source's features."""
     fitted = sum(_arm_flops(architecture, arm) for arm in cut.arms)
-    if cut.method == "exact":
+    if cut.method != "stitch":
         return fitted
     projected = projection_sizes(architecture)
     own = [projected[n] for n in shortcuts_past(architecture, cut.layer) if n in projected]
@@ -201,7 +214,9 @@ def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> 
     dims = {reading(architecture, arm): arm_sizes(architecture, arm).dim for arm in all_arms(made)}
     squares = 2 * grams * sum(dim**2 for dim in dims.values()) + 4 * max(dims.values()) ** 2
     crosses = 2 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
-    images = images_per_batch(architecture)
+    if any(cut.by_adam for cut in made):  # weight, two moments and their copy in float64
+        crosses += 3 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
+    images = max(images_per_batch(architecture), ADAM_BATCH if any(cut.by_adam for cut in made) else 0)
     if any(reestimated(tile, cut) for cut in made):
         images = mixed_batch(architecture)
     patches = 3 * max(images * s.positions * s.dim for s in arms)

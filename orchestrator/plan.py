@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.pool import Job
@@ -84,14 +84,22 @@ class Plan:
 
 
 def graft_options(config: SweepConfig) -> GraftOptions:
-    """What `[graft]` says of the method; the order of a list, or BN where there is none, changes no key."""
+    """What `[graft]` says of the method.
+
+    The order of a list, BN where there is none, and fields of what is not used change no key.
+    """
     chosen = config.graft.bn if config.network.batch_norm else STATISTICS
-    return GraftOptions(
-        ridge=config.graft.ridge,
-        products=config.graft.products,
-        methods=tuple(method for method in METHODS if method in config.graft.methods),
+    graft = config.graft
+    options = GraftOptions(
+        ridge=graft.ridge,
+        products=graft.products,
+        methods=tuple(method for method in METHODS if method in graft.methods),
         statistics=tuple(which for which in STATISTICS if which in chosen),
     )
+    if "adam" not in options.methods:
+        return options
+    schedule = {"adam_epochs": graft.adam_epochs, "adam_batches": graft.adam_batches}
+    return replace(options, adam_lr=graft.adam_lr, **schedule)
 
 
 def blob_name(key: str) -> str:

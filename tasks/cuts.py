@@ -17,6 +17,9 @@ from typing import Literal, NamedTuple
 from tasks.architectures import Shape, output_size, patch_dim, shapes_of, shortcut_map
 from tasks.spec import Architecture, Layer, Method, Shortcut
 
+ADAM_BATCH = 64
+"""Images of one of Adam's batches, as in Gu et al. 2020."""
+
 
 class Arm(NamedTuple):
     """One linear map that a graft fits: it reads `h_reads` of the source and gives one output of the target.
@@ -36,6 +39,11 @@ class Cut(NamedTuple):
     layer: int
     method: Method
     arms: tuple[Arm, ...]
+
+    @property
+    def by_adam(self) -> bool:
+        """Whether the arms are fitted by Adam rather than by least squares."""
+        return self.method == "adam"
 
 
 def shortcuts_past(architecture: Architecture, layer: int) -> dict[int, Shortcut]:
@@ -63,8 +71,8 @@ def is_plain(architecture: Architecture, layer: int) -> bool:
 
 
 def cuts(architecture: Architecture, methods: Sequence[Method] = ("exact",)) -> list[Cut]:
-    """All cuts of layers 2 to L, methods in the given order; `exact` has the plain ones alone."""
-    arms_of = {"exact": exact_arms, "stitch": stitch_arms}
+    """All cuts of layers 2 to L, methods in the given order; `exact` and `adam` have the plain ones alone."""
+    arms_of = {"exact": exact_arms, "stitch": stitch_arms, "adam": exact_arms}
     return [
         Cut(layer, method, arms_of[method](architecture, layer))
         for layer in range(2, architecture.depth + 1)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.cuts import Arm, Reading, arm_sizes
+from tasks.adam import adam_maps
+from tasks.cuts import Arm, Cut, Reading, arm_sizes
 from tasks.gram import (
     ChannelMoments,
     Factor,
@@ -21,9 +22,8 @@ from tasks.gram import (
     fraction_unexplained,
 )
 from tasks.layer_input import LayerInput
-from tasks.network import LayerFeatures
 from tasks.spec import GraftOptions
-from tasks.walk import Batch, Source, Step, Walk, gather_positions, gram_source, position_order
+from tasks.walk import Batch, Source, Step, Walk, arm_output, goal, gram_source
 
 
 class Fit(NamedTuple):
@@ -36,10 +36,15 @@ class Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class Fits:
-    """Factors by (source, reading) and fits by (pair key, arm)."""
+    """Factors by (source, reading); fits by (pair key, arm), of least squares and of Adam."""
 
     factors: dict[tuple[Source, Reading], Factor]
     fits: dict[tuple[str, Arm], Fit]
+    adam: dict[tuple[str, Arm], Fit]
+
+    def of(self, pair_key: str, cut: Cut, arm: Arm) -> Fit:
+        """The fit of a pair's arm by the cut's method."""
+        return (self.adam if cut.by_adam else self.fits)[pair_key, arm]
 
 
 class _Sums:
@@ -76,18 +81,9 @@ class _Sums:
 
     def _add_crosses(self, source: Source, arm: Arm, inputs: LayerInput, step: Step, batch: Batch) -> None:
         for pair in self.walk.pairs_of.get(source, []):
-            output = arm_output(arm, step.targets[pair.target])
-            if source.variant == "shuffled_images":
-                output = gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
+            output = goal(arm, source, step.targets[pair.target], batch)
             place, product = (pair.key, arm), inputs.cross_CD(output)
             self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
-
-
-def arm_output(arm: Arm, features: LayerFeatures) -> Tensor:
-    """What the target gives where an arm of a source is to give the same; features of layer `reads` + 1."""
-    if arm.gives == "z":
-        return features.z
-    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
 
 
 def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
@@ -113,17 +109,45 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
         for arm, _, reading in walk.arms.values()
         for pair in pairs
     }
-    return Fits(factors, fits)
+    return Fits(factors, fits, fit_by_adam(walk, x, sums, factors))
+
+
+def fit_by_adam(
+    walk: Walk, x: Tensor, sums: _Sums, factors: dict[tuple[Source, Reading], Factor]
+) -> dict[tuple[str, Arm], Fit]:
+    """Adam's maps; their error on all fitting images follows from the sums, as that of an exact fit."""
+    fits: dict[tuple[str, Arm], Fit] = {}
+    for (source, pair, arm), made in adam_maps(walk, x).items():
+        factor, output = factors[source, walk.arms[arm].reading], sums.outputs[pair.target, arm]
+        weight_DC, bias_C = made.weight.flatten(1).T.double(), made.bias.double()
+        centred_DC = centred(factor, sums.crosses[pair.key, arm].T, output)
+        error_C = squared_error(factor, centred_DC, output, weight_DC, bias_C)
+        fits[pair.key, arm] = Fit(weight_DC, bias_C, fraction_unexplained(error_C, output.variance_C))
+    return fits
+
+
+def centred(factor: Factor, cross_DC: Tensor, output: ChannelMoments) -> Tensor:
+    """The centred cross term of `U^T Z`."""
+    return cross_DC - factor.rows * torch.outer(factor.mean_D, output.mean_C)
+
+
+def squared_error(
+    factor: Factor, centred_DC: Tensor, output: ChannelMoments, weight_DC: Tensor, bias_C: Tensor
+) -> Tensor:
+    """Mean squared error (C,) of any weight and bias: no second pass over the images.
+
+    Per channel `w^T G w - 2 w^T r + z^T z` is that of the centred map, to which the bias adds the square of
+    what it leaves of the means.
+    """
+    residual_C = factor.explained(weight_DC) - 2 * (weight_DC * centred_DC).sum(0)
+    shift_C = bias_C + factor.mean_D @ weight_DC - output.mean_C
+    return residual_C / output.rows + output.variance_C + shift_C.square()
 
 
 def solve(factor: Factor, cross_DC: Tensor, output: ChannelMoments, ridge: float) -> Fit:
-    """Weight, bias and in-sample error from a pair's uncentred cross term `U^T Z`.
-
-    Per channel the squared error is `w^T G w - 2 w^T r + z^T z`: no second pass over the images.
-    """
-    centred_DC = cross_DC - factor.rows * torch.outer(factor.mean_D, output.mean_C)
+    """Weight, bias and in-sample error from a pair's uncentred cross term `U^T Z`."""
+    centred_DC = centred(factor, cross_DC, output)
     weight_DC = factor.solve(centred_DC, ridge)
     bias_C = output.mean_C - factor.mean_D @ weight_DC
-    residual_C = factor.explained(weight_DC) - 2 * (weight_DC * centred_DC).sum(0)
-    error_C = residual_C / output.rows + output.variance_C
+    error_C = squared_error(factor, centred_DC, output, weight_DC, bias_C)
     return Fit(weight_DC, bias_C, fraction_unexplained(error_C, output.variance_C))

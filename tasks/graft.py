@@ -77,7 +77,7 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
         "target_accuracy_test": target_accuracy,
         "source_accuracy_test": share(scores.sources[source].right, scores.images),
         "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
-        "ridge": walk.tile.options.ridge,
+        "ridge": None if graft[1].by_adam else walk.tile.options.ridge,
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
     }
 
@@ -88,8 +88,8 @@ def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: 
     warnings = [warning(factor, len(data.y_train)) for factor in factors]
     return {
         # A stitch is fitted below l: its in-sample error at l was not measured.
-        "fvu_train": fits.fits[pair.key, cut.arms[0]].fvu_train if cut.method == "exact" else None,
-        "products": factors[0].products,
+        "fvu_train": None if cut.method == "stitch" else fits.of(pair.key, cut, cut.arms[0]).fvu_train,
+        "products": "float32" if cut.by_adam else factors[0].products,
         "patch_dim": factors[0].dim,
         "effective_rank": factors[0].effective_rank,
         "condition_number": factors[0].condition_number,

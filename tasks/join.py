@@ -59,7 +59,7 @@ class Joiner:
             h = self._sources[arm.reads + 1][source].h_in
             products = self._walk.tile.options.products
             self._inputs[place] = LayerInput(layer, h, products)
-        fitted = self._fits.fits[pair.key, arm]
+        fitted = self._fits.of(pair.key, cut, arm)
         output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
         if source.variant == "shuffled_images":
             return scatter_positions(output, position_order(self._batch.plain_N, output[0, 0].numel()))

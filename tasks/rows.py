@@ -32,7 +32,11 @@ PAIR_AXES = [
 ]
 KEY = ("key", TEXT, "content key: the same key is the same result, wherever it was computed")
 GRAFT_KIND = [
-    ("method", TEXT, "exact (layer l by least squares) or stitch (a 1x1 conv to what B's layer l reads)"),
+    (
+        "method",
+        TEXT,
+        "exact (layer l by least squares), adam (by Adam) or stitch (a 1x1 conv to what B's layer l reads)",
+    ),
     ("null", TEXT, "none for a real graft, else which null or floor the row is"),
     (
         "bn",
@@ -99,7 +103,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("target_accuracy_test", REAL, "accuracy of the target net on held-out images"),
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
-            ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d"),
+            ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d; null of Adam, which has none"),
             ("products", TEXT, "type in which the products of this layer's fit were taken"),
             ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
             ("effective_rank", REAL, "exp of the entropy of the spectrum of G"),

@@ -14,10 +14,10 @@ NULLS = ("self", "untrained", "shuffled_images", "permuted")
 
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
-Method = Literal["exact", "stitch"]
+Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 
-METHODS: tuple[Method, ...] = ("exact", "stitch")
+METHODS: tuple[Method, ...] = ("exact", "stitch", "adam")
 """How a cut can be re-fitted (docs/method.md, section 2)."""
 
 STATISTICS: tuple[Statistics, ...] = ("target", "reestimated")
@@ -170,12 +170,16 @@ class GraftOptions:
 
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
+    `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64.
     """
 
     ridge: float = 0.0
     products: Literal["float32", "float64"] = "float32"
     methods: tuple[Method, ...] = ("exact",)
     statistics: tuple[Statistics, ...] = STATISTICS
+    adam_lr: float = 1e-3
+    adam_epochs: int = 6
+    adam_batches: int = 780
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,14 @@ class Walk:
     def mixed_batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images in a fixed random order, batches of nearly one size: for the moments of a batch's BN."""
         order_N = torch.randperm(images, generator=stream("mixed", split, images))
+        return self.drawn_batches(
+            order_N.tensor_split(-(-images // mixed_batch(self.architecture))), images, split
+        )
+
+    def drawn_batches(self, drawn: Iterable[Tensor], images: int, split: str) -> Iterator[Batch]:
+        """Batches of the images with these indices, out of the `images` of a split."""
         shuffled_N = self._shuffled(images, split)
-        for chosen_N in order_N.tensor_split(-(-images // mixed_batch(self.architecture))):
+        for chosen_N in drawn:
             yield Batch(chosen_N, shuffled_N[chosen_N])
 
     def _shuffled(self, images: int, split: str) -> Tensor:
@@ -124,6 +130,21 @@ class Walk:
         sources = {s: self.bottoms[s].features(x[seen(s, batch)]) for s in chosen}
         for layer in range(1, self.architecture.depth + 1):
             yield layer, {source: next(features) for source, features in sources.items()}
+
+
+def arm_output(arm: Arm, features: LayerFeatures) -> Tensor:
+    """What the target gives where an arm of a source is to give the same; features of layer `reads` + 1."""
+    if arm.gives == "z":
+        return features.z
+    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
+
+
+def goal(arm: Arm, source: Source, target: LayerFeatures, batch: Batch) -> Tensor:
+    """`arm_output`, with the positions permuted as a source with permuted images and positions sees them."""
+    output = arm_output(arm, target)
+    if source.variant != "shuffled_images":
+        return output
+    return gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
 
 
 def source_of(pair: Pair) -> Source:

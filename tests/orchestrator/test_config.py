@@ -80,7 +80,7 @@ FAULTS = {
     "an unknown family": ({"network": {"family": "vgg11"}}, ["network.family", "'vgg11'", "'vgg16'"]),
     "dropout of all": ({"network": {"dropout": 1}}, ["network.dropout", "less than 1"]),
     "no method": ({"graft": {"methods": []}}, ["graft.methods", "at least 1"]),
-    "an unknown method": ({"graft": {"methods": ["adam"]}}, ["graft.methods.0", "'adam'", "'stitch'"]),
+    "an unknown method": ({"graft": {"methods": ["sgd"]}}, ["graft.methods.0", "'sgd'", "'stitch'"]),
     "unknown statistics": ({"graft": {"bn": ["source"]}}, ["graft.bn.0", "'source'", "'reestimated'"]),
     "an empty data limit": ({"data": {"limit_train": 0}}, ["data.limit_train", "found 0"]),
 }

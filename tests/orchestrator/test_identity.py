@@ -140,6 +140,17 @@ def test_methods_and_statistics_change_a_grafts_key_but_not_their_order_nor_bn_w
     assert both != options({})
 
 
+def test_adams_schedule_changes_the_keys_of_its_grafts_alone():
+    def options(**graft):
+        return graft_options(config(graft=graft))
+
+    schedules = [{"adam_lr": 1e-4}, {"adam_epochs": 2}, {"adam_batches": 10}]
+    assert {options(), *(options(**schedule) for schedule in schedules)} == {GraftOptions()}
+    made = {options(methods=["adam"], **schedule) for schedule in [{}, *schedules]}
+    assert len(made) == 4
+    assert GraftOptions(methods=("adam",)) in made
+
+
 def test_a_cosine_depends_on_its_end():
     assert first_key(train={"epochs": 4}) != first_key(train={"epochs": 5})
 
