@@ -153,6 +153,7 @@ def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
     flops += grams * gram_part(architecture, made, facts)
     for arm in all_arms(made):
         flops += len(tile.pairs) * facts.train * _arm_flops(architecture, arm)
+        flops += len(tile.pairs) * len(tile.options.ridges) * trial_flops(architecture, arm)
     flops += adam_flops(tile, made, passes)
     again = [cut for cut in made if reestimated(tile, cut)]
     if again:
@@ -177,6 +178,12 @@ def gram_part(architecture: Architecture, made: list[Cut], facts: DataFacts) -> 
     """Operations of one source's Gram matrices and their factorisations."""
     shapes = {reading(architecture, arm): arm_sizes(architecture, arm) for arm in all_arms(made)}
     return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in shapes.values())
+
+
+def trial_flops(architecture: Architecture, arm: Arm) -> float:
+    """Operations of one ridge tried for one map: its solution, and both errors."""
+    sizes = arm_sizes(architecture, arm)
+    return 8.0 * sizes.dim**2 * sizes.out
 
 
 def adam_flops(tile: GraftTile, made: list[Cut], passes: int) -> float:
@@ -212,8 +219,9 @@ def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> 
     made = cuts(architecture, tile.options.methods)
     arms = [arm_sizes(architecture, arm) for arm in all_arms(made)]
     dims = {reading(architecture, arm): arm_sizes(architecture, arm).dim for arm in all_arms(made)}
-    squares = 2 * grams * sum(dim**2 for dim in dims.values()) + 4 * max(dims.values()) ** 2
-    crosses = 2 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
+    ridges = bool(tile.options.ridges)  # then the held-back images have sums of their own
+    squares = (2 + ridges) * grams * sum(dim**2 for dim in dims.values()) + 4 * max(dims.values()) ** 2
+    crosses = (2 + ridges) * len(tile.pairs) * sum(s.dim * s.out for s in arms)
     if any(cut.by_adam for cut in made):  # weight, two moments and their copy in float64
         crosses += 3 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
     images = max(images_per_batch(architecture), ADAM_BATCH if any(cut.by_adam for cut in made) else 0)
@@ -221,5 +229,5 @@ def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> 
         images = mixed_batch(architecture)
     patches = 3 * max(images * s.positions * s.dim for s in arms)
     features = passes * images * sum(s.inputs + s.out * s.positions for s in layer_sizes(architecture))
-    held = passes * 4 * parameter_count(architecture) + image_bytes(facts) * 2
+    held = passes * 4 * parameter_count(architecture) + image_bytes(facts) * (2 + ridges)
     return BASE_BYTES + held + 8 * (squares + crosses + patches) + 4 * features

@@ -96,10 +96,22 @@ def graft_options(config: SweepConfig) -> GraftOptions:
         methods=tuple(method for method in METHODS if method in graft.methods),
         statistics=tuple(which for which in STATISTICS if which in chosen),
     )
-    if "adam" not in options.methods:
-        return options
-    schedule = {"adam_epochs": graft.adam_epochs, "adam_batches": graft.adam_batches}
-    return replace(options, adam_lr=graft.adam_lr, **schedule)
+    if graft.ridges:
+        options = replace(options, ridges=graft.ridges, validation=graft.validation)
+    if "adam" in options.methods:
+        schedule = {"adam_epochs": graft.adam_epochs, "adam_batches": graft.adam_batches}
+        options = replace(options, adam_lr=graft.adam_lr, **schedule)
+    return options
+
+
+def refuse_empty_validation(options: GraftOptions, facts: DataFacts) -> None:
+    """Raise ConfigError if no image would be held back to choose a ridge, or none be left to fit on."""
+    held = options.validation_images(facts.train)
+    if options.ridges and not 0 < held < facts.train:
+        raise ConfigError(
+            f"graft.validation: {options.validation:g} of {facts.train} training images holds back {held} "
+            f"and fits on {facts.train - held}: both need some, so use more images or another share"
+        )
 
 
 def blob_name(key: str) -> str:
@@ -120,9 +132,11 @@ def make_plan(
     `facts` are of the whole data set; `where` goes into each job and changes no key.
 
     Raises:
-        ConfigError: The layer list makes no network, or one job alone exceeds a slot's memory.
+        ConfigError: The layer list makes no network, no image would be held back to choose a ridge, or one
+            job alone exceeds a slot's memory.
     """
     where, costed = dict(where or {}), used(config, facts)
+    refuse_empty_validation(graft_options(config), costed)
     ladders = {(net.width, net.seed): _ladder(net, config.train.snapshots) for net in nets(config, facts)}
     wanted = list(_wanted_pairs(config, ladders))
     hopeless = {

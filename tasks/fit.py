@@ -6,41 +6,39 @@ which other pairs share its tile. Legend: as in `tasks.gram`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from tasks.adam import adam_maps
+from tasks.adam import AdamMap, adam_maps
 from tasks.cuts import Arm, Cut, Reading, arm_sizes
 from tasks.gram import (
+    Centred,
     ChannelMoments,
     Factor,
     PatchMoments,
+    centre,
     factorise,
-    fraction_unexplained,
 )
 from tasks.layer_input import LayerInput
-from tasks.spec import GraftOptions
+from tasks.solve import Fit, Sums, Trial, choose, solve, split
+from tasks.spec import GraftOptions, Pair
 from tasks.walk import Batch, Source, Step, Walk, arm_output, goal, gram_source
-
-
-class Fit(NamedTuple):
-    """A fitted map: weight (D, C) and bias (C,) in float64, and its error on the fitting images."""
-
-    weight_DC: Tensor
-    bias_C: Tensor
-    fvu_train: float
 
 
 @dataclass(frozen=True)
 class Fits:
-    """Factors by (source, reading); fits by (pair key, arm), of least squares and of Adam."""
+    """Factors by (source, reading); fits by (pair key, arm), of least squares and of Adam.
+
+    `trials` are the ridges that were tried, if any, by (pair key, arm); `images` is the number fitted on.
+    """
 
     factors: dict[tuple[Source, Reading], Factor]
     fits: dict[tuple[str, Arm], Fit]
     adam: dict[tuple[str, Arm], Fit]
+    trials: dict[tuple[str, Arm], list[Trial]]
+    images: int
 
     def of(self, pair_key: str, cut: Cut, arm: Arm) -> Fit:
         """The fit of a pair's arm by the cut's method."""
@@ -85,69 +83,65 @@ class _Sums:
             place, product = (pair.key, arm), inputs.cross_CD(output)
             self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
 
+    def of(self, pair: Pair, arm: Arm, patches: Factor | Centred) -> Sums:
+        """What the errors of a pair's map at an arm follow from."""
+        return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
+
 
 def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
-    """Fit every arm of every pair of the tile on images `x` (N, C, H, W)."""
+    """Fit every arm of every pair of the tile on images `x` (N, C, H, W).
+
+    With `options.ridges` some images are held back, on which the ridge of each map is chosen.
+
+    Raises:
+        ValueError: Too few images to hold some back.
+    """
+    fitting_N, held_N = split(len(x), options)
+    x_fit = x[fitting_N] if options.ridges else x
+    sums = _summed(walk, x_fit, "train")
+    held = _summed(walk, x[held_N], "validation") if options.ridges else None
+    factors = _factors(walk, sums, held)
+    fits: dict[tuple[str, Arm], Fit] = {}
+    trials: dict[tuple[str, Arm], list[Trial]] = {}
+    for source, pair, arm, place in _maps(walk):
+        factor = factors[source, place]
+        if held is None or factor.held is None:
+            fits[pair.key, arm] = solve(factor, sums.of(pair, arm, factor), options.ridge)
+        else:
+            parts = sums.of(pair, arm, factor), held.of(pair, arm, factor.held)
+            fits[pair.key, arm], trials[pair.key, arm] = choose(factor, *parts, options.ridges)
+    adam = {
+        (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, walk.arms[arm].reading]))
+        for (source, pair, arm), made in adam_maps(walk, x_fit).items()
+    }
+    return Fits(factors, fits, adam, trials, len(x_fit))
+
+
+def _summed(walk: Walk, x: Tensor, split: str) -> _Sums:
     sums = _Sums(walk)
-    for batch in walk.batches(len(x), "train"):
+    for batch in walk.batches(len(x), split):
         for step in walk.steps(x, batch):
             sums.add(step, batch)
-    factors = {place: factorise(moments) for place, moments in sums.grams.items()}
-    places = {(source, reading) for source in walk.pairs_of for _, _, reading in walk.arms.values()}
-    factors |= {
-        (source, reading): factors[gram_source(source), reading]
-        for source, reading in places - factors.keys()
-    }
-    fits = {
-        (pair.key, arm): solve(
-            factors[source, reading],
-            sums.crosses[pair.key, arm].T,
-            sums.outputs[pair.target, arm],
-            options.ridge,
-        )
-        for source, pairs in walk.pairs_of.items()
-        for arm, _, reading in walk.arms.values()
-        for pair in pairs
-    }
-    return Fits(factors, fits, fit_by_adam(walk, x, sums, factors))
+    return sums
 
 
-def fit_by_adam(
-    walk: Walk, x: Tensor, sums: _Sums, factors: dict[tuple[Source, Reading], Factor]
-) -> dict[tuple[str, Arm], Fit]:
-    """Adam's maps; their error on all fitting images follows from the sums, as that of an exact fit."""
-    fits: dict[tuple[str, Arm], Fit] = {}
-    for (source, pair, arm), made in adam_maps(walk, x).items():
-        factor, output = factors[source, walk.arms[arm].reading], sums.outputs[pair.target, arm]
-        weight_DC, bias_C = made.weight.flatten(1).T.double(), made.bias.double()
-        centred_DC = centred(factor, sums.crosses[pair.key, arm].T, output)
-        error_C = squared_error(factor, centred_DC, output, weight_DC, bias_C)
-        fits[pair.key, arm] = Fit(weight_DC, bias_C, fraction_unexplained(error_C, output.variance_C))
-    return fits
+def _factors(walk: Walk, sums: _Sums, held: _Sums | None) -> dict[tuple[Source, Reading], Factor]:
+    """The factor of every source at every reading, each made once."""
+    made = {place: factorise(moments) for place, moments in sums.grams.items()}
+    if held is not None:
+        made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
+    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(walk)}
 
 
-def centred(factor: Factor, cross_DC: Tensor, output: ChannelMoments) -> Tensor:
-    """The centred cross term of `U^T Z`."""
-    return cross_DC - factor.rows * torch.outer(factor.mean_D, output.mean_C)
+def _maps(walk: Walk) -> Iterator[tuple[Source, Pair, Arm, Reading]]:
+    """Every map to fit, and what it reads."""
+    for source, pairs in walk.pairs_of.items():
+        for arm, _, reading in walk.arms.values():
+            for pair in pairs:
+                yield source, pair, arm, reading
 
 
-def squared_error(
-    factor: Factor, centred_DC: Tensor, output: ChannelMoments, weight_DC: Tensor, bias_C: Tensor
-) -> Tensor:
-    """Mean squared error (C,) of any weight and bias: no second pass over the images.
-
-    Per channel `w^T G w - 2 w^T r + z^T z` is that of the centred map, to which the bias adds the square of
-    what it leaves of the means.
-    """
-    residual_C = factor.explained(weight_DC) - 2 * (weight_DC * centred_DC).sum(0)
-    shift_C = bias_C + factor.mean_D @ weight_DC - output.mean_C
-    return residual_C / output.rows + output.variance_C + shift_C.square()
-
-
-def solve(factor: Factor, cross_DC: Tensor, output: ChannelMoments, ridge: float) -> Fit:
-    """Weight, bias and in-sample error from a pair's uncentred cross term `U^T Z`."""
-    centred_DC = centred(factor, cross_DC, output)
-    weight_DC = factor.solve(centred_DC, ridge)
-    bias_C = output.mean_C - factor.mean_D @ weight_DC
-    error_C = squared_error(factor, centred_DC, output, weight_DC, bias_C)
-    return Fit(weight_DC, bias_C, fraction_unexplained(error_C, output.variance_C))
+def _adam_fit(made: AdamMap, sums: Sums) -> Fit:
+    """A map of Adam's; its error on all fitting images follows from the sums, as that of an exact fit."""
+    weight_DC, bias_C = made.weight.flatten(1).T.double(), made.bias.double()
+    return Fit(weight_DC, bias_C, sums.unexplained(weight_DC, bias_C), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,11 @@ from tasks.walk import Source, Walk
 
 @dataclass(frozen=True)
 class GraftRows:
-    """Rows of the tables `grafts` and `downstream`."""
+    """Rows of the tables `grafts`, `downstream` and `ridges`."""
 
     grafts: list[dict[str, Any]]
     downstream: list[dict[str, Any]]
+    ridges: list[dict[str, Any]]
 
 
 @torch.no_grad()
@@ -39,25 +41,25 @@ def graft(tile: GraftTile, networks: list[Network], data: Data) -> GraftRows:
     walk = Walk(tile, networks)
     fits = fit(walk, data.x_train, tile.options)
     scores = score(walk, fits, data)
-    rows = GraftRows([], [])
+    rows = GraftRows([], [], [])
     for source, pair, cut in walk.grafts():
         for statistics in walk.statistics(cut):
-            axes = _axes(tile, pair, cut, statistics)
+            axes = _axes(tile, pair, cut) | {"bn": statistics}
             row = _graft_row(walk, scores, source, pair, (pair.key, cut, statistics))
             rows.grafts.append(axes | row | _sizes(walk, data, fits, source, pair, cut))
             downstream = _downstream_rows(walk, scores, pair, (pair.key, cut, statistics))
             rows.downstream.extend(axes | row for row in downstream)
+        rows.ridges.extend(_ridge_rows(walk, data, fits, pair, cut))
     return rows
 
 
-def _axes(tile: GraftTile, pair: Pair, cut: Cut, statistics: str) -> dict[str, Any]:
+def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
     return {
         "key": pair.key,
         **net_axes(tile.snapshots[pair.source], "source_"),
         **net_axes(tile.snapshots[pair.target], "target_"),
         "method": cut.method,
         "null": pair.null,
-        "bn": statistics,
     }
 
 
@@ -77,7 +79,6 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
         "target_accuracy_test": target_accuracy,
         "source_accuracy_test": share(scores.sources[source].right, scores.images),
         "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
-        "ridge": None if graft[1].by_adam else walk.tile.options.ridge,
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
     }
 
@@ -85,16 +86,18 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
 def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
     """Sizes and spectrum of the main path's fit; a warning of any arm's."""
     factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
-    warnings = [warning(factor, len(data.y_train)) for factor in factors]
+    warnings = [warning(factor, fits.images) for factor in factors]
+    main = fits.of(pair.key, cut, cut.arms[0])
     return {
         # A stitch is fitted below l: its in-sample error at l was not measured.
-        "fvu_train": None if cut.method == "stitch" else fits.of(pair.key, cut, cut.arms[0]).fvu_train,
+        "fvu_train": None if cut.method == "stitch" else main.fvu_train,
+        "ridge": main.ridge,
         "products": "float32" if cut.by_adam else factors[0].products,
         "patch_dim": factors[0].dim,
         "effective_rank": factors[0].effective_rank,
         "condition_number": factors[0].condition_number,
         "rows": factors[0].rows,
-        "images_train": len(data.y_train),
+        "images_train": fits.images,
         "images_test": len(data.y_test),
         "warning": next((text for text in warnings if text), ""),
     }
@@ -113,6 +116,18 @@ def warning(factor: Factor, images: int) -> str:
         unseen = factor.dim - len(factor.values_K)
         return f"{unseen} of {factor.dim} patch directions (almost) do not occur in the fitting images"
     return ""
+
+
+def _ridge_rows(walk: Walk, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Iterator[dict[str, Any]]:
+    """The ridges that were tried for the main path's map."""
+    for trial in () if cut.by_adam else fits.trials.get((pair.key, cut.arms[0]), ()):
+        yield {
+            **_axes(walk.tile, pair, cut),
+            "layer": cut.layer,
+            "layer_name": layer_name(walk.architecture, cut.layer),
+            **trial._asdict(),
+            "images_validation": len(data.y_train) - fits.images,
+        }
 
 
 def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tasks.spec import Snapshot
 
-TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
+TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("net", TEXT, "short id of the trained net: the first 10 digits of its content key"),
@@ -103,7 +103,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("target_accuracy_test", REAL, "accuracy of the target net on held-out images"),
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
-            ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d; null of Adam, which has none"),
+            ("ridge", REAL, "ridge, given or chosen: lambda = ridge x trace(G) / d; null of Adam"),
             ("products", TEXT, "type in which the products of this layer's fit were taken"),
             ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
             ("effective_rank", REAL, "exp of the entropy of the spectrum of G"),
@@ -124,6 +124,24 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             ("fvu_test", REAL, "fraction of the target's held-out variance unexplained at `layer`"),
+        ]
+    ),
+    "ridges": _schema(
+        [
+            KEY,
+            *PAIR_AXES,
+            ("layer", INTEGER, "l, the layer that was re-fitted"),
+            ("layer_name", TEXT, "kind and number of that layer"),
+            *GRAFT_KIND[:2],
+            ("ridge", REAL, "ridge that was tried: lambda = ridge x trace(G) / d"),
+            (
+                "fvu_train",
+                REAL,
+                "fraction unexplained at layer l (a stitch: at h of l - 1), fitting images",
+            ),
+            ("fvu_validation", REAL, "the same on the training images that were held back for the choice"),
+            ("chosen", TRUTH, "whether the graft's rows are those of this ridge"),
+            ("images_validation", INTEGER, "training images that were held back"),
         ]
     ),
     "jobs": _schema(
@@ -153,6 +171,7 @@ ROW_PER = {
     "curves": "net and epoch of training",
     "grafts": "ordered pair, layer, method, null and choice of BN statistics",
     "downstream": "graft and later layer",
+    "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
     "jobs": "attempt at a job",
 }
 
@@ -161,6 +180,7 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "curves": ("key", "epoch"),
     "grafts": ("key",),
     "downstream": ("key",),
+    "ridges": ("key",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 

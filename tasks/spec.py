@@ -170,7 +170,8 @@ class GraftOptions:
 
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
-    `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64.
+    `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64. `ridges`
+    are tried instead of `ridge`, and that share of the training images is held back for the choice.
     """
 
     ridge: float = 0.0
@@ -180,6 +181,12 @@ class GraftOptions:
     adam_lr: float = 1e-3
     adam_epochs: int = 6
     adam_batches: int = 780
+    ridges: tuple[float, ...] = ()
+    validation: float = 0.2
+
+    def validation_images(self, images: int) -> int:
+        """How many of the training images are held back to choose the ridge: none without a choice."""
+        return round(self.validation * images) if self.ridges else 0
 
 
 @dataclass(frozen=True)

@@ -306,3 +306,10 @@ def test_a_tile_that_lost_nothing_stays_and_one_that_lost_all_goes():
     assert without(task, set(task.job.inputs), DIGITS) is None
     trainer = next(task for task in WHOLE.tasks if task.job.kind == "train")
     assert without(trainer, set(trainer.job.inputs), DIGITS) is None
+
+
+@pytest.mark.parametrize(("share", "limit", "held"), [(0.04, 12, 0), (0.96, 12, 12)])
+def test_a_validation_share_that_leaves_a_part_empty_is_refused(share, limit, held):
+    sweep = config(graft={"ridges": [0, 1], "validation": share}, data={"limit_train": limit})
+    with pytest.raises(ConfigError, match=rf"^graft\.validation: {share} of {limit} .* holds back {held}"):
+        plan(sweep)
