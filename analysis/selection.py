@@ -46,9 +46,10 @@ def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:
     Where a sweep has no such rows it shows what it has.
     """
     grafts = _one_pairing(grafts, ())
-    for column, plain, other in (("method", "exact", "stitch"), ("bn", "target", "reestimated")):
+    hidden = (("method", "exact", ("stitch", "adam")), ("bn", "target", ("reestimated",)))
+    for column, plain, others in hidden:
         if plain in set(grafts[column]):
-            grafts = where(grafts, grafts[column] != other)
+            grafts = where(grafts, ~grafts[column].isin(others))
     return grafts
 
 

@@ -28,6 +28,7 @@ class Tables:
     grafts: pd.DataFrame
     downstream: pd.DataFrame
     curves: pd.DataFrame
+    ridges: pd.DataFrame
     jobs: pd.DataFrame
 
 

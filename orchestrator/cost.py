@@ -21,6 +21,7 @@ from tasks.architectures import (
     stored_count,
 )
 from tasks.cuts import (
+    ADAM_BATCH,
     Arm,
     ArmSizes,
     Cut,
@@ -161,7 +162,8 @@ def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost
             factored |= new
             peak = max(peak, part_memory(tile, part, len(factored)))
     parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
-    memory = BASE_BYTES + 8 * parameters + 2 * image_bytes(facts) + peak
+    images = image_bytes(facts) * (2 + bool(tile.options.ridges))
+    memory = BASE_BYTES + 8 * parameters + images + peak
     return Cost(flops, sum(snapshot_bytes(snapshot.net.architecture) for snapshot in tile.snapshots), memory)
 
 
@@ -175,8 +177,28 @@ def part_flops(tile: GraftTile, part: Part, facts: DataFacts) -> float:
     for pair in part.pairs:
         source, target = _net(tile, pair.source), _net(tile, pair.target)
         flops += facts.train * sum(arm_flops(source, target, arm) for arm in all_arms(part.cuts))
+        flops += sum(trial_flops(tile, source, target, arm) for arm in all_arms(part.cuts))
         flops += sum(top_flops(tile, pair, cut, facts) for cut in part.cuts)
-    return flops
+    return flops + adam_flops(tile, part)
+
+
+def trial_flops(tile: GraftTile, source: Architecture, target: Architecture, arm: Arm) -> float:
+    """Operations of the ridges tried for one map: each solution, and both its errors."""
+    sizes = arm_sizes(source, target, arm)
+    return len(tile.options.ridges) * 8.0 * sizes.dim**2 * sizes.out
+
+
+def adam_flops(tile: GraftTile, part: Part) -> float:
+    """Operations of Adam's steps: all nets forward, and each map forward and its gradient, for every batch.
+
+    The gradient of a weight takes as many as the map itself; what follows on each number is left out.
+    """
+    arms = all_arms([cut for cut in part.cuts if cut.by_adam])
+    nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
+    maps = sum(2 * arm_flops(source, target, arm) for source, target in nets for arm in arms)
+    forward = sum(count * forward_flops(net) for net, count in passes(tile, part))
+    shown = tile.options.adam_epochs * tile.options.adam_batches * ADAM_BATCH
+    return shown * (forward + maps) if arms else 0.0
 
 
 def passes(tile: GraftTile, part: Part) -> list[tuple[Architecture, int]]:
@@ -231,7 +253,7 @@ def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
 def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
     """Operations that give one image's `z_l` and shortcuts of a grafted net, from the source's features."""
     fitted = sum(arm_flops(source, target, arm) for arm in cut.arms)
-    if cut.method == "exact":
+    if cut.method != "stitch":
         return fitted
     projected = projection_sizes(target)
     own = [projected[n] for n in shortcuts_past(target, cut.layer) if n in projected]
@@ -246,13 +268,17 @@ def part_memory(tile: GraftTile, part: Part, factored: int) -> int:
     sources = {gram_source(source) for source in part.sources}
     read = [size for source in sources for size in _readings(tile, source, part).values()]
     widest = max(size.dim for size in read)
-    squares = 2 * sum(size.dim**2 for size in read) * factored / len(sources) + 4 * widest**2
+    ridges = bool(tile.options.ridges)  # then the held-back images have sums of their own
+    squares = (2 + ridges) * sum(size.dim**2 for size in read) * factored / len(sources) + 4 * widest**2
     nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
     arms = all_arms(part.cuts)
     solved = [arm_sizes(source, target, arm) for source, target in nets for arm in arms]
-    crosses = 2 * sum(size.dim * size.out for size in solved)
+    by_adam = any(cut.by_adam for cut in part.cuts)
+    # Of a map of Adam's: weight, two moments and their copy in float64.
+    crosses = (2 + ridges + 3 * by_adam) * sum(size.dim * size.out for size in solved)
     again = any(reestimated(tile, pair, cut) for pair in part.pairs for cut in part.cuts)
     images = mixed_batch(nets[0][1]) if again else images_per_batch(nets[0][1])
+    images = max(images, ADAM_BATCH) if by_adam else images
     unfolded = images * max(_unfolded(tile.options, size) for size in read)
     features = sum(
         count * sum(size.inputs + size.out * size.positions for size in layer_sizes(net))

@@ -67,6 +67,5 @@ def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, A
     data, _ = _data(tile.snapshots[0].net.data, where)
     networks = [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in tile.snapshots]
     rows = graft(tile, networks, data, AtOnce(*where.get("at_once", ())))
-    return Output(
-        {"downstream": table("downstream", rows.downstream), "grafts": table("grafts", rows.grafts)}
-    )
+    made = {"downstream": rows.downstream, "ridges": rows.ridges, "grafts": rows.grafts}
+    return Output({name: table(name, lines) for name, lines in made.items()})

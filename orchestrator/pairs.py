@@ -32,15 +32,24 @@ class WantedPair:
 
 
 def graft_options(config: SweepConfig) -> GraftOptions:
-    """What `[graft]` says of the method; the order of a list, or BN where there is none, changes no key."""
-    normed = any(one.network.batch_norm for one in config.settings())
-    chosen = config.graft.bn if normed else STATISTICS
-    return GraftOptions(
-        ridge=config.graft.ridge,
-        products=config.graft.products,
-        methods=tuple(method for method in METHODS if method in config.graft.methods),
+    """What `[graft]` says of the method.
+
+    The order of a list, BN where there is none, and fields of what is not used change no key.
+    """
+    graft, normed = config.graft, any(one.network.batch_norm for one in config.settings())
+    chosen = graft.bn if normed else STATISTICS
+    options = GraftOptions(
+        ridge=graft.ridge,
+        products=graft.products,
+        methods=tuple(method for method in METHODS if method in graft.methods),
         statistics=tuple(which for which in STATISTICS if which in chosen),
     )
+    if graft.ridges:
+        options = replace(options, ridges=graft.ridges, validation=graft.validation)
+    if "adam" in options.methods:
+        schedule = {"adam_epochs": graft.adam_epochs, "adam_batches": graft.adam_batches}
+        options = replace(options, adam_lr=graft.adam_lr, **schedule)
+    return options
 
 
 def wanted_pairs(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedPair]:

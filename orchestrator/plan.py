@@ -15,10 +15,10 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import train_cost, widest_reading
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets, used
-from orchestrator.pairs import wanted_pairs
+from orchestrator.pairs import graft_options, wanted_pairs
 from orchestrator.tiles import Limits, Task, blob_name, graft_tasks
 from tasks.images import DataFacts
-from tasks.spec import GraftTile, NetSpec, Snapshot, TrainSegment
+from tasks.spec import GraftOptions, GraftTile, NetSpec, Snapshot, TrainSegment
 
 WORTH_TELLING = 0.05
 """Share of a job's memory from which one matrix is named as what asks for it."""
@@ -66,9 +66,11 @@ def make_plan(
     `facts` are of the whole data set; `where` goes into each job and changes no key.
 
     Raises:
-        ConfigError: The layer list makes no network, or one job alone exceeds a slot's memory.
+        ConfigError: The layer list makes no network, no image would be held back to choose a ridge, or one
+            job alone exceeds a slot's memory.
     """
     where, costed = dict(where or {}), used(config, facts)
+    refuse_empty_validation(graft_options(config), costed)
     ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts)]
     wanted = wanted_pairs(config, ladders)
     hopeless = {key for ladder in ladders for key in _from_first(ladder, have.hopeless)}
@@ -142,6 +144,16 @@ def _train_task(
     job = Job(snap.key, "train", segment, (state_name(start.key),) if start else (), where)
     label = f"train width {snap.net.width} seed {snap.net.seed} to epoch {snap.epoch}"
     return Task(job, train_cost(segment, facts), label, produces)
+
+
+def refuse_empty_validation(options: GraftOptions, facts: DataFacts) -> None:
+    """Raise ConfigError if no image would be held back to choose a ridge, or none be left to fit on."""
+    held = options.validation_images(facts.train)
+    if options.ridges and not 0 < held < facts.train:
+        raise ConfigError(
+            f"graft.validation: {options.validation:g} of {facts.train} training images holds back {held} "
+            f"and fits on {facts.train - held}: both need some, so use more images or another share"
+        )
 
 
 def refuse_what_cannot_fit(tasks: Sequence[Task], limits: Limits) -> None:

@@ -189,11 +189,29 @@ class GraftConfig(Section):
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"
     methods: Annotated[
-        tuple[Literal["exact", "stitch"], ...], BeforeValidator(_listed), Field(min_length=1)
+        tuple[Literal["exact", "stitch", "adam"], ...], BeforeValidator(_listed), Field(min_length=1)
     ] = ("exact",)
+    ridges: Annotated[tuple[Annotated[Real, Field(ge=0)], ...], BeforeValidator(_listed)] = ()
+    validation: Annotated[Real, Field(gt=0, lt=1)] = 0.2
+    adam_lr: Annotated[Real, Field(gt=0)] = 1e-3
+    adam_epochs: Positive = 6
+    adam_batches: Positive = 780
     bn: Annotated[
         tuple[Literal["target", "reestimated"], ...], BeforeValidator(_listed), Field(min_length=1)
     ] = STATISTICS
+
+    @model_validator(mode="after")
+    def _one_way_to_a_ridge(self) -> Self:
+        if self.ridges and self.ridge:
+            raise ValueError(
+                f"ridge is {self.ridge:g} and ridges is {list(self.ridges)}: give one of the two, a ridge or "
+                "the ridges to choose from"
+            )
+        if list(self.ridges) != sorted(set(self.ridges)):
+            raise ValueError(f"ridges must rise without repeats, found {list(self.ridges)}")
+        if self.ridges and self.methods == ("adam",):
+            raise ValueError("ridges is of no use to methods = ['adam']: leave it out, or add 'exact'")
+        return self
 
 
 class RunConfig(Section):

@@ -132,6 +132,8 @@ class Sweep:
         """What the folder holds. A piece is there when all the tables that its job writes have it."""
         present = inventory.present
         grafts = present["grafts"] & present["downstream"]
+        if self.config.graft.ridges:  # without a choice a graft has no rows there
+            grafts = grafts & present["ridges"]
         log = self.store.read_table("jobs", skip_broken=True)
         diverged = log.filter(pc.field("outcome") == "diverged")["key"].to_pylist()
         return Have(

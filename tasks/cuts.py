@@ -19,6 +19,9 @@ from typing import Literal, NamedTuple
 from tasks.architectures import Shape, output_size, patch_dim, shapes_of, shortcut_map
 from tasks.spec import Architecture, Layer, Method, Shortcut
 
+ADAM_BATCH = 64
+"""Images of one of Adam's batches, as in Gu et al. 2020."""
+
 
 class Arm(NamedTuple):
     """One linear map that a graft fits: it reads `h_reads` of the source and gives one output of the target.
@@ -39,6 +42,11 @@ class Cut(NamedTuple):
     method: Method
     arms: tuple[Arm, ...]
     skip: int = 0
+
+    @property
+    def by_adam(self) -> bool:
+        """Whether the arms are fitted by Adam rather than by least squares."""
+        return self.method == "adam"
 
 
 def shortcuts_past(architecture: Architecture, layer: int) -> dict[int, Shortcut]:

@@ -6,33 +6,26 @@ which other pairs share its tile. Legend: as in `tasks.gram`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from tasks.cuts import Arm, Reading, arm_sizes
+from tasks.adam import AdamMap, adam_maps
+from tasks.cuts import Arm, Cut, Reading, arm_sizes
 from tasks.gram import (
+    Centred,
     ChannelMoments,
     Factor,
     PatchMoments,
+    centre,
     factorise,
-    fraction_unexplained,
 )
 from tasks.layer_input import LayerInput
 from tasks.parts import Source, gram_source
-from tasks.spec import GraftOptions
-from tasks.walk import Batch, Features, Layers, Walk, gather_positions, position_order
-
-
-class Fit(NamedTuple):
-    """A fitted map: weight (D, C) and bias (C,) in float64, and its error on the fitting images."""
-
-    weight_DC: Tensor
-    bias_C: Tensor
-    fvu_train: float
-
+from tasks.solve import Fit, Sums, Trial, choose, solve, split
+from tasks.spec import GraftOptions, Pair
+from tasks.walk import Batch, Features, Layers, Walk, arm_output, goal
 
 Factors = dict[tuple[Source, Reading], Factor]
 """By source and what is read of it."""
@@ -40,10 +33,20 @@ Factors = dict[tuple[Source, Reading], Factor]
 
 @dataclass(frozen=True)
 class Fits:
-    """Factors by (source, reading) and fits by (pair key, arm)."""
+    """Factors by (source, reading); fits by (pair key, arm), of least squares and of Adam.
+
+    `trials` are the ridges that were tried, if any, by (pair key, arm); `images` is the number fitted on.
+    """
 
     factors: Factors
     fits: dict[tuple[str, Arm], Fit]
+    adam: dict[tuple[str, Arm], Fit]
+    trials: dict[tuple[str, Arm], list[Trial]]
+    images: int
+
+    def of(self, pair_key: str, cut: Cut, arm: Arm) -> Fit:
+        """The fit of a pair's arm by the cut's method."""
+        return (self.adam if cut.by_adam else self.fits)[pair_key, arm]
 
 
 class _Sums:
@@ -85,58 +88,70 @@ class _Sums:
         self, source: Source, arm: Arm, inputs: LayerInput, features: Features, batch: Batch
     ) -> None:
         for pair in self.walk.pairs_of.get(source, []):
-            output = arm_output(arm, features.targets[pair.target])
-            if source.variant == "shuffled_images":
-                output = gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
+            output = goal(arm, source, features.targets[pair.target], batch)
             place, product = (pair.key, arm), inputs.cross_CD(output)
             self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
 
-
-def arm_output(arm: Arm, layers: Layers) -> Tensor:
-    """What the target gives where an arm of a source is to give the same."""
-    if arm.gives == "z":
-        return layers[arm.into - 1].z
-    features = layers[arm.reads]
-    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
+    def of(self, pair: Pair, arm: Arm, patches: Factor | Centred) -> Sums:
+        """What the errors of a pair's map at an arm follow from."""
+        return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
 
 
 def fit(walk: Walk, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
     """Fit every arm of every pair of the walk on images `x` (N, C, H, W).
 
-    `known` are factors of the same images from an earlier walk, which are used again.
+    With `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
+    factors of the same images from an earlier walk, which are used again.
+
+    Raises:
+        ValueError: Too few images to hold some back.
     """
-    known = known or {}
-    sums = _Sums(walk, known)
-    for batch in walk.batches(len(x), "train"):
-        sums.add(walk.features(x, batch), batch)
-    made = known | {place: factorise(moments) for place, moments in sums.grams.items()}
-    factors = {
-        (source, entry.reading): made[gram_source(source), entry.reading]
-        for source in walk.pairs_of
-        for entry in walk.arms.values()
-    } | made
-    fits = {
-        (pair.key, arm): solve(
-            factors[source, reading],
-            sums.crosses[pair.key, arm].T,
-            sums.outputs[pair.target, arm],
-            options.ridge,
-        )
-        for source, pairs in walk.pairs_of.items()
-        for arm, _, reading in walk.arms.values()
-        for pair in pairs
+    fitting_N, held_N = split(len(x), options)
+    x_fit = x[fitting_N] if options.ridges else x
+    sums = _summed(walk, x_fit, "train", known or {})
+    held = _summed(walk, x[held_N], "validation", known or {}) if options.ridges else None
+    factors = _factors(walk, sums, held, known or {})
+    fits: dict[tuple[str, Arm], Fit] = {}
+    trials: dict[tuple[str, Arm], list[Trial]] = {}
+    for source, pair, arm, place in _maps(walk):
+        factor = factors[source, place]
+        if held is None or factor.held is None:
+            fits[pair.key, arm] = solve(factor, sums.of(pair, arm, factor), options.ridge)
+        else:
+            parts = sums.of(pair, arm, factor), held.of(pair, arm, factor.held)
+            fits[pair.key, arm], trials[pair.key, arm] = choose(factor, *parts, options.ridges)
+    adam = {
+        (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, walk.arms[arm].reading]))
+        for (source, pair, arm), made in adam_maps(walk, x_fit).items()
     }
-    return Fits(factors, fits)
+    return Fits(factors, fits, adam, trials, len(x_fit))
 
 
-def solve(factor: Factor, cross_DC: Tensor, output: ChannelMoments, ridge: float) -> Fit:
-    """Weight, bias and in-sample error from a pair's uncentred cross term `U^T Z`.
+def _summed(walk: Walk, x: Tensor, split: str, known: Factors) -> _Sums:
+    sums = _Sums(walk, known)
+    for batch in walk.batches(len(x), split):
+        sums.add(walk.features(x, batch), batch)
+    return sums
 
-    Per channel the squared error is `w^T G w - 2 w^T r + z^T z`: no second pass over the images.
-    """
-    centred_DC = cross_DC - factor.rows * torch.outer(factor.mean_D, output.mean_C)
-    weight_DC = factor.solve(centred_DC, ridge)
-    bias_C = output.mean_C - factor.mean_D @ weight_DC
-    residual_C = factor.explained(weight_DC) - 2 * (weight_DC * centred_DC).sum(0)
-    error_C = residual_C / output.rows + output.variance_C
-    return Fit(weight_DC, bias_C, fraction_unexplained(error_C, output.variance_C))
+
+def _factors(walk: Walk, sums: _Sums, held: _Sums | None, known: Factors) -> Factors:
+    """The factor of every source at every reading, each made once."""
+    made = {place: factorise(moments) for place, moments in sums.grams.items()}
+    if held is not None:
+        made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
+    made = known | made
+    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(walk)}
+
+
+def _maps(walk: Walk) -> Iterator[tuple[Source, Pair, Arm, Reading]]:
+    """Every map to fit, and what it reads."""
+    for source, pairs in walk.pairs_of.items():
+        for arm, _, reading in walk.arms.values():
+            for pair in pairs:
+                yield source, pair, arm, reading
+
+
+def _adam_fit(made: AdamMap, sums: Sums) -> Fit:
+    """A map of Adam's; its error on all fitting images follows from the sums, as that of an exact fit."""
+    weight_DC, bias_C = made.weight.flatten(1).T.double(), made.bias.double()
+    return Fit(weight_DC, bias_C, sums.unexplained(weight_DC, bias_C), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +25,11 @@ ALL = AtOnce()
 
 @dataclass(frozen=True)
 class GraftRows:
-    """Rows of the tables `grafts` and `downstream`."""
+    """Rows of the tables `grafts`, `downstream` and `ridges`."""
 
     grafts: list[dict[str, Any]]
     downstream: list[dict[str, Any]]
+    ridges: list[dict[str, Any]]
 
 
 @torch.no_grad()
@@ -43,7 +45,7 @@ def graft(tile: GraftTile, networks: list[Network], data: Data, at_once: AtOnce 
     Returns:
         Rows by pair in the tile's order, then by layer; the same whatever `at_once` is.
     """
-    rows = GraftRows([], [])
+    rows = GraftRows([], [], [])
     for some_layers in parts(tile, at_once):
         factors: Factors = {}
         for part in some_layers:
@@ -52,7 +54,7 @@ def graft(tile: GraftTile, networks: list[Network], data: Data, at_once: AtOnce 
             factors = fits.factors
             add_rows(rows, walk, fits, score(walk, fits, data), data)
     place = {pair.key: number for number, pair in enumerate(tile.pairs)}
-    for made in (rows.grafts, rows.downstream):
+    for made in (rows.grafts, rows.downstream, rows.ridges):
         made.sort(key=lambda row: place[row["key"]])
     return rows
 
@@ -61,21 +63,21 @@ def add_rows(rows: GraftRows, walk: Walk, fits: Fits, scores: Scores, data: Data
     """Add the rows of a walk."""
     for source, pair, cut in walk.grafts():
         for statistics in walk.statistics(pair.target, cut):
-            axes = _axes(walk.tile, pair, cut, statistics)
+            axes = _axes(walk.tile, pair, cut) | {"bn": statistics}
             row = _graft_row(walk, scores, source, pair, (pair.key, cut, statistics))
             rows.grafts.append(axes | row | _sizes(walk, data, fits, source, pair, cut))
             downstream = _downstream_rows(walk, scores, pair, (pair.key, cut, statistics))
             rows.downstream.extend(axes | row for row in downstream)
+        rows.ridges.extend(_ridge_rows(walk, data, fits, pair, cut))
 
 
-def _axes(tile: GraftTile, pair: Pair, cut: Cut, statistics: str) -> dict[str, Any]:
+def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
     return {
         "key": pair.key,
         **net_axes(tile.snapshots[pair.source], "source_"),
         **net_axes(tile.snapshots[pair.target], "target_"),
         "method": cut.method,
         "null": pair.null,
-        "bn": statistics,
         "pairing": pairing(tile.snapshots[pair.source], tile.snapshots[pair.target], cut.skip),
         "skip": cut.skip,
     }
@@ -97,7 +99,6 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
         "target_accuracy_test": target_accuracy,
         "source_accuracy_test": share(scores.sources[source].right, scores.images),
         "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
-        "ridge": walk.tile.options.ridge,
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
     }
 
@@ -105,16 +106,18 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
 def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
     """Sizes and spectrum of the main path's fit; a warning of any arm's."""
     factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
-    warnings = [warning(factor, len(data.y_train)) for factor in factors]
+    warnings = [warning(factor, fits.images) for factor in factors]
+    main = fits.of(pair.key, cut, cut.arms[0])
     return {
         # A stitch is fitted below l: its in-sample error at l was not measured.
-        "fvu_train": fits.fits[pair.key, cut.arms[0]].fvu_train if cut.method == "exact" else None,
-        "products": factors[0].products,
+        "fvu_train": None if cut.method == "stitch" else main.fvu_train,
+        "ridge": main.ridge,
+        "products": "float32" if cut.by_adam else factors[0].products,
         "patch_dim": factors[0].dim,
         "effective_rank": factors[0].effective_rank,
         "condition_number": factors[0].condition_number,
         "rows": factors[0].rows,
-        "images_train": len(data.y_train),
+        "images_train": fits.images,
         "images_test": len(data.y_test),
         "warning": next((text for text in warnings if text), ""),
     }
@@ -133,6 +136,18 @@ def warning(factor: Factor, images: int) -> str:
         unseen = factor.dim - len(factor.values_K)
         return f"{unseen} of {factor.dim} patch directions (almost) do not occur in the fitting images"
     return ""
+
+
+def _ridge_rows(walk: Walk, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Iterator[dict[str, Any]]:
+    """The ridges that were tried for the main path's map."""
+    for trial in () if cut.by_adam else fits.trials.get((pair.key, cut.arms[0]), ()):
+        yield {
+            **_axes(walk.tile, pair, cut),
+            "layer": cut.layer,
+            "layer_name": layer_name(walk.frame, cut.layer),
+            **trial._asdict(),
+            "images_validation": len(data.y_train) - fits.images,
+        }
 
 
 def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:

@@ -66,11 +66,31 @@ class PatchMoments:
 
 
 @dataclass(frozen=True)
+class Centred:
+    """A source's centred Gram matrix `G` at one layer, as it is."""
+
+    rows: int
+    mean_D: Tensor
+    gram_DD: Tensor
+
+    def explained(self, weight_DC: Tensor) -> Tensor:
+        """`w^T G w` of each column of `weight_DC`, shape (C,)."""
+        return (weight_DC * (self.gram_DD @ weight_DC)).sum(0)
+
+
+def centre(moments: PatchMoments) -> Centred:
+    """Subtract what the mean contributes."""
+    mean_D = moments.sum_D / moments.rows
+    return Centred(moments.rows, mean_D, moments.gram_DD - moments.rows * torch.outer(mean_D, mean_D))
+
+
+@dataclass(frozen=True)
 class Factor:
     """The eigendecomposition of a source's centred Gram matrix, `G = Q S Q^T`, at one layer.
 
     It depends on the source alone and serves every target and every ridge. Eigenvalues that are rounding
-    are left out, which gives the minimum-norm solution.
+    are left out, which gives the minimum-norm solution. `held` is the source's Gram matrix on images that
+    were held back to choose a ridge, if any were.
     """
 
     rows: int
@@ -78,6 +98,7 @@ class Factor:
     mean_D: Tensor
     values_K: Tensor
     vectors_DK: Tensor
+    held: Centred | None = None
 
     @property
     def dim(self) -> int:
@@ -110,13 +131,12 @@ class Factor:
 
 def factorise(moments: PatchMoments) -> Factor:
     """Centre and eigendecompose in float64."""
-    mean = moments.sum_D / moments.rows
-    centred = moments.gram_DD - moments.rows * torch.outer(mean, mean)
-    values, vectors = torch.linalg.eigh((centred + centred.T) / 2)
+    centred = centre(moments)
+    values, vectors = torch.linalg.eigh((centred.gram_DD + centred.gram_DD.T) / 2)
     # A constant source leaves only the rounding of the centring, which the uncentred trace measures.
     largest = max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
     kept = values > moments.rounding * largest
-    return Factor(moments.rows, moments.products, mean, values[kept], vectors[:, kept])
+    return Factor(moments.rows, moments.products, centred.mean_D, values[kept], vectors[:, kept])
 
 
 DEAD_VARIANCE = 1e-8

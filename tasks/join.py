@@ -60,7 +60,7 @@ class Joiner:
         if place not in self._inputs:
             h = self._sources[source][arm.reads].h_in
             self._inputs[place] = entry.input(h, self._walk.tile.options.products)
-        fitted = self._fits.fits[pair.key, arm]
+        fitted = self._fits.of(pair.key, cut, arm)
         output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
         if source.variant == "shuffled_images":
             return scatter_positions(output, position_order(self._batch.plain_N, output[0, 0].numel()))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tasks.spec import PAIRINGS, Architecture, NetSpec, Snapshot
 
-TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
+TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("net", TEXT, "short id of the trained net: the first 10 digits of its content key"),
@@ -35,17 +35,21 @@ PAIR_AXES = [
 ]
 KEY = ("key", TEXT, "content key: the same key is the same result, wherever it was computed")
 GRAFT_KIND = [
-    ("method", TEXT, "exact (layer l by least squares) or stitch (a 1x1 conv to what B's layer l reads)"),
-    ("null", TEXT, "none for a real graft, else which null or floor the row is"),
     (
-        "bn",
+        "method",
         TEXT,
-        "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
-        "images), or none where no BN is",
+        "exact (layer l by least squares), adam (by Adam) or stitch (a 1x1 conv to what B's layer l reads)",
     ),
+    ("null", TEXT, "none for a real graft, else which null or floor the row is"),
     ("pairing", TEXT, "in what the two nets differ besides their seeds: " + ", ".join(PAIRINGS)),
     ("skip", INTEGER, "layers left out between A's bottom and the layer fitted; 0 but in a skip graft"),
 ]
+BN = (
+    "bn",
+    TEXT,
+    "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
+    "images), or none where no BN is",
+)
 
 
 def _schema(columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:
@@ -92,6 +96,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer", INTEGER, "l, the layer that was re-fitted, 2 to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             *GRAFT_KIND,
+            BN,
             (
                 "fvu_train",
                 REAL,
@@ -104,7 +109,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("target_accuracy_test", REAL, "accuracy of the target net on held-out images"),
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
-            ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d"),
+            ("ridge", REAL, "ridge, given or chosen: lambda = ridge x trace(G) / d; null of Adam"),
             ("products", TEXT, "type in which the products of this layer's fit were taken"),
             ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
             ("effective_rank", REAL, "exp of the entropy of the spectrum of G"),
@@ -121,10 +126,29 @@ SCHEMAS: dict[str, pa.Schema] = {
             KEY,
             *PAIR_AXES,
             *GRAFT_KIND,
+            BN,
             ("graft_layer", INTEGER, "the layer that was re-fitted"),
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             ("fvu_test", REAL, "fraction of the target's held-out variance unexplained at `layer`"),
+        ]
+    ),
+    "ridges": _schema(
+        [
+            KEY,
+            *PAIR_AXES,
+            ("layer", INTEGER, "l, the layer that was re-fitted"),
+            ("layer_name", TEXT, "kind and number of that layer"),
+            *GRAFT_KIND,
+            ("ridge", REAL, "ridge that was tried: lambda = ridge x trace(G) / d"),
+            (
+                "fvu_train",
+                REAL,
+                "fraction unexplained at layer l (a stitch: at h of l - 1), fitting images",
+            ),
+            ("fvu_validation", REAL, "the same on the training images that were held back for the choice"),
+            ("chosen", TRUTH, "whether the graft's rows are those of this ridge"),
+            ("images_validation", INTEGER, "training images that were held back"),
         ]
     ),
     "jobs": _schema(
@@ -154,6 +178,7 @@ ROW_PER = {
     "curves": "net and epoch of training",
     "grafts": "ordered pair, layer, method, null and choice of BN statistics",
     "downstream": "graft and later layer",
+    "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
     "jobs": "attempt at a job",
 }
 
@@ -162,6 +187,7 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "curves": ("key", "epoch"),
     "grafts": ("key",),
     "downstream": ("key",),
+    "ridges": ("key",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 

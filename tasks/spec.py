@@ -15,13 +15,13 @@ NULLS = ("self", "untrained", "shuffled_images", "permuted")
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
 Init = Literal["he_normal", "uniform"]
-Method = Literal["exact", "stitch"]
+Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 
 PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
 """Which nets are grafted into which (docs/method.md, section 2)."""
 
-METHODS: tuple[Method, ...] = ("exact", "stitch")
+METHODS: tuple[Method, ...] = ("exact", "stitch", "adam")
 """How a cut can be re-fitted (docs/method.md, section 2)."""
 
 STATISTICS: tuple[Statistics, ...] = ("target", "reestimated")
@@ -175,6 +175,8 @@ class GraftOptions:
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
     `skips` says how many layers are left out below the fitted one, 0 for none.
+    `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64. `ridges`
+    are tried instead of `ridge`, and that share of the training images is held back for the choice.
     """
 
     ridge: float = 0.0
@@ -182,6 +184,15 @@ class GraftOptions:
     methods: tuple[Method, ...] = ("exact",)
     statistics: tuple[Statistics, ...] = STATISTICS
     skips: tuple[int, ...] = (0,)
+    adam_lr: float = 1e-3
+    adam_epochs: int = 6
+    adam_batches: int = 780
+    ridges: tuple[float, ...] = ()
+    validation: float = 0.2
+
+    def validation_images(self, images: int) -> int:
+        """How many of the training images are held back to choose the ridge: none without a choice."""
+        return round(self.validation * images) if self.ridges else 0
 
 
 WIDE = 32

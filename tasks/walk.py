@@ -6,7 +6,7 @@ Legend: N images, C channels, H x W positions; l a layer from 1 to L.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -108,8 +108,13 @@ class Walk:
     def mixed_batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images in a fixed random order, batches of nearly one size: for the moments of a batch's BN."""
         order_N = torch.randperm(images, generator=stream("mixed", split, images))
+        parts = order_N.tensor_split(-(-images // mixed_batch(self.frame)))
+        return self.drawn_batches(parts, images, split)
+
+    def drawn_batches(self, drawn: Iterable[Tensor], images: int, split: str) -> Iterator[Batch]:
+        """Batches of the images with these indices, out of the `images` of a split."""
         shuffled_N = self._shuffled(images, split)
-        for chosen_N in order_N.tensor_split(-(-images // mixed_batch(self.frame))):
+        for chosen_N in drawn:
             yield Batch(chosen_N, shuffled_N[chosen_N])
 
     def _shuffled(self, images: int, split: str) -> Tensor:
@@ -133,6 +138,22 @@ class Walk:
 
     def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
         return list(self.bottoms[source].features(x[seen(source, batch)]))
+
+
+def arm_output(arm: Arm, layers: Layers) -> Tensor:
+    """What the target gives where an arm of a source is to give the same."""
+    if arm.gives == "z":
+        return layers[arm.into - 1].z
+    features = layers[arm.reads]
+    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
+
+
+def goal(arm: Arm, source: Source, target: Layers, batch: Batch) -> Tensor:
+    """`arm_output`, with the positions permuted as a source with permuted images and positions sees them."""
+    output = arm_output(arm, target)
+    if source.variant != "shuffled_images":
+        return output
+    return gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
 
 
 def position_order(images_N: Tensor, positions: int) -> Tensor:

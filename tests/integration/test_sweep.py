@@ -207,6 +207,24 @@ def test_a_truncated_part_is_put_aside_told_of_and_computed_again(finished, refe
     assert run(finished).repaired == ()
 
 
+def test_with_ridges_a_graft_is_done_when_its_path_is_there_too(tmp_path):
+    folder = write_config(tmp_path / "path", graft__ridges="[0, 1e-3]", sweep__widths=[2])
+    assert run(folder).complete
+    whole, path = all_rows(folder), rows(folder, "ridges")
+    grafts, ridges = frame(folder, "grafts"), frame(folder, "ridges")
+    assert set(ridges.key) == set(grafts.key)
+    assert len(ridges) == 2 * len(grafts)
+    assert (grafts.images_train == 160).all()
+    chosen = ridges[ridges.chosen].set_index(["key", "layer"]).ridge
+    assert grafts.set_index(["key", "layer"]).ridge.to_dict() == chosen.to_dict()
+    first(folder, "tables/ridges/*.parquet").unlink()
+    again = run(folder)
+    assert again.complete
+    assert 0 < again.outcome.done["graft"] < len(set(grafts.key))
+    assert (all_rows(folder), rows(folder, "ridges")) == (whole, path)
+    assert run(folder).plan.tasks == ()
+
+
 def test_a_truncated_checkpoint_that_is_needed_is_told_of_and_trained_again(finished, reference):
     key = frame(finished, "nets").query("width == 3 and epoch == 2 and seed == 1").checkpoint.item()
     truncate(finished / "checkpoints" / key)

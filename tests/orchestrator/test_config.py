@@ -108,7 +108,22 @@ FAULTS = {
     "an unknown family": ({"network": {"family": "vgg11"}}, ["network.family", "'vgg11'", "'vgg16'"]),
     "dropout of all": ({"network": {"dropout": 1}}, ["network.dropout", "less than 1"]),
     "no method": ({"graft": {"methods": []}}, ["graft.methods", "at least 1"]),
-    "an unknown method": ({"graft": {"methods": ["adam"]}}, ["graft.methods.0", "'adam'", "'stitch'"]),
+    "an unknown method": ({"graft": {"methods": ["sgd"]}}, ["graft.methods.0", "'sgd'", "'stitch'"]),
+    "ridge and ridges": (
+        {"graft": {"ridge": 1e-6, "ridges": [0, 0.1]}},
+        ["graft", "ridge is 1e-06", "ridges is [0.0, 0.1]", "one of the two"],
+    ),
+    "ridges that fall": ({"graft": {"ridges": [0.1, 0]}}, ["graft", "ridges must rise", "[0.1, 0.0]"]),
+    "a ridge twice": ({"graft": {"ridges": [0.1, 0.1]}}, ["ridges must rise without repeats", "[0.1, 0.1]"]),
+    "a negative ridge": ({"graft": {"ridges": [-1]}}, ["graft.ridges.0", "-1", "greater than or equal to 0"]),
+    "ridges for adam": (
+        {"graft": {"methods": ["adam"], "ridges": [0, 1]}},
+        ["graft", "ridges is of no use to methods = ['adam']", "'exact'"],
+    ),
+    "nothing held back": ({"graft": {"validation": 0}}, ["graft.validation", "found 0", "greater than 0"]),
+    "all held back": ({"graft": {"validation": 1}}, ["graft.validation", "found 1", "less than 1"]),
+    "a rate of 0 for adam": ({"graft": {"adam_lr": 0}}, ["graft.adam_lr", "found 0", "greater than 0"]),
+    "no batches for adam": ({"graft": {"adam_batches": 0}}, ["graft.adam_batches", "found 0"]),
     "unknown statistics": ({"graft": {"bn": ["source"]}}, ["graft.bn.0", "'source'", "'reestimated'"]),
     "an empty data limit": ({"data": {"limit_train": 0}}, ["data.limit_train", "found 0"]),
 }
@@ -192,6 +207,12 @@ def test_a_regression_is_trained_on_the_squared_error():
     assert [layer.out for layer in net.architecture.layers] == [4, 4, 4, 1]
     assert {layer.activation for layer in net.architecture.layers} == {"tanh", "none"}
     assert nets(SweepConfig(), DIGITS)[0].recipe.loss == "cross_entropy"
+
+
+def test_a_config_with_ridges_reads_as_it_was_written_down():
+    config = SweepConfig.parse({"graft": {"ridges": [0, 1e-3], "methods": ["exact", "adam"]}})
+    assert SweepConfig.parse(config.model_dump(mode="json")) == config
+    assert config.graft.ridges == (0.0, 1e-3)
 
 
 def test_the_defaults_make_a_sweep():

@@ -116,6 +116,25 @@ def test_graft_operations_of_every_family_are_within_a_tenth_of_pytorchs_count(n
     assert 0.85 < ratio < 1.03, f"model / counted = {ratio:.3f}"
 
 
+@pytest.mark.parametrize(
+    ("name", "null"),
+    [("conv-bn", "none"), ("conv-bn", "shuffled_images"), ("resnet20", "none"), ("dense", "none")],
+)
+def test_operations_of_adams_steps_equal_pytorchs_count(name, null):
+    """Two lengths of the schedule apart, since the rest of a graft does not depend on it."""
+    nets = [family_net(name, seed) for seed in range(2)]
+    pairs = tuple(Pair(f"{a}", a, 1 - a, null) for a in (0, 1))
+    networks = [initialise(net) for net in nets]
+    data = make_data(train=40, test=10, image=ARCHITECTURES[name].input)
+    found, model = [], []
+    for batches in (1, 3):
+        options = GraftOptions(methods=("stitch", "adam"), adam_epochs=2, adam_batches=batches)
+        tile = GraftTile(tuple(make_snapshot(net) for net in nets), pairs, options)
+        found.append(counted(lambda tile=tile: graft(tile, networks, data)))
+        model.append(graft_cost(tile, facts_of(data)).flops)
+    assert model[1] - model[0] == found[1] - found[0]
+
+
 def test_a_factorisation_is_counted_once_per_source_and_not_per_target():
     net = NETS["pooled"]
     three = make_tile(net, 3, ("none",))

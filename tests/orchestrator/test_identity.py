@@ -142,6 +142,30 @@ def test_methods_and_statistics_change_a_grafts_key_but_not_their_order_nor_bn_w
     assert both != options({})
 
 
+def test_adams_schedule_changes_the_keys_of_its_grafts_alone():
+    def options(**graft):
+        return graft_options(config(graft=graft))
+
+    schedules = [{"adam_lr": 1e-4}, {"adam_epochs": 2}, {"adam_batches": 10}]
+    assert {options(), *(options(**schedule) for schedule in schedules)} == {GraftOptions()}
+    made = {options(methods=["adam"], **schedule) for schedule in [{}, *schedules]}
+    assert len(made) == 4
+    assert GraftOptions(methods=("adam",)) in made
+
+
+def test_ridges_and_their_validation_change_keys_and_validation_alone_does_not():
+    def options(**graft):
+        return graft_options(config(graft=graft))
+
+    assert options(validation=0.5) == GraftOptions()
+    made = {options(ridges=[0, 1]), options(ridges=[0]), options(ridges=[0, 1], validation=0.5)}
+    assert len({graft_key(*two_snapshots(), "none", one) for one in made | {GraftOptions()}}) == 4
+
+
+def two_snapshots():
+    return [snapshot(net, net_key(net), 4) for net in nets(config(), DIGITS)[:2]]
+
+
 def test_a_cosine_depends_on_its_end():
     assert first_key(train={"epochs": 4}) != first_key(train={"epochs": 5})
 

@@ -415,3 +415,10 @@ def test_more_settings_and_pairings_keep_what_is_there():
     after = plan(more, have=finished(before))
     assert not set(pairs(after)) & set(pairs(before))
     assert {seg.snapshot.net.recipe.reg_weight for seg in segments(after)} == {1e-2}
+
+
+@pytest.mark.parametrize(("share", "limit", "held"), [(0.04, 12, 0), (0.96, 12, 12)])
+def test_a_validation_share_that_leaves_a_part_empty_is_refused(share, limit, held):
+    sweep = config(graft={"ridges": [0, 1], "validation": share}, data={"limit_train": limit})
+    with pytest.raises(ConfigError, match=rf"^graft\.validation: {share} of {limit} .* holds back {held}"):
+        plan(sweep)

@@ -32,7 +32,7 @@ def local(tmp_path):
 
 def make(table, keys, lines=1):
     """Rows of a table: `lines` of each key; a column that names the line keeps them apart."""
-    plain = {pa.string(): "text", pa.int64(): 3, pa.float64(): float("nan")}
+    plain = {pa.string(): "text", pa.int64(): 3, pa.float64(): float("nan"), pa.bool_(): True}
     line = "epoch" if table == "curves" else "layer"
     made = []
     for key in keys:
@@ -73,7 +73,7 @@ def test_a_commit_is_found_again_by_a_new_store(root):
     for found in (store.inventory, Store(root).scan()):
         assert found.present["grafts"] == {("a",), ("b",)}
         assert found.present["downstream"] == {("a",), ("b",)}
-        assert found.rows == {"nets": 0, "curves": 0, "grafts": 2, "downstream": 4, "jobs": 0}
+        assert found.rows == {"nets": 0, "curves": 0, "grafts": 2, "downstream": 4, "ridges": 0, "jobs": 0}
         assert found.blobs == {"a.safetensors": 7}
         assert found.problems == []
 
