@@ -151,6 +151,29 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("images_validation", INTEGER, "training images that were held back"),
         ]
     ),
+    "hybrids": _schema(
+        [
+            KEY,
+            *PAIR_AXES,
+            ("share", REAL, "p: of each hidden layer's C channels, round(p C) are the source's, 0 to 1"),
+            ("loss_train", REAL, "loss of the hybrid on the training images, without the regularizer"),
+            ("accuracy_train", REAL, "accuracy of the hybrid on the training images"),
+            ("loss_test", REAL, "loss of the hybrid on held-out images"),
+            ("accuracy_test", REAL, "accuracy of the hybrid on held-out images"),
+            ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
+            ("target_accuracy_test", REAL, "accuracy of the target net on held-out images"),
+            (
+                "fvu_last",
+                REAL,
+                "share of the mixture's held-out variance that z of the last hidden layer leaves",
+            ),
+            ("fvu_largest", REAL, "the largest such share of any hidden layer or projection of a shortcut"),
+            ("ridge", REAL, "ridge of every layer's fit: lambda = ridge x trace(G) / d"),
+            ("images_train", INTEGER, "images that the hybrid was fitted on"),
+            ("images_test", INTEGER, "held-out images"),
+            ("warning", TEXT, "empty, or by layer why the row should be read with care"),
+        ]
+    ),
     "jobs": _schema(
         [
             ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
@@ -179,6 +202,7 @@ ROW_PER = {
     "grafts": "ordered pair, layer, method, null and choice of BN statistics",
     "downstream": "graft and later layer",
     "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
+    "hybrids": "ordered pair and share of the source's channels",
     "jobs": "attempt at a job",
 }
 
@@ -188,6 +212,7 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "grafts": ("key",),
     "downstream": ("key",),
     "ridges": ("key",),
+    "hybrids": ("key",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 

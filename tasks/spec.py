@@ -234,6 +234,19 @@ class GraftTile:
     options: GraftOptions
 
 
+@dataclass(frozen=True)
+class HybridTile:
+    """Some pairs whose hybrids are made by one job: a share p of `source`'s channels, 1 - p of `target`'s.
+
+    Of `options` a hybrid reads `ridge` and `products`; it reads no pair's `null`.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    pairs: tuple[Pair, ...]
+    shares: tuple[float, ...]
+    options: GraftOptions
+
+
 def layer_name(architecture: Architecture, layer: int) -> str:
     """The kind of layer `layer` (from 1) and its number among its kind, as in `conv3`.
 

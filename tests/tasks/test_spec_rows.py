@@ -16,6 +16,8 @@ DESIGN = {
     "target_accuracy_test source_accuracy_test accuracy_drop ridge patch_dim effective_rank "
     "condition_number images_train images_test dead_channels",
     "downstream": "method null bn graft_layer layer fvu_test",
+    "hybrids": "share loss_train accuracy_train loss_test accuracy_test source_accuracy_test "
+    "target_accuracy_test fvu_last ridge images_train images_test warning",
     "jobs": "kind node device start seconds flops bytes_in outcome error",
 }
 AXES = "net architecture width parametrization init regularizer reg_weight recipe dataset seed epoch"
