@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,18 @@ import torch
 from tasks.cuts import Cut
 from tasks.data import Data
 from tasks.fit import Fits, fit
-from tasks.gram import Factor, fraction_unexplained, fraction_unexplained_mean, live_channels
+from tasks.gram import (
+    ChannelMoments,
+    Factor,
+    fraction_unexplained,
+    fraction_unexplained_mean,
+    live_channels,
+)
 from tasks.loss import share
 from tasks.network import Network
 from tasks.rows import net_axes
-from tasks.score import Graft, Scores, score
-from tasks.spec import GraftTile, Pair, layer_name
+from tasks.score import Graft, GraftScore, Scores, score
+from tasks.spec import Architecture, GraftTile, Pair, layer_name
 from tasks.walk import Source, Walk
 
 
@@ -58,37 +65,55 @@ def _axes(tile: GraftTile, pair: Pair, cut: Cut, statistics: str) -> dict[str, A
         "method": cut.method,
         "null": pair.null,
         "bn": statistics,
+        "draw": 0,
+        "source_nets": 1,
     }
 
 
 def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Graft) -> dict[str, Any]:
-    entry, layer = scores.grafts[graft], graft[1].layer
-    output = scores.outputs[pair.target, layer]
-    error_C = entry.error_C[layer] / output.rows
-    accuracy = share(entry.right, scores.images)
-    target_accuracy = share(scores.targets[pair.target].right, scores.images)
+    layer, images = graft[1].layer, scores.images
     return {
+        **held_out(scores.grafts[graft], scores.outputs[pair.target, layer], layer),
+        **answers(scores.grafts[graft], scores.targets[pair.target], scores.sources[source], images),
         "layer": layer,
         "layer_name": layer_name(walk.architecture, layer),
+        "ridge": walk.tile.options.ridge,
+    }
+
+
+def held_out(entry: GraftScore, output: ChannelMoments, layer: int) -> dict[str, Any]:
+    """Errors of a graft at layer l; `output` are the moments of the target's own z_l."""
+    error_C = entry.error_C[layer] / output.rows
+    return {
         "fvu_test": fraction_unexplained(error_C, output.variance_C),
         "fvu_channel_mean": fraction_unexplained_mean(error_C, output.variance_C),
-        "loss_test": entry.loss / scores.images,
-        "accuracy_test": accuracy,
-        "target_accuracy_test": target_accuracy,
-        "source_accuracy_test": share(scores.sources[source].right, scores.images),
-        "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
-        "ridge": walk.tile.options.ridge,
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
     }
 
 
+def answers(entry: GraftScore, target: GraftScore, source: GraftScore | None, images: int) -> dict[str, Any]:
+    """Loss and accuracies of a graft, of its target and of its source, where that is one net."""
+    accuracy, target_accuracy = share(entry.right, images), share(target.right, images)
+    return {
+        "loss_test": entry.loss / images,
+        "accuracy_test": accuracy,
+        "target_accuracy_test": target_accuracy,
+        "source_accuracy_test": share(source.right, images) if source else None,
+        "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
+    }
+
+
 def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
-    """Sizes and spectrum of the main path's fit; a warning of any arm's."""
     factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
+    # A stitch is fitted below l: its in-sample error at l was not measured.
+    fvu_train = fits.fits[pair.key, cut.arms[0]].fvu_train if cut.method == "exact" else None
+    return {"fvu_train": fvu_train, **sizes(factors, data)}
+
+
+def sizes(factors: Sequence[Factor], data: Data) -> dict[str, Any]:
+    """Sizes and spectrum of the main path's fit, the first; a warning of any arm's."""
     warnings = [warning(factor, len(data.y_train)) for factor in factors]
     return {
-        # A stitch is fitted below l: its in-sample error at l was not measured.
-        "fvu_train": fits.fits[pair.key, cut.arms[0]].fvu_train if cut.method == "exact" else None,
         "products": factors[0].products,
         "patch_dim": factors[0].dim,
         "effective_rank": factors[0].effective_rank,
@@ -116,10 +141,17 @@ def warning(factor: Factor, images: int) -> str:
 
 
 def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:
+    outputs = {layer: scores.outputs[pair.target, layer] for layer in scores.grafts[graft].error_C}
+    return later_layers(walk.architecture, graft[1].layer, scores.grafts[graft], outputs)
+
+
+def later_layers(
+    architecture: Architecture, graft_layer: int, entry: GraftScore, outputs: Mapping[int, ChannelMoments]
+) -> list[dict[str, Any]]:
+    """Errors of a graft at each layer from l on; `outputs` are the moments of the target's own z."""
     rows = []
-    for later, error_C in scores.grafts[graft].error_C.items():
-        output = scores.outputs[pair.target, later]
-        fvu = fraction_unexplained(error_C / output.rows, output.variance_C)
-        name = layer_name(walk.architecture, later)
-        rows.append({"graft_layer": graft[1].layer, "layer": later, "layer_name": name, "fvu_test": fvu})
+    for layer, error_C in entry.error_C.items():
+        fvu = fraction_unexplained(error_C / outputs[layer].rows, outputs[layer].variance_C)
+        name = layer_name(architecture, layer)
+        rows.append({"graft_layer": graft_layer, "layer": layer, "layer_name": name, "fvu_test": fvu})
     return rows

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.exchange_columns import EXCHANGEABILITY
 from tasks.spec import Snapshot
 
 TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
@@ -40,6 +41,16 @@ GRAFT_KIND = [
         "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
         "images), or none where no BN is",
     ),
+]
+
+
+DRAW = [
+    (
+        "draw",
+        INTEGER,
+        "0; of the null pooled which group of the first random partition, of wider_subset which net, from 1",
+    ),
+    ("source_nets", INTEGER, "nets that the source's channels come from: 1 but for the null pooled"),
 ]
 
 
@@ -87,6 +98,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer", INTEGER, "l, the layer that was re-fitted, 2 to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             *GRAFT_KIND,
+            *DRAW,
             (
                 "fvu_train",
                 REAL,
@@ -116,12 +128,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             KEY,
             *PAIR_AXES,
             *GRAFT_KIND,
+            *DRAW,
             ("graft_layer", INTEGER, "the layer that was re-fitted"),
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             ("fvu_test", REAL, "fraction of the target's held-out variance unexplained at `layer`"),
         ]
     ),
+    "exchangeability": _schema([KEY, *PAIR_AXES[len(NET_AXES) :], *EXCHANGEABILITY]),
     "jobs": _schema(
         [
             ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
@@ -147,8 +161,9 @@ SCHEMAS: dict[str, pa.Schema] = {
 ROW_PER = {
     "nets": "net and snapshot",
     "curves": "net and epoch of training",
-    "grafts": "ordered pair, layer, method, null and choice of BN statistics",
+    "grafts": "ordered pair, layer, method, null, draw and choice of BN statistics",
     "downstream": "graft and later layer",
+    "exchangeability": "pool of nets and layer",
     "jobs": "attempt at a job",
 }
 
@@ -157,13 +172,15 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "curves": ("key", "epoch"),
     "grafts": ("key",),
     "downstream": ("key",),
+    "exchangeability": ("key",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 
 All rows of a graft key are made, published and kept together.
 """
 
-ADDED: dict[str, dict[str, str]] = {"grafts": {"bn": "none"}, "downstream": {"bn": "none"}}
+_ORDINARY: dict[str, str | int] = {"bn": "none", "draw": 0, "source_nets": 1}
+ADDED: dict[str, dict[str, str | int]] = {"grafts": _ORDINARY, "downstream": _ORDINARY}
 """Columns that came after tables had been written, and what holds for every row from before."""
 
 
@@ -176,7 +193,8 @@ def completed(name: str, part: pa.Table) -> pa.Table:
     if not missing or {*part.schema.names, *missing} != set(schema.names):
         return part
     for column, value in missing.items():
-        part = part.append_column(schema.field(column), pa.array([value] * part.num_rows, TEXT))
+        field = schema.field(column)
+        part = part.append_column(field, pa.array([value] * part.num_rows, field.type))
     return part.select(schema.names)
 
 

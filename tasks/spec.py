@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
-"""The nulls and floors of docs/method.md, section 3, that a graft table can hold."""
+"""The nulls and floors of docs/method.md, section 3, that a graft of one snapshot can be."""
 
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
 Method = Literal["exact", "stitch"]
 Statistics = Literal["target", "reestimated"]
+PoolNull = Literal["pooled", "wider_subset"]
+
+POOL_NULLS: tuple[PoolNull, ...] = ("pooled", "wider_subset")
+"""The nulls of docs/method.md, section 3, whose source is several nets."""
 
 METHODS: tuple[Method, ...] = ("exact", "stitch")
 """How a cut can be re-fitted (docs/method.md, section 2)."""
@@ -195,6 +199,31 @@ class GraftTile:
     snapshots: tuple[Snapshot, ...]
     pairs: tuple[Pair, ...]
     options: GraftOptions
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Nets whose channels are dealt anew into groups that serve `target`: indices into a tile's snapshots.
+
+    `pooled` deals those of `sources` alone, nets of the target's width; `wider_subset` those of `sources` and
+    of a subset from each of as many `wide` nets.
+    """
+
+    key: str
+    target: int
+    sources: tuple[int, ...]
+    null: PoolNull
+    wide: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoolTile:
+    """Some pools that share nets, computed together; `partitions` random ones are drawn for each."""
+
+    snapshots: tuple[Snapshot, ...]
+    pools: tuple[Pool, ...]
+    options: GraftOptions
+    partitions: int = 19
 
 
 def layer_name(architecture: Architecture, layer: int) -> str:
