@@ -25,8 +25,14 @@ EXCHANGEABILITY: list[tuple[str, pa.DataType, str]] = [
     (
         "p_value",
         REAL,
-        "share of the partitions, the real one included, with a ratio as large; of wider_subset as far "
-        "from 1 on either side",
+        "share of the partitions, the real one included, with a ratio as large (near 1: a net serves better "
+        "than the pool); of wider_subset as far from 1 on either side",
+    ),
+    (
+        "p_spread",
+        REAL,
+        "share of the partitions, the real one included, whose groups differ as much from one another as the "
+        "nets do, by the variance of log FVU; of wider_subset within either width",
     ),
     ("ridge", REAL, "ridge: lambda = ridge x trace(G) / d"),
     ("products", TEXT, "type in which the products of this layer's fits were taken"),

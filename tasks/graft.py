@@ -112,7 +112,8 @@ def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: 
 
 def sizes(factors: Sequence[Factor], data: Data) -> dict[str, Any]:
     """Sizes and spectrum of the main path's fit, the first; a warning of any arm's."""
-    warnings = [warning(factor, len(data.y_train)) for factor in factors]
+    images = len(data.y_train)
+    warnings = [warning(len(factor.values_K), factor.dim, images) for factor in factors]
     return {
         "products": factors[0].products,
         "patch_dim": factors[0].dim,
@@ -125,18 +126,19 @@ def sizes(factors: Sequence[Factor], data: Data) -> dict[str, Any]:
     }
 
 
-def warning(factor: Factor, images: int) -> str:
+def warning(kept: int, dim: int, images: int) -> str:
     """Why a fit should be read with care, or nothing.
 
-    Patches of one image are not independent, so images, not rows, are held against d.
+    `kept` of the `dim` directions of its patches occur in the fitting images. Patches of one image are not
+    independent, so images, not rows, are held against d.
     """
-    if not len(factor.values_K):
+    if not kept:
         return "the source layer is constant"
-    if images < 2 * factor.dim:
-        return f"few images: {images} < 2 x {factor.dim} patch dimensions"
-    if len(factor.values_K) < factor.dim:
-        unseen = factor.dim - len(factor.values_K)
-        return f"{unseen} of {factor.dim} patch directions (almost) do not occur in the fitting images"
+    if images < 2 * dim:
+        return f"few images: {images} < 2 x {dim} patch dimensions"
+    if kept < dim:
+        unseen = dim - kept
+        return f"{unseen} of {dim} patch directions (almost) do not occur in the fitting images"
     return ""
 
 
