@@ -60,7 +60,7 @@ def exchange(tile: PoolTile, networks: Sequence[Network], data: Data) -> Exchang
     for pool in tile.pools:
         for cut in channels.cuts:
             rows.append(_row(fitter, pool, cut, data))
-            draws += _draws(fitter, pool, cut)
+            draws += _draws(fitter, pool, cut, data)
     grafts = graft_rows(channels, draws, data)
     return ExchangeRows(rows, grafts.grafts, grafts.downstream)
 
@@ -72,9 +72,9 @@ def check(tile: PoolTile) -> None:
     widths = [snapshot.net.width for snapshot in tile.snapshots]
     for pool in tile.pools:
         nets, wanted = len(pool.sources), widths[tile.pools[0].target]
-        if nets < 2 or pool.target in pool.sources:
+        if len({*pool.sources} - {pool.target}) < max(2, nets):
             raise ValueError(
-                f"pool {pool.key} has {nets} sources, the target among them or not: give 2 or more other nets"
+                f"pool {pool.key} has sources {pool.sources}: give 2 or more other nets, each once"
             )
         if {widths[net] for net in (pool.target, *pool.sources)} != {wanted}:
             raise ValueError(f"pool {pool.key}: target and sources of a tile must have one width, {wanted}")
@@ -117,7 +117,7 @@ def _row(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> dict[str, Any]:
     }
 
 
-def _draws(fitter: Fitter, pool: Pool, cut: Cut) -> list[Draw]:
+def _draws(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> list[Draw]:
     """What stands in the graft tables: the first random partition's groups, or the wide nets' subsets."""
     groups = deal(fitter.channels, pool, cut.layer)
     if pool.null == "pooled":
@@ -128,6 +128,6 @@ def _draws(fitter: Fitter, pool: Pool, cut: Cut) -> list[Draw]:
             for net, group_c in zip(pool.wide, groups.real[len(pool.sources) :], strict=True)
         ]
     return [
-        draw(fitter, pool, cut, number, nets, group_c)
+        draw(fitter, pool, cut, number, nets, group_c, data)
         for number, (nets, group_c) in enumerate(chosen, start=1)
     ]

@@ -17,6 +17,7 @@ from tasks.gram import (
     ChannelMoments,
     Factor,
     PatchMoments,
+    Regular,
     factorise,
     fraction_unexplained,
 )
@@ -116,7 +117,7 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
     return Fits(factors, fits)
 
 
-def solve(factor: Factor, cross_DC: Tensor, output: ChannelMoments, ridge: float) -> Fit:
+def solve(factor: Factor | Regular, cross_DC: Tensor, output: ChannelMoments, ridge: float) -> Fit:
     """Weight, bias and in-sample error from a pair's uncentred cross term `U^T Z`.
 
     Per channel the squared error is `w^T G w - 2 w^T r + z^T z`: no second pass over the images.

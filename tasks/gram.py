@@ -118,13 +118,63 @@ class Factor:
 
 def factorise(moments: PatchMoments) -> Factor:
     """Centre and eigendecompose in float64."""
+    mean, centred = centre(moments)
+    values, vectors = torch.linalg.eigh(centred)
+    kept = values > moments.rounding * _scale(values[-1].item(), moments)
+    return Factor(moments.rows, moments.products, mean, values[kept], vectors[:, kept])
+
+
+def centre(moments: PatchMoments) -> tuple[Tensor, Tensor]:
+    """The mean (D,) and the centred Gram matrix (D, D)."""
     mean = moments.sum_D / moments.rows
     centred = moments.gram_DD - moments.rows * torch.outer(mean, mean)
-    values, vectors = torch.linalg.eigh((centred + centred.T) / 2)
-    # A constant source leaves only the rounding of the centring, which the uncentred trace measures.
-    largest = max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
-    kept = values > moments.rounding * largest
-    return Factor(moments.rows, moments.products, mean, values[kept], vectors[:, kept])
+    return mean, (centred + centred.T) / 2
+
+
+def _scale(largest: float, moments: PatchMoments) -> float:
+    """What rounding is a share of: the largest eigenvalue, unless the source is constant.
+
+    Then there is only the rounding of the centring, which the uncentred trace measures.
+    """
+    return max(largest, moments.gram_DD.trace().item() * 1e-3)
+
+
+@dataclass(frozen=True)
+class Regular:
+    """A centred Gram matrix far from singular: `Factor`'s solutions for a tenth of the work, no spectrum."""
+
+    rows: int
+    mean_D: Tensor
+    gram_DD: Tensor
+
+    def solve(self, cross_DC: Tensor, ridge: float) -> Tensor:
+        """As `Factor.solve`, by Cholesky's decomposition."""
+        identity = torch.eye(len(self.gram_DD), dtype=torch.float64)
+        shift = ridge * self.gram_DD.trace() / len(self.gram_DD)
+        lower_DD = torch.linalg.cholesky(self.gram_DD + shift * identity)
+        return torch.cholesky_solve(cross_DC, lower_DD)
+
+    def explained(self, weight_DC: Tensor) -> Tensor:
+        """As `Factor.explained`."""
+        return (weight_DC * (self.gram_DD @ weight_DC)).sum(0)
+
+
+REGULAR = 1e-10
+"""A matrix is regular if its least eigenvalue is above this share of the largest, and above rounding."""
+
+
+def regular(moments: PatchMoments) -> Regular | None:
+    """The matrix if it is proved regular, so that `factorise` would keep every eigenvalue; else None.
+
+    `G - t I` has a Cholesky decomposition where no eigenvalue is below t; the Frobenius norm bounds the
+    largest.
+    """
+    mean, centred = centre(moments)
+    share = max(REGULAR, moments.rounding)
+    least = share * _scale(torch.linalg.matrix_norm(centred).item(), moments)
+    identity = torch.eye(len(mean), dtype=torch.float64)
+    _, failed = torch.linalg.cholesky_ex(centred - least * identity)
+    return None if failed else Regular(moments.rows, mean, centred)
 
 
 DEAD_VARIANCE = 1e-8

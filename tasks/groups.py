@@ -14,7 +14,7 @@ from torch import Tensor
 from tasks.channels import Channels, Moments
 from tasks.cuts import Arm
 from tasks.fit import Fit, solve
-from tasks.gram import ChannelMoments, Factor, PatchMoments, factorise, fraction_unexplained
+from tasks.gram import ChannelMoments, Factor, PatchMoments, Regular, factorise, fraction_unexplained, regular
 from tasks.seeds import stream
 from tasks.spec import Pool
 
@@ -65,19 +65,22 @@ class Fitter:
         """A group's share in the Gram matrix of all channels."""
         return moments.patches[self.channels.readings[arm]].select(self.channels.dims(arm, group_c))
 
-    def fit(self, target: int, arm: Arm, group_c: Tensor, factor: Factor) -> Fit:
+    def fit(self, target: int, arm: Arm, group_c: Tensor, factor: Factor | Regular) -> Fit:
         """The least-squares map from a group to what an arm gives in the target."""
         cross_Od = self.train.crosses[target, arm][:, self.channels.dims(arm, group_c)]
         return solve(factor, cross_Od.T, self.train.outputs[target, arm], self.channels.tile.options.ridge)
 
     def trial(self, target: int, arm: Arm, group_c: Tensor) -> Trial:
         """Fit a group to a target and score it on the held-out images."""
-        factor = self.factor(arm, group_c)
+        patches = self.patches(self.train, arm, group_c)
+        factor = regular(patches) or factorise(patches)
         fitted = self.fit(target, arm, group_c, factor)
         output = self.test.outputs[target, arm]
         cross_Od = self.test.crosses[target, arm][:, self.channels.dims(arm, group_c)]
         error_O = mean_square_error(fitted, self.patches(self.test, arm, group_c), cross_Od, output)
-        return Trial(fraction_unexplained(error_O, output.variance_C), len(factor.values_K), factor.dim)
+        dim = len(factor.mean_D)
+        kept = dim if isinstance(factor, Regular) else len(factor.values_K)
+        return Trial(fraction_unexplained(error_O, output.variance_C), kept, dim)
 
 
 def mean_square_error(fitted: Fit, patches: PatchMoments, cross_OD: Tensor, output: ChannelMoments) -> Tensor:

@@ -27,18 +27,24 @@ from tasks.spec import Pool, Snapshot, layer_name
 
 
 class Draw(NamedTuple):
-    """A group of channels grafted into a pool's target; `nets` are those that its channels come from."""
+    """A group of channels grafted into a pool's target.
+
+    `nets` are those that its channels come from; `sizes` the columns that describe the fit, so that no d x d
+    matrix need be kept.
+    """
 
     pool: Pool
     cut: Cut
     number: int
     nets: tuple[int, ...]
     group_c: Tensor
-    factors: list[Factor]
     fits: dict[Arm, Fit]
+    sizes: dict[str, Any]
 
 
-def draw(fitter: Fitter, pool: Pool, cut: Cut, number: int, nets: tuple[int, ...], group_c: Tensor) -> Draw:
+def draw(
+    fitter: Fitter, pool: Pool, cut: Cut, number: int, nets: tuple[int, ...], group_c: Tensor, data: Data
+) -> Draw:
     """Fit every arm of a cut to a group; arms of one reading share a factorisation."""
     factors: dict[Reading, Factor] = {}
     fits: dict[Arm, Fit] = {}
@@ -47,7 +53,7 @@ def draw(fitter: Fitter, pool: Pool, cut: Cut, number: int, nets: tuple[int, ...
         if place not in factors:
             factors[place] = fitter.factor(arm, group_c)
         fits[arm] = fitter.fit(pool.target, arm, group_c, factors[place])
-    return Draw(pool, cut, number, nets, group_c, list(factors.values()), fits)
+    return Draw(pool, cut, number, nets, group_c, fits, sizes(list(factors.values()), data))
 
 
 @dataclass
@@ -81,18 +87,17 @@ def _score_nets(channels: Channels, layers: Sequence[Features], y: Tensor, score
 def _score_draws(
     channels: Channels, draws: Sequence[Draw], layers: Sequence[Features], y: Tensor, scores: Scores
 ) -> None:
+    together = {reads: channels.together(reads, layers[reads]) for reads in {d.cut.layer - 1 for d in draws}}
     for place, entry in enumerate(draws):
-        target = entry.pool.target
-        joint = exact_joint(channels.architecture, entry.cut, _predict(channels, entry, layers))
+        target, h = entry.pool.target, together[entry.cut.layer - 1][:, entry.group_c]
+        joint = exact_joint(channels.architecture, entry.cut, _predict(channels, entry, h))
         own = [features[target].z for features in layers]
         outputs = send(channels.networks[target], entry.cut, joint, own, scores.draws[place])
         scores.draws[place].add_answers(channels.loss, outputs, y)
 
 
-def _predict(channels: Channels, entry: Draw, layers: Sequence[Features]) -> dict[Arm, Tensor]:
-    """What a draw's arms give for a batch; arms of one reading share their patches."""
-    reads = entry.cut.layer - 1
-    h = channels.together(reads, layers[reads])[:, entry.group_c]
+def _predict(channels: Channels, entry: Draw, h: Tensor) -> dict[Arm, Tensor]:
+    """What a draw's arms give from its channels of a batch; arms of one reading share their patches."""
     inputs: dict[Reading, LayerInput] = {}
     given: dict[Arm, Tensor] = {}
     for arm, fitted in entry.fits.items():
@@ -113,7 +118,7 @@ def graft_rows(channels: Channels, draws: Sequence[Draw], data: Data) -> GraftRo
         scored = {
             **held_out(total, outputs[layer], layer),
             **answers(total, scores.nets[entry.pool.target], source, len(data.y_test)),
-            **sizes(entry.factors, data),
+            **entry.sizes,
             "fvu_train": entry.fits[entry.cut.arms[0]].fvu_train,
             "layer": layer,
             "layer_name": layer_name(channels.architecture, layer),

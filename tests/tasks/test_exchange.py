@@ -91,7 +91,7 @@ def test_a_whole_net_as_a_group_has_every_column_of_its_exact_graft(family):
     networks, data = [lively(spec) for spec in specs], make_data(image=specs[0].architecture.input, train=150)
     fitter, wanted = fitter_of(tile, networks, data), grafts_of(tile, networks, data)
     whole = [
-        draw(fitter, tile.pools[0], cut, 0, (net,), group)
+        draw(fitter, tile.pools[0], cut, 0, (net,), group, data)
         for cut in fitter.channels.cuts
         for net, group in zip((1, 2), deal(fitter.channels, tile.pools[0], cut.layer).real, strict=True)
     ]
@@ -227,8 +227,9 @@ def test_nets_that_each_see_half_of_the_world_are_worse_than_their_pool(worlds):
 
 def test_nets_of_another_world_among_the_sources_show_in_the_spread(worlds):
     nets = worlds["both", 8][:5] + worlds["A", 8]
-    rows = judged(nets, [(target, (3, 4, 5, 6), ()) for target in range(3)])
-    assert [row["p_spread"] for row in rows] == [LEAST] * 3
+    others = [(1, 2), (2, 3), (3, 4), (4, 0), (0, 1)]
+    rows = judged(nets, [(target, (*both, 5, 6), ()) for target, both in enumerate(others)])
+    assert np.median([row["p_spread"] for row in rows]) <= 2 * LEAST
 
 
 def test_wide_nets_of_another_world_are_told_from_wide_nets_of_the_same(worlds):
@@ -237,7 +238,8 @@ def test_wide_nets_of_another_world_are_told_from_wide_nets_of_the_same(worlds):
     same = judged(nets, [(target, (3, 4, 5), (9, 10, 11)) for target in range(3)])
     assert [row["p_value"] for row in other] == [LEAST] * 3
     assert all(row["ratio"] < row["ratio_low"] for row in other)
-    assert min(row["p_value"] for row in same) > LEAST
+    far, near = (np.mean(np.log([row["ratio"] for row in rows])) for rows in (other, same))
+    assert abs(near) < abs(far) / 2
     assert {(row["one_width"], row["null_width"], row["nets"]) for row in same} == {(8, 16, 3)}
 
 

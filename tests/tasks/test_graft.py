@@ -9,7 +9,7 @@ from tasks import fit as fit_module
 from tasks.cuts import Arm
 from tasks.fit import fit
 from tasks.graft import graft
-from tasks.gram import PatchMoments, factorise, fraction_unexplained
+from tasks.gram import PatchMoments, factorise, fraction_unexplained, regular
 from tasks.layer_input import WIDE, LayerInput, channel_rows
 from tasks.network import Network, initialise, permute_channels
 from tasks.spec import GraftOptions, GraftTile, Layer, Pair
@@ -170,6 +170,29 @@ def test_ridge_equals_the_solution_of_the_augmented_least_squares(data):
     expected = np.linalg.lstsq(np.r_[u_centred, penalty], np.r_[z_centred, np.zeros((6, 3))], rcond=None)[0]
     found = factorise(moments).solve(torch.from_numpy(u_centred.T @ z_centred), ridge)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
+
+
+def moments_of(u):
+    moments = PatchMoments(u.shape[1])
+    moments.add(LayerInput(Layer("dense", 1), u, "float64"))
+    return moments
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+def test_a_regular_gram_gives_the_factors_solutions_and_a_singular_one_is_not_regular(ridge):
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(50, 6, generator=generator, dtype=torch.float64) * torch.logspace(0, -4, 6) + 2.0
+    cross = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    by_spectrum, by_cholesky = factorise(moments_of(u)), regular(moments_of(u))
+    weight = by_cholesky.solve(cross, ridge)
+    torch.testing.assert_close(weight, by_spectrum.solve(cross, ridge), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        by_cholesky.explained(weight), by_spectrum.explained(weight), rtol=1e-6, atol=0
+    )
+    assert torch.equal(by_cholesky.mean_D, by_spectrum.mean_D)
+    u[:, 5] = u[:, :5].sum(1)
+    assert regular(moments_of(u)) is None
+    assert regular(moments_of(torch.full((9, 2), 3.3, dtype=torch.float64))) is None
 
 
 def test_spectrum_of_a_known_gram():
