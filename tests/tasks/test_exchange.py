@@ -162,11 +162,11 @@ def independent_pools(null, pools, nets):
 
 @pytest.mark.parametrize(("null", "nets"), [("pooled", 3), ("wider_subset", 2)])
 def test_independent_channels_are_exchangeable(null, nets):
-    rows = list(independent_pools(null, 120, nets))
+    rows = list(independent_pools(null, 100, nets))
     log_ratios = np.log([row["ratio"] for row in rows])
     assert abs(log_ratios.mean()) < 3 * log_ratios.std(ddof=1) / math.sqrt(len(rows))
     within = np.mean([row["ratio_low"] <= row["ratio"] <= row["ratio_high"] for row in rows])
-    assert within == pytest.approx(0.9, abs=0.09)  # three standard errors of a share of 120
+    assert within == pytest.approx(0.9, abs=0.09)  # three standard errors of a share of 100
     for column in ("p_value", "p_spread"):
         # A rank among 20 is uniform on 1/20..1; less a uniform share of a step it is uniform on 0..1.
         step = np.random.RandomState(0).uniform(0, 1 / 20, len(rows))
