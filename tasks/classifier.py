@@ -73,7 +73,9 @@ def _least_squares(h_ND: Tensor, y_NC: Tensor, weight: float, ridge: float) -> C
     penalty = weight * y_NC.numel() / 2 * factor.dim / trace if trace else 0.0
     # The values are centred, so that the cross term is that of centred features too.
     weight_DC = factor.solve(cross_CD.T, ridge + penalty)
-    return Classifier(weight_DC.T, mean_C - factor.mean_D @ weight_DC, warning(factor, len(h_ND)))
+    return Classifier(
+        weight_DC.T, mean_C - factor.mean_D @ weight_DC, warning(len(factor.values_K), factor.dim, len(h_ND))
+    )
 
 
 def _logistic_regression(h_ND: Tensor, y_N: Tensor, outputs: int, weight: float) -> Classifier:

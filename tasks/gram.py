@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.layer_input import LayerInput
+from tasks.layer_input import LayerInput, rounding
 
 
 def channel_sums(z: Tensor) -> Tensor:
@@ -63,6 +63,14 @@ class PatchMoments:
         self.rounding, self.products = max(self.rounding, inputs.rounding), inputs.products
         self.sum_D += inputs.sum_D()
         self.gram_DD += inputs.gram_DD()
+
+    def select(self, chosen_d: Tensor) -> PatchMoments:
+        """The moments of the patch dimensions `chosen_d` alone, as if no other had been there."""
+        part = PatchMoments(0)
+        part.rows, part.products = self.rows, self.products
+        part.rounding = rounding(self.products, len(chosen_d))
+        part.sum_D, part.gram_DD = self.sum_D[chosen_d], self.gram_DD[chosen_d[:, None], chosen_d]
+        return part
 
 
 @dataclass(frozen=True)

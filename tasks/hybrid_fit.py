@@ -22,7 +22,7 @@ from tasks.mixture import Masks, channels_of_a, mix, mixed_norms
 from tasks.network import LayerFeatures, Network
 from tasks.solve import Fit, Sums, solve
 from tasks.spec import Architecture, GraftOptions, layer_name
-from tasks.walk import ArmFit
+from tasks.walk import ArmFit, given
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,6 @@ def mixture(of_a: Masks, arm: Arm, a: LayerFeatures, b: LayerFeatures) -> Tensor
     return mix(of_a[arm.into], given(arm, a), given(arm, b))
 
 
-def given(arm: Arm, features: LayerFeatures) -> Tensor:
-    """What a net gives at an arm; features of the layer that reads what the arm reads."""
-    return features.z if arm.gives == "z" else features.shortcuts[arm.into]
-
-
 class _Sums:
     """What one pass over the images adds up for the maps of one hybrid that read h_{l-1}."""
 
@@ -102,7 +97,8 @@ class _Sums:
             arm: solve(factors[place], Sums(factors[place], self._crosses[arm].T, self._outputs[arm]), ridge)
             for arm, _, place in self._maps
         }
-        return fits, [text for factor in factors.values() if (text := warning(factor, images))]
+        said = [warning(len(factor.values_K), factor.dim, images) for factor in factors.values()]
+        return fits, [text for text in said if text]
 
 
 def fit_hidden(parents: Parents, hybrids: Sequence[Hybrid], x: Tensor, options: GraftOptions) -> list[Hybrid]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.exchange_columns import EXCHANGEABILITY
 from tasks.spec import PAIRINGS, Architecture, NetSpec, Snapshot
 
 TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -50,6 +51,16 @@ BN = (
     "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
     "images), or none where no BN is",
 )
+
+
+DRAW = [
+    (
+        "draw",
+        INTEGER,
+        "0; of the null pooled which group of the first random partition, of wider_subset which net, from 1",
+    ),
+    ("source_nets", INTEGER, "nets that the source's channels come from: 1 but for the null pooled"),
+]
 
 
 def _schema(columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:
@@ -97,6 +108,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer_name", TEXT, "kind and number of that layer"),
             *GRAFT_KIND,
             BN,
+            *DRAW,
             (
                 "fvu_train",
                 REAL,
@@ -127,6 +139,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             *PAIR_AXES,
             *GRAFT_KIND,
             BN,
+            *DRAW,
             ("graft_layer", INTEGER, "the layer that was re-fitted"),
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
@@ -174,6 +187,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("warning", TEXT, "empty, or by layer why the row should be read with care"),
         ]
     ),
+    "exchangeability": _schema([KEY, *PAIR_AXES[len(NET_AXES) :], *EXCHANGEABILITY]),
     "jobs": _schema(
         [
             ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
@@ -199,10 +213,11 @@ SCHEMAS: dict[str, pa.Schema] = {
 ROW_PER = {
     "nets": "net and snapshot",
     "curves": "net and epoch of training",
-    "grafts": "ordered pair, layer, method, null and choice of BN statistics",
+    "grafts": "ordered pair, layer, method, null, draw and choice of BN statistics",
     "downstream": "graft and later layer",
     "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
     "hybrids": "ordered pair and share of the source's channels",
+    "exchangeability": "pool of nets and layer",
     "jobs": "attempt at a job",
 }
 
@@ -213,6 +228,7 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "downstream": ("key",),
     "ridges": ("key",),
     "hybrids": ("key",),
+    "exchangeability": ("key",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 
@@ -222,7 +238,7 @@ All rows of a graft key are made, published and kept together.
 _NET_ADDED: dict[str, Any] = {"init": "he_normal", "recipe": ""}
 _PAIR_ADDED: dict[str, Any] = {
     f"{side}_{name}": value for side in ("source", "target") for name, value in _NET_ADDED.items()
-} | {"bn": "none", "pairing": "same_width", "skip": 0}
+} | {"bn": "none", "pairing": "same_width", "skip": 0, "draw": 0, "source_nets": 1}
 ADDED: dict[str, dict[str, Any]] = {
     "nets": _NET_ADDED,
     "curves": _NET_ADDED,

@@ -12,11 +12,10 @@ from tasks.classifier import refit
 from tasks.data import load
 from tasks.dense import dense
 from tasks.hybrid import hybrids, make
-from tasks.layer_input import WIDE
 from tasks.mixture import channels_of_a
 from tasks.network import Network, permute_channels, streams
 from tasks.rows import table
-from tasks.spec import GraftOptions, HybridTile, Pair, Schedule, TrainSegment
+from tasks.spec import WIDE, GraftOptions, HybridTile, Pair, Schedule, TrainSegment
 from tasks.train import evaluate, initial_state, train
 from tasks.vgg import vgg
 from tests.tasks.conftest import make_data, make_net, make_snapshot
