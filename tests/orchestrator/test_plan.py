@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import graft_cost
-from orchestrator.plan import Have, make_plan, state_name
-from orchestrator.tiles import Limits, blob_name, without
+from orchestrator.plan import Have, make_plan, state_name, without
+from orchestrator.tiles import Limits, blob_name
 from tasks.images import facts
 from tasks.spec import NULLS, AtOnce
 
