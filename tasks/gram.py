@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.lag_gram import LagSums
 from tasks.layer_input import LayerInput
+from tasks.row_gram import RowSums
 
 
 def channel_sums(z: Tensor) -> Tensor:
@@ -47,7 +49,8 @@ class ChannelMoments:
 class PatchMoments:
     """Running sums of a source's patches at one layer: their number, sum and Gram matrix.
 
-    `rounding` is the share of the largest eigenvalue that the products' type leaves uncertain.
+    While there are fewer patches than D the patches themselves are kept (`tasks.row_gram`). `rounding` is the
+    share of the largest eigenvalue that the products' type leaves uncertain.
     """
 
     def __init__(self, dim: int) -> None:
@@ -55,18 +58,42 @@ class PatchMoments:
         self.rounding = 0.0
         self.products = ""
         self.sum_D = torch.zeros(dim, dtype=torch.float64)
-        self.gram_DD = torch.zeros(dim, dim, dtype=torch.float64)
+        self._sums: LagSums | RowSums | None = None
 
     def add(self, inputs: LayerInput) -> None:
         """Add a batch of a layer's input."""
         self.rows += inputs.rows
         self.rounding, self.products = max(self.rounding, inputs.rounding), inputs.products
         self.sum_D += inputs.sum_D()
-        self.gram_DD += inputs.gram_DD()
+        self._sums = self._sums or inputs.new_sums()
+        inputs.add_to(self._sums)
+
+    @property
+    def gram_DD(self) -> Tensor:
+        """`U^T U`, put together anew each time."""
+        assert self._sums is not None, "no batch was added"
+        return self._sums.gram_DD()
+
+    def few_MD(self) -> Tensor | None:
+        """The patches, if they are fewer than D."""
+        return self._sums.few_MD() if isinstance(self._sums, RowSums) else None
 
 
 @dataclass(frozen=True)
-class Centred:
+class CentredRows:
+    """A source's few centred patches `U` at one layer."""
+
+    rows: int
+    mean_D: Tensor
+    rows_MD: Tensor
+
+    def explained(self, weight_DC: Tensor) -> Tensor:
+        """`w^T G w` of each column of `weight_DC`, shape (C,)."""
+        return (self.rows_MD @ weight_DC).square().sum(0)
+
+
+@dataclass(frozen=True)
+class CentredGram:
     """A source's centred Gram matrix `G` at one layer, as it is."""
 
     rows: int
@@ -78,10 +105,16 @@ class Centred:
         return (weight_DC * (self.gram_DD @ weight_DC)).sum(0)
 
 
+Centred = CentredRows | CentredGram
+
+
 def centre(moments: PatchMoments) -> Centred:
     """Subtract what the mean contributes."""
-    mean_D = moments.sum_D / moments.rows
-    return Centred(moments.rows, mean_D, moments.gram_DD - moments.rows * torch.outer(mean_D, mean_D))
+    mean_D, few_MD = moments.sum_D / moments.rows, moments.few_MD()
+    if few_MD is not None:
+        return CentredRows(moments.rows, mean_D, few_MD - mean_D)
+    centred_DD = moments.gram_DD - moments.rows * torch.outer(mean_D, mean_D)
+    return CentredGram(moments.rows, mean_D, centred_DD)
 
 
 @dataclass(frozen=True)
@@ -132,11 +165,19 @@ class Factor:
 def factorise(moments: PatchMoments) -> Factor:
     """Centre and eigendecompose in float64."""
     centred = centre(moments)
-    values, vectors = torch.linalg.eigh((centred.gram_DD + centred.gram_DD.T) / 2)
+    if isinstance(centred, CentredRows):
+        # U U^T has the eigenvalues of U^T U that are not 0; U^T v is an eigenvector for each v of its own.
+        values, vectors = torch.linalg.eigh(centred.rows_MD @ centred.rows_MD.T)
+        trace = centred.rows_MD.square().sum() + moments.rows * centred.mean_D.square().sum()
+    else:
+        values, vectors = torch.linalg.eigh((centred.gram_DD + centred.gram_DD.T) / 2)
+        trace = centred.gram_DD.trace() + moments.rows * centred.mean_D.square().sum()
     # A constant source leaves only the rounding of the centring, which the uncentred trace measures.
-    largest = max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
-    kept = values > moments.rounding * largest
-    return Factor(moments.rows, moments.products, centred.mean_D, values[kept], vectors[:, kept])
+    kept = values > moments.rounding * torch.maximum(values[-1], 1e-3 * trace)
+    values, vectors = values[kept], vectors[:, kept]
+    if isinstance(centred, CentredRows):
+        vectors = centred.rows_MD.T @ (vectors / values.sqrt())
+    return Factor(moments.rows, moments.products, centred.mean_D, values, vectors)
 
 
 DEAD_VARIANCE = 1e-8
