@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-SETTING = ("architecture", "parametrization", "dataset", "regularizer", "reg_weight")
+SETTING = ("architecture", "parametrization", "init", "dataset", "regularizer", "reg_weight", "recipe")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""
 
-_ROW_AXES = ("null", "method", "bn", "graft_layer", "layer")
+_ROW_AXES = ("null", "pairing", "skip", "method", "bn", "graft_layer", "layer")
 _EPOCHS = ("source_epoch", "target_epoch", "epoch")
 
 
 def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The rows that a fit or a mean by `by` and width is about.
 
-    Rows of nulls are left out unless `by` has `null`. Of several epochs the last one is taken:
+    Rows of nulls are left out unless `by` has `null`, and those of pairings other than `same_width` unless
+    `by` has `pairing` or there are no others. Of several epochs the last one is taken:
     the last `target_epoch` with `source_epoch` equal to it (rows of a null keep their own
     source epoch), or the last `epoch` of a frame of nets, unless `by` has these columns.
 
@@ -32,6 +33,7 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         raise ValueError(f"by: no column {missing} in the frame; it has {sorted(frame.columns)}")
     if "null" in frame.columns and "null" not in by:
         frame = where(frame, frame["null"] == "none")
+    frame = _one_pairing(frame, by)
     frame = _one_epoch(frame, by)
     _refuse_mixed_widths(frame)
     _refuse_mixed_axes(frame, by)
@@ -39,7 +41,11 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a report shows: exact grafts, the target's own BN statistics, where there are others."""
+    """The rows of most figures: pairs of one width and setting, exact, the target's own BN statistics.
+
+    Where a sweep has no such rows it shows what it has.
+    """
+    grafts = _one_pairing(grafts, ())
     hidden = (("method", "exact", ("stitch", "adam")), ("bn", "target", ("reestimated",)))
     for column, plain, others in hidden:
         if plain in set(grafts[column]):
@@ -76,6 +82,13 @@ def net_codes(frame: pd.DataFrame) -> list[pd.Series]:
 def where(frame: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
     """The rows of the frame where the mask holds."""
     return frame.take(np.flatnonzero(mask))
+
+
+def _one_pairing(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    if "pairing" not in frame.columns or "pairing" in by:
+        return frame
+    plain = where(frame, frame["pairing"] == "same_width")
+    return plain if len(plain) else frame
 
 
 def _one_epoch(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from tasks.score import GraftScore
 from tasks.walk import Walk
 
 PHASES: list[tuple[str, Any, str]] = [
-    ("forward passes", Walk, "steps"),
-    ("forward passes", Walk, "source_steps"),
+    ("forward passes", Walk, "features"),
+    ("forward passes", Walk, "source_features"),
     ("Gram matrices", PatchMoments, "add"),
     ("cross terms", LayerInput, "cross_CD"),
     ("factorisations", fit, "factorise"),

@@ -5,212 +5,36 @@ Unknown fields are refused. Every error names the field, what was found and what
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Any, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
-from tasks.spec import NULLS, STATISTICS
+from orchestrator.sections import (
+    DataConfig,
+    GraftConfig,
+    NetworkConfig,
+    RunConfig,
+    Section,
+    SweepAxes,
+    TrainConfig,
+)
 
 
 class ConfigError(ValueError):
     """A configuration that describes no sweep."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-def _listed(value: object) -> object:
-    """Lists as tuples, since TOML knows lists alone."""
-    return tuple(cast("list[object]", value)) if isinstance(value, list) else value
-
-
-def _number(value: object) -> object:
-    """Whole numbers as reals, since TOML tells 1 from 1.0."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _counted(value: object) -> object:
-    """`seeds = 4` for the seeds 0, 1, 2, 3."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return tuple(range(value))
-    return _listed(value)
-
-
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Share = Annotated[Real, Field(ge=0, le=1)]
-
-
-class DataConfig(_Section):
-    """`[data]`: which images (docs/data.md)."""
-
-    dataset: str = "digits"
-    limit_train: Positive | None = None
-    limit_test: Positive | None = None
-
-
-FAMILIES: dict[str, dict[str, object]] = {
-    "conv": {
-        "layers": (1, 1, "pool", 2, 2, "pool"),
-        "batch_norm": False,
-        "dropout": 0.0,
-        "activation": "relu",
-    },
-    "vgg16": {"batch_norm": False, "dropout": 0.5},
-    "vgg19": {"batch_norm": False, "dropout": 0.5},
-    "resnet18": {},
-    "resnet20": {},
-    "dense": {"layers": (1, 1, 1), "dropout": 0.0, "activation": "tanh"},
+CROSSED = {
+    "network": sorted(set(NetworkConfig.model_fields) - {"family", "layers"}),
+    "train": sorted(set(TrainConfig.model_fields) - {"epochs", "snapshots"}),
 }
-"""For each family the fields that it has, with their defaults."""
-
-_FIXED: dict[str, dict[str, object]] = {
-    "vgg16": {"layers": (), "activation": "relu"},
-    "vgg19": {"layers": (), "activation": "relu"},
-    "resnet18": {"layers": (), "batch_norm": True, "dropout": 0.0, "activation": "relu"},
-    "resnet20": {"layers": (), "batch_norm": True, "dropout": 0.0, "activation": "relu"},
-    "dense": {"batch_norm": False},
-}
-"""What the other fields are, of families that do not have them."""
+"""By section the fields that `[sweep.cross]` and `[[sweep.settings]]` may vary."""
 
 
-class NetworkConfig(_Section):
-    """`[network]`: a family and what of it is free; a field's default is its family's (docs/sweep.md)."""
-
-    family: Literal["conv", "vgg16", "vgg19", "resnet18", "resnet20", "dense"] = "conv"
-    layers: Annotated[tuple[Positive | Literal["pool"], ...], BeforeValidator(_listed)] = (
-        1, 1, "pool", 2, 2, "pool",
-    )  # fmt: skip
-    batch_norm: bool = False
-    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    activation: Literal["relu", "tanh"] = "relu"
-    parametrization: Literal["sp"] = "sp"
-    init: Literal["he_normal"] = "he_normal"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        given = cast("dict[str, object]", values)
-        family = str(given.get("family", "conv"))
-        return _FIXED.get(family, {}) | FAMILIES.get(family, {}) | given
-
-    @model_validator(mode="after")
-    def _meaningful(self) -> Self:
-        for name, value in _FIXED.get(self.family, {}).items():
-            if getattr(self, name) != value:
-                having = [family for family, fields in FAMILIES.items() if name in fields]
-                raise ValueError(
-                    f"{name} is no field of family '{self.family}', found {getattr(self, name)!r}: leave it "
-                    f"out, or use a family that has it ({', '.join(having)})"
-                )
-        if self.family == "dense" and "pool" in self.layers:
-            raise ValueError(f"layers of family 'dense' are width multiples alone, found {list(self.layers)}")
-        return self
-
-
-class TrainConfig(_Section):
-    """`[train]`: the recipe, and the epochs whose snapshots are kept."""
-
-    epochs: Positive = 20
-    snapshots: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] = (0, 1, 2, 5, 10, 20)
-    lr: Annotated[Real, Field(gt=0)] = 0.05
-    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    batch_size: Positive = 64
-    schedule: Literal["constant", "multi_step", "cosine"] = "cosine"
-    milestones: Annotated[tuple[Positive, ...], BeforeValidator(_listed)] = ()
-    gamma: Annotated[Real, Field(gt=0, le=1)] = 0.2
-    warmup_epochs: Annotated[Real, Field(ge=0)] = 1.0
-    regularizer: Literal["l2", "none"] = "l2"
-    reg_weight: Annotated[Real, Field(ge=0)] = 5e-4
-    data_order: Literal["shared", "independent"] = "independent"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if not self.snapshots:
-            raise ValueError("snapshots is empty: list the epochs to keep, such as [0, 1, 5, 20]")
-        if list(self.snapshots) != sorted(set(self.snapshots)):
-            raise ValueError(f"snapshots must rise without repeats, found {list(self.snapshots)}")
-        if self.snapshots[-1] > self.epochs:
-            raise ValueError(f"snapshots goes to {self.snapshots[-1]}, but epochs is {self.epochs}")
-        if (self.schedule == "multi_step") != bool(self.milestones):
-            raise ValueError("milestones belong to schedule = 'multi_step', and it needs some")
-        if self.milestones and self.milestones[-1] >= self.epochs:
-            raise ValueError(f"milestones goes to {self.milestones[-1]}, but epochs is {self.epochs}")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must rise without repeats, found {list(self.milestones)}")
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov = true needs a momentum above 0")
-        return self
-
-
-class SweepAxes(_Section):
-    """`[sweep]`: the axes that are crossed. `seeds = 4` stands for [0, 1, 2, 3]."""
-
-    widths: Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)] = (4, 8, 16, 32)
-    seeds: Annotated[tuple[Natural, ...], BeforeValidator(_counted)] = (0, 1, 2, 3)
-
-    @model_validator(mode="after")
-    def _pairs(self) -> Self:
-        if len(self.seeds) < 2:
-            raise ValueError(
-                f"seeds is {list(self.seeds)}: grafts pair differently seeded nets, so give 2 or more"
-            )
-        for name, values in (("widths", self.widths), ("seeds", self.seeds)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} has repeats: {list(values)}")
-        return self
-
-
-class GraftConfig(_Section):
-    """`[graft]`: nulls, methods, BN statistics, ridge, type of products (docs/method.md)."""
-
-    nulls: Annotated[
-        tuple[Literal["self", "untrained", "shuffled_images", "permuted"], ...], BeforeValidator(_listed)
-    ] = NULLS
-    ridge: Annotated[Real, Field(ge=0)] = 0.0
-    products: Literal["float32", "float64"] = "float32"
-    methods: Annotated[
-        tuple[Literal["exact", "stitch", "adam"], ...], BeforeValidator(_listed), Field(min_length=1)
-    ] = ("exact",)
-    ridges: Annotated[tuple[Annotated[Real, Field(ge=0)], ...], BeforeValidator(_listed)] = ()
-    validation: Annotated[Real, Field(gt=0, lt=1)] = 0.2
-    adam_lr: Annotated[Real, Field(gt=0)] = 1e-3
-    adam_epochs: Positive = 6
-    adam_batches: Positive = 780
-    bn: Annotated[
-        tuple[Literal["target", "reestimated"], ...], BeforeValidator(_listed), Field(min_length=1)
-    ] = STATISTICS
-
-    @model_validator(mode="after")
-    def _one_way_to_a_ridge(self) -> Self:
-        if self.ridges and self.ridge:
-            raise ValueError(
-                f"ridge is {self.ridge:g} and ridges is {list(self.ridges)}: give one of the two, a ridge or "
-                "the ridges to choose from"
-            )
-        if list(self.ridges) != sorted(set(self.ridges)):
-            raise ValueError(f"ridges must rise without repeats, found {list(self.ridges)}")
-        if self.ridges and self.methods == ("adam",):
-            raise ValueError("ridges is of no use to methods = ['adam']: leave it out, or add 'exact'")
-        return self
-
-
-class RunConfig(_Section):
-    """`[run]`: where and how it runs. Nothing here changes a result or a key."""
-
-    slots: Positive | None = None
-    memory_gib: Annotated[Real, Field(gt=0)] | None = None
-    attempts: Positive = 3
-
-
-class SweepConfig(_Section):
+class SweepConfig(Section):
     """A whole sweep; each section has defaults, so `SweepConfig()` is the demo's shape.
 
     Raises:
@@ -223,6 +47,48 @@ class SweepConfig(_Section):
     sweep: SweepAxes = SweepAxes()
     graft: GraftConfig = GraftConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _describes_settings(self) -> Self:
+        self.settings()
+        if "cross_setting" in self.graft.pairings and len(self.settings()) < 2:
+            raise ValueError(
+                "graft.pairings has 'cross_setting', but there is one setting: list several values of a "
+                'field in [sweep.cross], such as "train.reg_weight" = [5e-4, 5e-3]'
+            )
+        return self
+
+    def settings(self) -> list[SweepConfig]:
+        """One config for each setting that `[sweep]` lists or crosses; this one if it names none.
+
+        Raises:
+            ValueError: A field that cannot be varied, or a value that it cannot have.
+        """
+        listed = self.sweep.settings or ({},)
+        crossed = itertools.product(*self.sweep.cross.values())
+        chosen = [
+            one | dict(zip(self.sweep.cross, values, strict=True)) for values in crossed for one in listed
+        ]
+        return [self._with(fields) for fields in chosen] if any(chosen) else [self]
+
+    def _with(self, fields: dict[str, Any]) -> SweepConfig:
+        """This config with some dotted fields of its network and recipe replaced, and nothing to vary."""
+        given = {"network": self.network.model_dump(), "train": self.train.model_dump()}
+        for place, value in fields.items():
+            section, _, name = place.partition(".")
+            if name not in CROSSED.get(section, ()):
+                known = [f"{section}.{name}" for section, names in CROSSED.items() for name in names]
+                raise ValueError(f"sweep: '{place}' cannot be varied; these can: {', '.join(known)}")
+            given[section][name] = value
+        told = ", ".join(f"{place} = {value!r}" for place, value in fields.items())
+        parts: dict[str, Any] = {}
+        for section, kind in (("network", NetworkConfig), ("train", TrainConfig)):
+            try:
+                parts[section] = kind.model_validate(given[section])
+            except ValidationError as error:
+                raise ValueError(f"sweep, the setting {told}: {_first(error)}") from None
+        axes = self.sweep.model_copy(update={"cross": {}, "settings": ()})
+        return self.model_copy(update=parts | {"sweep": axes})
 
     @classmethod
     def parse(cls, values: dict[str, Any], source: str = "config") -> SweepConfig:
@@ -250,6 +116,14 @@ class SweepConfig(_Section):
             raise ConfigError(
                 f"{path} does not exist: `espalier new {path.parent} --from demo` makes one"
             ) from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault in a section, in words."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: found {fault['input']!r}; {text[0].lower()}{text[1:]}" if place else text
 
 
 _BRANCHES = ("literal", "function", "constrained")

@@ -20,9 +20,23 @@ from tasks.architectures import (
     shortcut_map,
     stored_count,
 )
-from tasks.cuts import ADAM_BATCH, Arm, Cut, all_arms, arm_sizes, cuts, norms_from, reading, shortcuts_past
+from tasks.cuts import (
+    ADAM_BATCH,
+    Arm,
+    ArmSizes,
+    Cut,
+    Reading,
+    all_arms,
+    arm_sizes,
+    norms_from,
+    reading,
+    shortcuts_past,
+)
 from tasks.images import DataFacts
-from tasks.spec import Architecture, GraftTile, Layer, TrainSegment
+from tasks.parts import Part, Source, gram_source, parts, whole
+from tasks.spec import Architecture, AtOnce, GraftOptions, GraftTile, Layer, Pair, TrainSegment, in_float32
+
+ALL = AtOnce()
 
 BASE_BYTES = 700_000_000
 """A worker with Python, PyTorch and its optimizers, scikit-learn and Ray loaded, and nothing else."""
@@ -136,98 +150,160 @@ def train_cost(segment: TrainSegment, facts: DataFacts) -> Cost:
     return Cost(flops, bytes_in, memory)
 
 
-def graft_cost(tile: GraftTile, facts: DataFacts) -> Cost:
-    """Cost of a tile: forward passes, Gram matrices once per source, cross terms and tops once per pair.
+def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost:
+    """Cost of a tile: Gram matrices once per source, forward passes, cross terms and tops in every part."""
+    flops, peak = 0.0, 0
+    for some_layers in parts(tile, at_once):
+        factored: set[Source] = set()
+        for part in some_layers:
+            flops += part_flops(tile, part, facts)
+            new = {gram_source(source) for source in part.sources} - factored
+            flops += sum(gram_part(tile, source, part, facts) for source in new)
+            factored |= new
+            peak = max(peak, part_memory(tile, part, facts, len(factored)))
+    parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
+    images = image_bytes(facts) * (2 + bool(tile.options.ridges))
+    memory = BASE_BYTES + 8 * parameters + images + peak
+    return Cost(flops, sum(snapshot_bytes(snapshot.net.architecture) for snapshot in tile.snapshots), memory)
 
-    A net that is both source and target goes forward in both roles.
-    """
-    architecture = tile.snapshots[0].net.architecture
-    made = cuts(architecture, tile.options.methods)
-    sources = {
-        (p.source, p.null if p.null in ("permuted", "shuffled_images") else "plain") for p in tile.pairs
-    }
-    # Shuffled images have the Gram matrix of the plain ones, which go forward for it.
-    with_gram = {(source, "permuted" if variant == "permuted" else "plain") for source, variant in sources}
-    grams, passes = len(with_gram), len(sources | with_gram) + len({p.target for p in tile.pairs})
-    flops = passes * (facts.train + facts.test) * forward_flops(architecture)
-    flops += grams * gram_part(architecture, made, facts)
-    for arm in all_arms(made):
-        flops += len(tile.pairs) * facts.train * _arm_flops(architecture, arm)
-        flops += len(tile.pairs) * len(tile.options.ridges) * trial_flops(architecture, arm)
-    flops += adam_flops(tile, made, passes)
-    again = [cut for cut in made if reestimated(tile, cut)]
+
+def part_flops(tile: GraftTile, part: Part, facts: DataFacts) -> float:
+    """Operations of a part without its Gram matrices."""
+    images = facts.train + facts.test
+    flops = sum(count * images * forward_flops(net) for net, count in passes(tile, part))
+    again = [cut for cut in part.cuts if any(reestimated(tile, pair, cut) for pair in part.pairs)]
     if again:
-        flops += len(sources) * facts.train * forward_flops(architecture)
-    for cut in made:
-        chosen = len(tile.options.statistics) if norms_from(architecture, cut.layer) else 1
-        joints = facts.test + (facts.train if cut in again else 0)
-        suffixes = chosen * facts.test + (facts.train if cut in again else 0)
-        flops += len(tile.pairs) * joints * joint_flops(architecture, cut)
-        flops += len(tile.pairs) * suffixes * forward_flops(architecture, cut.layer + 1)
-    bytes_in = len(tile.snapshots) * snapshot_bytes(architecture)
-    return Cost(flops, bytes_in, graft_memory(tile, facts, grams, passes))
+        flops += facts.train * sum(forward_flops(_net(tile, source.snapshot)) for source in part.sources)
+    for pair in part.pairs:
+        source, target = _net(tile, pair.source), _net(tile, pair.target)
+        flops += facts.train * sum(arm_flops(source, target, arm) for arm in all_arms(part.cuts))
+        flops += sum(trial_flops(tile, source, target, arm) for arm in all_arms(part.cuts))
+        flops += sum(top_flops(tile, pair, cut, facts) for cut in part.cuts)
+    return flops + adam_flops(tile, part)
 
 
-def reestimated(tile: GraftTile, cut: Cut) -> bool:
-    """Whether the tile re-estimates BN statistics for a cut."""
-    architecture = tile.snapshots[0].net.architecture
-    return "reestimated" in tile.options.statistics and bool(norms_from(architecture, cut.layer))
+def trial_flops(tile: GraftTile, source: Architecture, target: Architecture, arm: Arm) -> float:
+    """Operations of the ridges tried for one map: each solution, and both its errors."""
+    sizes = arm_sizes(source, target, arm)
+    return len(tile.options.ridges) * 8.0 * sizes.dim**2 * sizes.out
 
 
-def gram_part(architecture: Architecture, made: list[Cut], facts: DataFacts) -> float:
-    """Operations of one source's Gram matrices and their factorisations."""
-    shapes = {reading(architecture, arm): arm_sizes(architecture, arm) for arm in all_arms(made)}
-    return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in shapes.values())
-
-
-def trial_flops(architecture: Architecture, arm: Arm) -> float:
-    """Operations of one ridge tried for one map: its solution, and both errors."""
-    sizes = arm_sizes(architecture, arm)
-    return 8.0 * sizes.dim**2 * sizes.out
-
-
-def adam_flops(tile: GraftTile, made: list[Cut], passes: int) -> float:
+def adam_flops(tile: GraftTile, part: Part) -> float:
     """Operations of Adam's steps: all nets forward, and each map forward and its gradient, for every batch.
 
     The gradient of a weight takes as many as the map itself; what follows on each number is left out.
     """
-    architecture, options = tile.snapshots[0].net.architecture, tile.options
-    arms = all_arms([cut for cut in made if cut.by_adam])
-    maps = len(tile.pairs) * sum(2 * _arm_flops(architecture, arm) for arm in arms)
-    shown = options.adam_epochs * options.adam_batches * ADAM_BATCH
-    return shown * (passes * forward_flops(architecture) + maps) if arms else 0.0
+    arms = all_arms([cut for cut in part.cuts if cut.by_adam])
+    nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
+    maps = sum(2 * arm_flops(source, target, arm) for source, target in nets for arm in arms)
+    forward = sum(count * forward_flops(net) for net, count in passes(tile, part))
+    shown = tile.options.adam_epochs * tile.options.adam_batches * ADAM_BATCH
+    return shown * (forward + maps) if arms else 0.0
 
 
-def _arm_flops(architecture: Architecture, arm: Arm) -> float:
-    sizes = arm_sizes(architecture, arm)
+def passes(tile: GraftTile, part: Part) -> list[tuple[Architecture, int]]:
+    """The nets that go forward, each as it is and in each variant that the part has of it."""
+    plain = {source.snapshot for source in map(gram_source, part.sources) if source.variant == "plain"}
+    varied = [source.snapshot for source in part.sources if source.variant != "plain"]
+    return [(_net(tile, index), 1) for index in [*sorted(plain | set(part.targets)), *varied]]
+
+
+def top_flops(tile: GraftTile, pair: Pair, cut: Cut, facts: DataFacts) -> float:
+    """Operations of one graft's joint and top: on held-out images, and where BN is re-estimated on all."""
+    source, target = _net(tile, pair.source), _net(tile, pair.target)
+    chosen = len(tile.options.statistics) if norms_from(target, cut.layer) else 1
+    again = facts.train if reestimated(tile, pair, cut) else 0
+    joints = (facts.test + again) * joint_flops(source, target, cut)
+    return joints + (chosen * facts.test + again) * forward_flops(target, cut.layer + 1)
+
+
+def reestimated(tile: GraftTile, pair: Pair, cut: Cut) -> bool:
+    """Whether BN statistics are re-estimated for a graft."""
+    return "reestimated" in tile.options.statistics and bool(norms_from(_net(tile, pair.target), cut.layer))
+
+
+def gram_part(tile: GraftTile, source: Source, part: Part, facts: DataFacts) -> float:
+    """Operations of one source's Gram matrices and their factorisations."""
+    sizes = _readings(tile, source, part).values()
+    return sum(spectrum_flops(size, facts.train) for size in sizes)
+
+
+def spectrum_flops(size: ArmSizes, images: int) -> float:
+    """Operations of a Gram matrix and its eigendecomposition: of few rows that of `U U^T`, and back."""
+    rank = kept_rank(size, images)
+    if rank < size.dim:
+        return 4.0 * size.dim * rank**2 + 9.0 * rank**3
+    return gram_flops(size.map, size.shape) * images + 9.0 * size.dim**3
+
+
+def kept_rank(size: ArmSizes, images: int) -> int:
+    """d, or the number of rows where these are kept since they are fewer (`tasks.row_gram`)."""
+    by_rows = size.map.kind == "dense" or size.map.stride > 1
+    return min(size.dim, images * size.positions) if by_rows else size.dim
+
+
+def _readings(tile: GraftTile, source: Source, part: Part) -> dict[Reading, ArmSizes]:
+    """The sizes of what is read of a source."""
+    net, target = _net(tile, source.snapshot), _net(tile, part.targets[0])
+    return {reading(target, arm): arm_sizes(net, target, arm) for arm in all_arms(part.cuts)}
+
+
+def widest_reading(tile: GraftTile) -> int:
+    """The largest d of any fit in a tile."""
+    part = whole(tile)
+    return max(size.dim for source in part.sources for size in _readings(tile, source, part).values())
+
+
+def _net(tile: GraftTile, index: int) -> Architecture:
+    return tile.snapshots[index].net.architecture
+
+
+def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
+    """Operations of one image's cross term, or of its prediction."""
+    sizes = arm_sizes(source, target, arm)
     return 2.0 * sizes.dim * sizes.out * sizes.positions
 
 
-def joint_flops(architecture: Architecture, cut: Cut) -> float:
+def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
     """Operations that give one image's `z_l` and shortcuts of a grafted net, from the source's features."""
-    fitted = sum(_arm_flops(architecture, arm) for arm in cut.arms)
+    fitted = sum(arm_flops(source, target, arm) for arm in cut.arms)
     if cut.method != "stitch":
         return fitted
-    projected = projection_sizes(architecture)
-    own = [projected[n] for n in shortcuts_past(architecture, cut.layer) if n in projected]
-    return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(architecture)[cut.layer - 1], *own])
+    projected = projection_sizes(target)
+    own = [projected[n] for n in shortcuts_past(target, cut.layer) if n in projected]
+    return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(target)[cut.layer - 1], *own])
 
 
-def graft_memory(tile: GraftTile, facts: DataFacts, grams: int, passes: int) -> int:
-    """Bytes at the peak: Gram matrices and their factors, cross terms and weights, one batch's features."""
-    architecture = tile.snapshots[0].net.architecture
-    made = cuts(architecture, tile.options.methods)
-    arms = [arm_sizes(architecture, arm) for arm in all_arms(made)]
-    dims = {reading(architecture, arm): arm_sizes(architecture, arm).dim for arm in all_arms(made)}
+def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) -> int:
+    """Bytes at the peak of a part: Gram matrices and factors, cross terms and weights, a batch's features.
+
+    `factored` counts the sources whose factors are held, those of earlier parts included.
+    """
+    sources = {gram_source(source) for source in part.sources}
+    read = [size for source in sources for size in _readings(tile, source, part).values()]
+    grams = [size.dim * kept_rank(size, facts.train) for size in read]
     ridges = bool(tile.options.ridges)  # then the held-back images have sums of their own
-    squares = (2 + ridges) * grams * sum(dim**2 for dim in dims.values()) + 4 * max(dims.values()) ** 2
-    crosses = (2 + ridges) * len(tile.pairs) * sum(s.dim * s.out for s in arms)
-    if any(cut.by_adam for cut in made):  # weight, two moments and their copy in float64
-        crosses += 3 * len(tile.pairs) * sum(s.dim * s.out for s in arms)
-    images = max(images_per_batch(architecture), ADAM_BATCH if any(cut.by_adam for cut in made) else 0)
-    if any(reestimated(tile, cut) for cut in made):
-        images = mixed_batch(architecture)
-    patches = 3 * max(images * s.positions * s.dim for s in arms)
-    features = passes * images * sum(s.inputs + s.out * s.positions for s in layer_sizes(architecture))
-    held = passes * 4 * parameter_count(architecture) + image_bytes(facts) * (2 + ridges)
-    return BASE_BYTES + held + 8 * (squares + crosses + patches) + 4 * features
+    squares = (2 + ridges) * sum(grams) * factored / len(sources) + 4 * max(grams)
+    nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
+    arms = all_arms(part.cuts)
+    solved = [arm_sizes(source, target, arm) for source, target in nets for arm in arms]
+    by_adam = any(cut.by_adam for cut in part.cuts)
+    # Of a map of Adam's: weight, two moments and their copy in float64.
+    crosses = (2 + ridges + 3 * by_adam) * sum(size.dim * size.out for size in solved)
+    again = any(reestimated(tile, pair, cut) for pair in part.pairs for cut in part.cuts)
+    images = mixed_batch(nets[0][1]) if again else images_per_batch(nets[0][1])
+    images = max(images, ADAM_BATCH) if by_adam else images
+    unfolded = images * max(_unfolded(tile.options, size) for size in read)
+    features = sum(
+        count * sum(size.inputs + size.out * size.positions for size in layer_sizes(net))
+        for net, count in passes(tile, part)
+    )
+    return int(8 * (squares + crosses) + unfolded + 4 * images * features)
+
+
+def _unfolded(options: GraftOptions, size: ArmSizes) -> int:
+    """Bytes for one image of what a fit makes of its input: patches in float64, or a padded copy."""
+    inputs = size.shape[0] * size.shape[1] * size.shape[2]
+    if size.map.kind == "conv" and size.map.stride == 1 and in_float32(options.products, size.shape[0]):
+        return 4 * 3 * inputs
+    return 8 * 3 * size.positions * size.dim

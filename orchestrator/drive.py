@@ -10,9 +10,9 @@ from typing import Any
 
 from cluster.pool import Done, Failed, Pool
 from orchestrator.machine import Machine
-from orchestrator.plan import Task
 from orchestrator.progress import Progress
 from orchestrator.store import Store
+from orchestrator.tiles import Task
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""

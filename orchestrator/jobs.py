@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cluster.pool import Job, Output
-from orchestrator.plan import blob_name, state_name
+from orchestrator.plan import state_name
+from orchestrator.tiles import blob_name
 from tasks.rows import table
-from tasks.spec import DataSpec, GraftTile, TrainSegment
+from tasks.spec import AtOnce, DataSpec, GraftTile, TrainSegment
 
 if TYPE_CHECKING:
     from tasks.data import Data, Normalization
@@ -65,6 +66,6 @@ def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, A
 
     data, _ = _data(tile.snapshots[0].net.data, where)
     networks = [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in tile.snapshots]
-    rows = graft(tile, networks, data)
+    rows = graft(tile, networks, data, AtOnce(*where.get("at_once", ())))
     made = {"downstream": rows.downstream, "ridges": rows.ridges, "grafts": rows.grafts}
     return Output({name: table(name, lines) for name, lines in made.items()})

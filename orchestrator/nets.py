@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from orchestrator.config import FAMILIES, ConfigError, NetworkConfig, SweepConfig, TrainConfig
+from orchestrator.config import ConfigError, SweepConfig
+from orchestrator.sections import FAMILIES, NetworkConfig, TrainConfig
 from tasks.architectures import Architecture, ArchitectureError, Shape, conv
 from tasks.dense import dense
 from tasks.images import DataFacts
@@ -102,30 +104,34 @@ def used(config: SweepConfig, facts: DataFacts) -> DataFacts:
 
 
 def nets(config: SweepConfig, facts: DataFacts) -> list[NetSpec]:
-    """All nets of a sweep, widths in the config's order, seeds within."""
+    """All nets of a sweep, each once: settings and widths in the config's order, seeds within."""
     data = DataSpec(
         facts.name,
         facts.content,
         _binding(config.data.limit_train, facts.train),
         _binding(config.data.limit_test, facts.test),
     )
+    made = [net for one in config.settings() for net in _nets_of(one, facts, data)]
+    return list(dict.fromkeys(made))
+
+
+def _nets_of(config: SweepConfig, facts: DataFacts, data: DataSpec) -> Iterator[NetSpec]:
+    """The nets of one setting."""
     plan = replace(recipe(config.train), loss="mse" if facts.regression else "cross_entropy")
     shared = config.train.data_order == "shared"
-    return [
-        NetSpec(
-            family=label(config.network),
-            architecture=architecture(config, facts, width),
-            width=width,
-            parametrization=config.network.parametrization,
-            init=config.network.init,
-            recipe=plan,
-            data=data,
-            seed=seed,
-            order=() if shared else (width, seed),
-        )
-        for width in config.sweep.widths
-        for seed in config.sweep.seeds
-    ]
+    for width in config.sweep.widths:
+        for seed in config.sweep.seeds:
+            yield NetSpec(
+                family=label(config.network),
+                architecture=architecture(config, facts, width),
+                width=width,
+                parametrization=config.network.parametrization,
+                init=config.network.init,
+                recipe=plan,
+                data=data,
+                seed=seed,
+                order=() if shared else (width, seed),
+            )
 
 
 def _binding(limit: int | None, images: int) -> int | None:

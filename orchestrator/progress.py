@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from orchestrator.plan import Plan, Task
+from orchestrator.plan import Plan
+from orchestrator.tiles import Task
 
 UNITS = {"train": "snapshots", "graft": "pairs"}
 LINE_SECONDS = 10.0

@@ -13,7 +13,16 @@ from orchestrator.store import Store
 from tasks.images import DataFacts
 
 RECORD = "run.json"
-EXTENDS = {"sweep.widths", "sweep.seeds", "train.snapshots", "graft.nulls"}
+EXTENDS = {
+    "sweep.widths",
+    "sweep.seeds",
+    "sweep.cross",
+    "sweep.settings",
+    "train.snapshots",
+    "graft.nulls",
+    "graft.pairings",
+    "graft.skips",
+}
 """Fields that add to a sweep or leave something out, without changing what is there."""
 PACKAGES = ("espalier", "torch", "ray", "numpy", "scipy", "pandas", "pyarrow")
 
@@ -64,7 +73,7 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
         raise ConfigError(
             f"{store.root} holds a sweep of another config:\n" + "\n".join(lines) + "\n"
             "take the fields back, or give the new config a folder of its own (`espalier new`); "
-            "more widths, seeds, snapshots or nulls may be added in place"
+            "more widths, seeds, settings, snapshots, pairings or nulls may be added in place"
         )
 
 

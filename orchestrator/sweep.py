@@ -19,10 +19,11 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
 from orchestrator.machine import Machine
 from orchestrator.nets import used
-from orchestrator.plan import Have, Limits, Plan, make_plan, without
+from orchestrator.plan import Have, Plan, make_plan
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
 from orchestrator.store import Inventory, Store
+from orchestrator.tiles import Limits, without
 from tasks import images
 from tasks.images import DataFacts
 

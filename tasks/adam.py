@@ -16,9 +16,10 @@ from torch.optim.adam import adam
 from tasks.architectures import weight_shape
 from tasks.cuts import ADAM_BATCH, Arm, all_arms, arm_sizes
 from tasks.network import linear
+from tasks.parts import Source
 from tasks.seeds import stream
 from tasks.spec import GraftOptions, Layer, Pair
-from tasks.walk import Batch, Source, Step, Walk, goal
+from tasks.walk import Batch, Features, Walk, goal
 
 LOSS_SCALE = 5.0
 """Gu et al. 2020 minimise five times the mean squared difference."""
@@ -109,22 +110,21 @@ def adam_maps(walk: Walk, x: Tensor) -> dict[Place, AdamMap]:
         return maps
     batches = walk.drawn_batches(drawn(len(x), options), len(x), "train")
     for rate, batch in zip(rates(options), batches, strict=True):
-        for step in walk.steps(x, batch):
-            _move(maps, step, batch, rate)
+        _move(maps, walk.features(x, batch), batch, rate)
     return maps
 
 
 def _start(walk: Walk, pair: Pair, arm: Arm) -> AdamMap:
     """The map of an arm at its initial weight, drawn for the pair whatever the tile or the schedule."""
-    sizes = arm_sizes(walk.architecture, arm)
+    source, target = (walk.networks[index].architecture for index in (pair.source, pair.target))
+    sizes = arm_sizes(source, target, arm)
     names = [walk.tile.snapshots[index].key for index in (pair.source, pair.target)]
     weight = initial_weight(weight_shape(sizes.map, sizes.shape), *names, pair.null, *arm)
     return AdamMap(sizes.map, weight)
 
 
-def _move(maps: dict[Place, AdamMap], step: Step, batch: Batch, rate: float) -> None:
-    """Move the maps that read what the step's layer reads."""
+def _move(maps: dict[Place, AdamMap], features: Features, batch: Batch, rate: float) -> None:
+    """One step of every map."""
     for (source, pair, arm), moved in maps.items():
-        if arm.reads == step.layer - 1:
-            output = goal(arm, source, step.targets[pair.target], batch)
-            moved.step(step.sources[source].h_in, output, rate)
+        h = features.sources[source][arm.reads].h_in
+        moved.step(h, goal(arm, source, features.targets[pair.target], batch), rate)

@@ -12,6 +12,8 @@ graft is not defined there. `stitch` maps everything that crosses, each h_j by a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Literal, NamedTuple
 
 from tasks.architectures import Shape, output_size, patch_dim, shapes_of, shortcut_map
@@ -24,8 +26,8 @@ ADAM_BATCH = 64
 class Arm(NamedTuple):
     """One linear map that a graft fits: it reads `h_reads` of the source and gives one output of the target.
 
-    `gives` is `z` (of layer `reads` + 1), `shortcut` (the projection into layer `into`, before its BN) or `h`
-    (h_reads itself: a stitch, or what an identity shortcut becomes).
+    `gives` is `z` (of layer `into`: `reads` + 1 but in a skip graft), `shortcut` (the projection into layer
+    `into`, before its BN) or `h` (h_reads itself: a stitch, or what an identity shortcut becomes).
     """
 
     reads: int
@@ -34,11 +36,12 @@ class Arm(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A graft at `layer` by `method`: the arms to fit, the main path's first."""
+    """A graft at `layer` by `method`: the arms to fit, the main path's first; `skip` layers are left out."""
 
     layer: int
     method: Method
     arms: tuple[Arm, ...]
+    skip: int = 0
 
     @property
     def by_adam(self) -> bool:
@@ -70,15 +73,52 @@ def is_plain(architecture: Architecture, layer: int) -> bool:
     return crossing(architecture, layer) == [layer - 1]
 
 
-def cuts(architecture: Architecture, methods: Sequence[Method] = ("exact",)) -> list[Cut]:
-    """All cuts of layers 2 to L, methods in the given order; `exact` and `adam` have the plain ones alone."""
-    arms_of = {"exact": exact_arms, "stitch": stitch_arms, "adam": exact_arms}
-    return [
-        Cut(layer, method, arms_of[method](architecture, layer))
+def cuts(
+    architecture: Architecture, methods: Sequence[Method] = ("exact",), skips: Sequence[int] = (0,)
+) -> list[Cut]:
+    """All cuts of layers 2 to L, methods and then skips in the given order, where each is defined."""
+    found = [
+        _cut(architecture, layer, method, skip)
         for layer in range(2, architecture.depth + 1)
         for method in methods
-        if method == "stitch" or is_plain(architecture, layer)
+        for skip in skips
     ]
+    return [cut for cut in found if cut is not None]
+
+
+def _cut(architecture: Architecture, layer: int, method: Method, skip: int) -> Cut | None:
+    if skip:
+        defined = method == "exact" and can_skip(architecture, layer, skip)
+        return Cut(layer, method, (Arm(layer - 1 - skip, "z", layer),), skip) if defined else None
+    if method == "stitch":
+        return Cut(layer, method, stitch_arms(architecture, layer))
+    return Cut(layer, method, exact_arms(architecture, layer)) if is_plain(architecture, layer) else None
+
+
+def can_skip(architecture: Architecture, layer: int, skip: int) -> bool:
+    """Whether layer `layer` can be fitted on what lies `skip` layers lower, the pooling between them kept.
+
+    What is left out must be a plain chain of layers, and a conv must find the map of the size that it reads.
+    """
+    reads = layer - 1 - skip
+    if reads < 1 or not is_plain(architecture, layer) or len(exact_arms(architecture, layer)) > 1:
+        return False
+    left_out = architecture.layers[reads : layer - 1]
+    if any(entry.shortcut is not None or entry.global_pool for entry in left_out):
+        return False
+    shapes, dense = shapes_of(architecture), architecture.layers[layer - 1].kind == "dense"
+    given = pooled(shapes[reads], pool_between(architecture, reads, layer))
+    return dense or given[1:] == shapes[layer - 1][1:]
+
+
+def pool_between(architecture: Architecture, reads: int, layer: int) -> int:
+    """Side of the one max-pool that the max-pools of layers `reads` + 1 to `layer` - 1 amount to."""
+    return prod(entry.pool for entry in architecture.layers[reads : layer - 1])
+
+
+def pooled(shape: Shape, pool: int) -> Shape:
+    """The shape (channels, height, width) after a max-pool of `pool` x `pool`."""
+    return shape[0], shape[1] // pool, shape[2] // pool
 
 
 def exact_arms(architecture: Architecture, layer: int) -> tuple[Arm, ...]:
@@ -119,12 +159,14 @@ class Reading(NamedTuple):
     kernel: int
     padding: int
     stride: int
+    pool: int = 1
 
 
 def reading(architecture: Architecture, arm: Arm) -> Reading:
-    """The reading of an arm."""
+    """The reading of an arm; `pool` is that of the layers which a skip graft leaves out."""
     layer = arm_map(architecture, arm)
-    return Reading(arm.reads, layer.kind, layer.kernel, layer.padding, layer.stride)
+    pool = pool_between(architecture, arm.reads, arm.into) if arm.gives == "z" else 1
+    return Reading(arm.reads, layer.kind, layer.kernel, layer.padding, layer.stride, pool)
 
 
 class ArmSizes(NamedTuple):
@@ -137,11 +179,29 @@ class ArmSizes(NamedTuple):
     positions: int
 
 
-def arm_sizes(architecture: Architecture, arm: Arm) -> ArmSizes:
-    """Sizes of an arm's fit."""
-    layer, shape = arm_map(architecture, arm), shapes_of(architecture)[arm.reads]
+def arm_sizes(source: Architecture, target: Architecture, arm: Arm) -> ArmSizes:
+    """Sizes of an arm's fit; the two nets may differ in their channels."""
+    layer = arm_map(target, arm)
+    shape = pooled(shapes_of(source)[arm.reads], reading(target, arm).pool)
     height, width = output_size(layer, shape)
     return ArmSizes(layer, shape, patch_dim(layer, shape), layer.out, height * width)
+
+
+def graftable(source: Architecture, target: Architecture) -> bool:
+    """Whether every cut of the target finds in the source the maps that it reads: only channels differ."""
+    if source.depth != target.depth or source.input != target.input:
+        return False
+    shapes = zip(shapes_of(source)[:-1], shapes_of(target)[:-1], strict=True)
+    if any(one[1:] != other[1:] for one, other in shapes):
+        return False
+    layers = zip(source.layers, target.layers, strict=True)
+    return all(_frame(one) == _frame(other) for one, other in layers)
+
+
+def _frame(layer: Layer) -> Layer:
+    """A layer without what a source and its target may differ in."""
+    shortcut = layer.shortcut and replace(layer.shortcut, batch_norm=False)
+    return replace(layer, out=1, activation="none", batch_norm=False, dropout=0.0, shortcut=shortcut)
 
 
 def all_arms(cuts_made: Sequence[Cut]) -> list[Arm]:

@@ -22,9 +22,13 @@ from tasks.gram import (
     factorise,
 )
 from tasks.layer_input import LayerInput
+from tasks.parts import Source, gram_source
 from tasks.solve import Fit, Sums, Trial, choose, solve, split
 from tasks.spec import GraftOptions, Pair
-from tasks.walk import Batch, Source, Step, Walk, arm_output, goal, gram_source
+from tasks.walk import Batch, Features, Layers, Walk, arm_output, goal
+
+Factors = dict[tuple[Source, Reading], Factor]
+"""By source and what is read of it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Fits:
     `trials` are the ridges that were tried, if any, by (pair key, arm); `images` is the number fitted on.
     """
 
-    factors: dict[tuple[Source, Reading], Factor]
+    factors: Factors
     fits: dict[tuple[str, Arm], Fit]
     adam: dict[tuple[str, Arm], Fit]
     trials: dict[tuple[str, Arm], list[Trial]]
@@ -46,40 +50,45 @@ class Fits:
 
 
 class _Sums:
-    """What one pass over the fitting images adds up."""
+    """What one pass over the fitting images adds up. Of what `known` has, no Gram matrix is taken."""
 
-    def __init__(self, walk: Walk) -> None:
+    def __init__(self, walk: Walk, known: Factors) -> None:
         self.walk = walk
         self.grams: dict[tuple[Source, Reading], PatchMoments] = {}
         self.crosses: dict[tuple[str, Arm], Tensor] = {}
         self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
-        for arm, _, reading in walk.arms.values():
-            sizes = arm_sizes(walk.architecture, arm)
-            for source in {gram_source(source) for source in walk.pairs_of}:
-                if (source, reading) not in self.grams:
-                    self.grams[source, reading] = PatchMoments(sizes.dim)
-            for target in walk.targets:
-                self.outputs[target, arm] = ChannelMoments(sizes.out)
+        for source in {gram_source(source) for source in walk.pairs_of}:
+            for arm, _, reading in walk.arms.values():
+                if (source, reading) not in known:
+                    net = walk.networks[source.snapshot].architecture
+                    sizes = arm_sizes(net, walk.frame, arm)
+                    self.grams.setdefault((source, reading), PatchMoments(sizes.dim))
+        for target in walk.targets:
+            net = walk.networks[target].architecture
+            for arm in walk.arms:
+                self.outputs[target, arm] = ChannelMoments(arm_sizes(net, net, arm).out)
 
-    def add(self, step: Step, batch: Batch) -> None:
-        fitted = self.walk.arms_at(step.layer)
-        for target, features in step.targets.items():
-            for arm, _, _ in fitted:
-                self.outputs[target, arm].add(arm_output(arm, features))
-        for source, features in step.sources.items():
-            inputs = {
-                reading: LayerInput(layer, features.h_in, self.walk.tile.options.products)
-                for _, layer, reading in fitted
-            }
-            for reading, entry in inputs.items():
-                if (source, reading) in self.grams:
-                    self.grams[source, reading].add(entry)
-            for arm, _, reading in fitted:
-                self._add_crosses(source, arm, inputs[reading], step, batch)
+    def add(self, features: Features, batch: Batch) -> None:
+        for (target, arm), moments in self.outputs.items():
+            moments.add(arm_output(arm, features.targets[target]))
+        for source, layers in features.sources.items():
+            self._add_source(source, layers, features, batch)
 
-    def _add_crosses(self, source: Source, arm: Arm, inputs: LayerInput, step: Step, batch: Batch) -> None:
+    def _add_source(self, source: Source, layers: Layers, features: Features, batch: Batch) -> None:
+        inputs: dict[Reading, LayerInput] = {}
+        for arm, entry in self.walk.arms.items():
+            place = entry.reading
+            if place not in inputs:
+                inputs[place] = entry.input(layers[arm.reads].h_in, self.walk.tile.options.products)
+                if (source, place) in self.grams:
+                    self.grams[source, place].add(inputs[place])
+            self._add_crosses(source, arm, inputs[place], features, batch)
+
+    def _add_crosses(
+        self, source: Source, arm: Arm, inputs: LayerInput, features: Features, batch: Batch
+    ) -> None:
         for pair in self.walk.pairs_of.get(source, []):
-            output = goal(arm, source, step.targets[pair.target], batch)
+            output = goal(arm, source, features.targets[pair.target], batch)
             place, product = (pair.key, arm), inputs.cross_CD(output)
             self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
 
@@ -88,19 +97,20 @@ class _Sums:
         return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
 
 
-def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
-    """Fit every arm of every pair of the tile on images `x` (N, C, H, W).
+def fit(walk: Walk, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
+    """Fit every arm of every pair of the walk on images `x` (N, C, H, W).
 
-    With `options.ridges` some images are held back, on which the ridge of each map is chosen.
+    With `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
+    factors of the same images from an earlier walk, which are used again.
 
     Raises:
         ValueError: Too few images to hold some back.
     """
     fitting_N, held_N = split(len(x), options)
     x_fit = x[fitting_N] if options.ridges else x
-    sums = _summed(walk, x_fit, "train")
-    held = _summed(walk, x[held_N], "validation") if options.ridges else None
-    factors = _factors(walk, sums, held)
+    sums = _summed(walk, x_fit, "train", known or {})
+    held = _summed(walk, x[held_N], "validation", known or {}) if options.ridges else None
+    factors = _factors(walk, sums, held, known or {})
     fits: dict[tuple[str, Arm], Fit] = {}
     trials: dict[tuple[str, Arm], list[Trial]] = {}
     for source, pair, arm, place in _maps(walk):
@@ -117,19 +127,19 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions) -> Fits:
     return Fits(factors, fits, adam, trials, len(x_fit))
 
 
-def _summed(walk: Walk, x: Tensor, split: str) -> _Sums:
-    sums = _Sums(walk)
+def _summed(walk: Walk, x: Tensor, split: str, known: Factors) -> _Sums:
+    sums = _Sums(walk, known)
     for batch in walk.batches(len(x), split):
-        for step in walk.steps(x, batch):
-            sums.add(step, batch)
+        sums.add(walk.features(x, batch), batch)
     return sums
 
 
-def _factors(walk: Walk, sums: _Sums, held: _Sums | None) -> dict[tuple[Source, Reading], Factor]:
+def _factors(walk: Walk, sums: _Sums, held: _Sums | None, known: Factors) -> Factors:
     """The factor of every source at every reading, each made once."""
     made = {place: factorise(moments) for place, moments in sums.grams.items()}
     if held is not None:
         made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
+    made = known | made
     return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(walk)}
 
 

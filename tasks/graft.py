@@ -10,14 +10,17 @@ import torch
 
 from tasks.cuts import Cut
 from tasks.data import Data
-from tasks.fit import Fits, fit
+from tasks.fit import Factors, Fits, fit
 from tasks.gram import Factor, fraction_unexplained, fraction_unexplained_mean, live_channels
 from tasks.loss import share
 from tasks.network import Network
-from tasks.rows import net_axes
+from tasks.parts import Source, parts
+from tasks.rows import net_axes, pairing
 from tasks.score import Graft, Scores, score
-from tasks.spec import GraftTile, Pair, layer_name
-from tasks.walk import Source, Walk
+from tasks.spec import AtOnce, GraftTile, Pair, layer_name
+from tasks.walk import Walk
+
+ALL = AtOnce()
 
 
 @dataclass(frozen=True)
@@ -30,27 +33,42 @@ class GraftRows:
 
 
 @torch.no_grad()
-def graft(tile: GraftTile, networks: list[Network], data: Data) -> GraftRows:
+def graft(tile: GraftTile, networks: list[Network], data: Data, at_once: AtOnce = ALL) -> GraftRows:
     """All grafts of a tile: fitted on the training images, scored on the held-out ones.
 
     Args:
         tile: The pairs; their indices point into its snapshots.
         networks: The networks of the tile's snapshots, in their order.
         data: Images and labels.
+        at_once: What is computed in one pass over the images; smaller parts need less memory.
+
+    Returns:
+        Rows by pair in the tile's order, then by layer; the same whatever `at_once` is.
     """
-    walk = Walk(tile, networks)
-    fits = fit(walk, data.x_train, tile.options)
-    scores = score(walk, fits, data)
     rows = GraftRows([], [], [])
+    for some_layers in parts(tile, at_once):
+        factors: Factors = {}
+        for part in some_layers:
+            walk = Walk(tile, networks, part)
+            fits = fit(walk, data.x_train, tile.options, factors)
+            factors = fits.factors
+            add_rows(rows, walk, fits, score(walk, fits, data), data)
+    place = {pair.key: number for number, pair in enumerate(tile.pairs)}
+    for made in (rows.grafts, rows.downstream, rows.ridges):
+        made.sort(key=lambda row: place[row["key"]])
+    return rows
+
+
+def add_rows(rows: GraftRows, walk: Walk, fits: Fits, scores: Scores, data: Data) -> None:
+    """Add the rows of a walk."""
     for source, pair, cut in walk.grafts():
-        for statistics in walk.statistics(cut):
-            axes = _axes(tile, pair, cut) | {"bn": statistics}
+        for statistics in walk.statistics(pair.target, cut):
+            axes = _axes(walk.tile, pair, cut) | {"bn": statistics}
             row = _graft_row(walk, scores, source, pair, (pair.key, cut, statistics))
             rows.grafts.append(axes | row | _sizes(walk, data, fits, source, pair, cut))
             downstream = _downstream_rows(walk, scores, pair, (pair.key, cut, statistics))
             rows.downstream.extend(axes | row for row in downstream)
         rows.ridges.extend(_ridge_rows(walk, data, fits, pair, cut))
-    return rows
 
 
 def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
@@ -60,6 +78,8 @@ def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
         **net_axes(tile.snapshots[pair.target], "target_"),
         "method": cut.method,
         "null": pair.null,
+        "pairing": pairing(tile.snapshots[pair.source], tile.snapshots[pair.target], cut.skip),
+        "skip": cut.skip,
     }
 
 
@@ -71,7 +91,7 @@ def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Gr
     target_accuracy = share(scores.targets[pair.target].right, scores.images)
     return {
         "layer": layer,
-        "layer_name": layer_name(walk.architecture, layer),
+        "layer_name": layer_name(walk.frame, layer),
         "fvu_test": fraction_unexplained(error_C, output.variance_C),
         "fvu_channel_mean": fraction_unexplained_mean(error_C, output.variance_C),
         "loss_test": entry.loss / scores.images,
@@ -124,7 +144,7 @@ def _ridge_rows(walk: Walk, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Ite
         yield {
             **_axes(walk.tile, pair, cut),
             "layer": cut.layer,
-            "layer_name": layer_name(walk.architecture, cut.layer),
+            "layer_name": layer_name(walk.frame, cut.layer),
             **trial._asdict(),
             "images_validation": len(data.y_train) - fits.images,
         }
@@ -135,6 +155,6 @@ def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> li
     for later, error_C in scores.grafts[graft].error_C.items():
         output = scores.outputs[pair.target, later]
         fvu = fraction_unexplained(error_C / output.rows, output.variance_C)
-        name = layer_name(walk.architecture, later)
+        name = layer_name(walk.frame, later)
         rows.append({"graft_layer": graft[1].layer, "layer": later, "layer_name": name, "fvu_test": fvu})
     return rows

@@ -15,12 +15,13 @@ from tasks.batch_norm import Reestimation
 from tasks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
 from tasks.fit import Fits
 from tasks.layer_input import LayerInput
-from tasks.network import LayerFeatures, Network
+from tasks.network import Network
+from tasks.parts import Source
 from tasks.spec import Pair
-from tasks.walk import Batch, Source, Walk, position_order, scatter_positions
+from tasks.walk import Batch, Layers, Walk, position_order, scatter_positions
 
-Sources = Mapping[int, Mapping[Source, LayerFeatures]]
-"""By layer and source: one batch's features."""
+Sources = Mapping[Source, Layers]
+"""One batch's features."""
 
 
 class Joint(NamedTuple):
@@ -42,7 +43,7 @@ class Joiner:
         """The joint of a pair at a cut."""
         target = self._walk.networks[pair.target]
         given = {arm: self._predict(source, pair, cut, arm) for arm in cut.arms}
-        into = shortcuts_past(self._walk.architecture, cut.layer)
+        into = shortcuts_past(target.architecture, cut.layer)
         if cut.method == "stitch":
             h = {arm.reads: value.float() for arm, value in given.items()}
             z = target.layer(cut.layer, h[cut.layer - 1])
@@ -54,11 +55,11 @@ class Joiner:
     def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
         if self._place != (source, cut):
             self._place, self._inputs = (source, cut), {}
-        _, layer, place = self._walk.arms[arm]
+        entry = self._walk.arms[arm]
+        place = entry.reading
         if place not in self._inputs:
-            h = self._sources[arm.reads + 1][source].h_in
-            products = self._walk.tile.options.products
-            self._inputs[place] = LayerInput(layer, h, products)
+            h = self._sources[source][arm.reads].h_in
+            self._inputs[place] = entry.input(h, self._walk.tile.options.products)
         fitted = self._fits.of(pair.key, cut, arm)
         output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
         if source.variant == "shuffled_images":
@@ -73,16 +74,15 @@ Tops = dict[tuple[str, Cut, str], Network]
 def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
     """The tops of every graft; BN statistics are re-estimated on the fitting images `x` where asked for."""
     modes = {
-        (pair.key, cut): Reestimation(norms_from(walk.architecture, cut.layer))
+        (pair.key, cut): Reestimation(norms_from(walk.networks[pair.target].architecture, cut.layer))
         for _, pair, cut in walk.grafts()
-        if "reestimated" in walk.statistics(cut)
+        if "reestimated" in walk.statistics(pair.target, cut)
     }
     for batch in walk.mixed_batches(len(x), "train") if modes else ():
-        sources = dict(walk.source_steps(x, batch, walk.pairs_of))
-        _reestimate(walk, Joiner(walk, fits, sources, batch), modes)
+        _reestimate(walk, Joiner(walk, fits, walk.source_features(x, batch), batch), modes)
     found: Tops = {}
     for _, pair, cut in walk.grafts():
-        for statistics in walk.statistics(cut):
+        for statistics in walk.statistics(pair.target, cut):
             top = walk.networks[pair.target]
             if statistics == "reestimated":
                 top = replace(top, parameters={**top.parameters, **modes[pair.key, cut].statistics()})

@@ -21,14 +21,10 @@ from tasks.architectures import output_size
 from tasks.lag_gram import LagSums
 from tasks.network import linear
 from tasks.row_gram import RowSums
-from tasks.spec import Layer
+from tasks.spec import Layer, in_float32
 
 FLOAT32_ROUNDING = 1e-7
 """Share of the largest eigenvalue below which float32 products say nothing (docs/decisions/products.md)."""
-
-
-WIDE = 32
-"""Input channels from which a conv's products are float32: of a narrow one each direction counts for more."""
 
 
 class LayerInput:
@@ -36,7 +32,7 @@ class LayerInput:
 
     def __init__(self, layer: Layer, h: Tensor, products: Literal["float32", "float64"]) -> None:
         self._layer = layer
-        self._single = products == "float32" and layer.kind == "conv" and h.shape[1] >= WIDE
+        self._single = layer.kind == "conv" and in_float32(products, h.shape[1])
         self._h = h if self._single else h.double()
 
     @cached_property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from tasks.architectures import parameter_shapes, shortcut_map
 from tasks.batch_norm import USE, Mode
 from tasks.seeds import stream
-from tasks.spec import Architecture, Layer, NetSpec
+from tasks.spec import Architecture, Init, Layer, NetSpec
 
 Parameters = Mapping[str, Tensor]
 Shortcuts = Mapping[int, Tensor]
@@ -139,7 +140,7 @@ def _without(shortcuts: dict[int, Tensor], layer: int) -> dict[int, Tensor]:
 
 
 def initialise(net: NetSpec) -> Network:
-    """The net at epoch 0: He-normal weights (variance 2 / fan-in; He et al. 2015), zero biases.
+    """The net at epoch 0: weights of variance 2 / fan-in (He et al. 2015), zero biases.
 
     Each layer has its own stream, named by seed, width and layer, so that nets of different widths
     share no numbers and are independent draws. BN starts as the identity on normalised values, with mean 0
@@ -152,11 +153,18 @@ def initialise(net: NetSpec) -> Network:
         elif name.endswith(".weight"):
             _, number, *part = name.removesuffix(".weight").split(".")
             generator = stream("init", net.seed, net.width, int(number), *part)
-            fan_in = torch.Size(size[1:]).numel()
-            parameters[name] = torch.randn(size, generator=generator) * (2.0 / fan_in) ** 0.5
+            parameters[name] = initial_weight(net.init, size, generator)
         else:
             parameters[name] = torch.zeros(size)
     return Network(net.architecture, parameters)
+
+
+def initial_weight(init: Init, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Weights of variance 2 / fan-in, normal or uniform (Gu et al. 2020 compare the two)."""
+    variance = 2.0 / prod(size[1:])
+    if init == "uniform":
+        return (2.0 * torch.rand(size, generator=generator) - 1.0) * (3.0 * variance) ** 0.5
+    return torch.randn(size, generator=generator) * variance**0.5
 
 
 def streams(architecture: Architecture) -> list[int]:

@@ -6,11 +6,12 @@ docs/tables.md is written from these descriptions and a test keeps the two toget
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
-from tasks.spec import Snapshot
+from tasks.spec import PAIRINGS, Architecture, NetSpec, Snapshot
 
 TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -19,8 +20,10 @@ NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("architecture", TEXT, "the family and its layer list, without the width"),
     ("width", INTEGER, "width multiple: channels of a layer = width x its entry in the layer list"),
     ("parametrization", TEXT, "how scales and learning rates depend on the width: sp"),
+    ("init", TEXT, "distribution of the initial weights: he_normal or uniform"),
     ("regularizer", TEXT, "l2 or none"),
     ("reg_weight", REAL, "weight of the regularizer in the loss"),
+    ("recipe", TEXT, "the rest of how it was trained, in words; empty where it was not recorded"),
     ("dataset", TEXT, "name of the data set"),
     ("seed", INTEGER, "seed of the initial weights"),
     ("epoch", INTEGER, "epochs of training behind this snapshot; 0 is the initial net"),
@@ -38,13 +41,15 @@ GRAFT_KIND = [
         "exact (layer l by least squares), adam (by Adam) or stitch (a 1x1 conv to what B's layer l reads)",
     ),
     ("null", TEXT, "none for a real graft, else which null or floor the row is"),
-    (
-        "bn",
-        TEXT,
-        "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
-        "images), or none where no BN is",
-    ),
+    ("pairing", TEXT, "in what the two nets differ besides their seeds: " + ", ".join(PAIRINGS)),
+    ("skip", INTEGER, "layers left out between A's bottom and the layer fitted; 0 but in a skip graft"),
 ]
+BN = (
+    "bn",
+    TEXT,
+    "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
+    "images), or none where no BN is",
+)
 
 
 def _schema(columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:
@@ -91,6 +96,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer", INTEGER, "l, the layer that was re-fitted, 2 to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
             *GRAFT_KIND,
+            BN,
             (
                 "fvu_train",
                 REAL,
@@ -120,6 +126,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             KEY,
             *PAIR_AXES,
             *GRAFT_KIND,
+            BN,
             ("graft_layer", INTEGER, "the layer that was re-fitted"),
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
@@ -132,7 +139,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             *PAIR_AXES,
             ("layer", INTEGER, "l, the layer that was re-fitted"),
             ("layer_name", TEXT, "kind and number of that layer"),
-            *GRAFT_KIND[:2],
+            *GRAFT_KIND,
             ("ridge", REAL, "ridge that was tried: lambda = ridge x trace(G) / d"),
             (
                 "fvu_train",
@@ -187,7 +194,16 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
 All rows of a graft key are made, published and kept together.
 """
 
-ADDED: dict[str, dict[str, str]] = {"grafts": {"bn": "none"}, "downstream": {"bn": "none"}}
+_NET_ADDED: dict[str, Any] = {"init": "he_normal", "recipe": ""}
+_PAIR_ADDED: dict[str, Any] = {
+    f"{side}_{name}": value for side in ("source", "target") for name, value in _NET_ADDED.items()
+} | {"bn": "none", "pairing": "same_width", "skip": 0}
+ADDED: dict[str, dict[str, Any]] = {
+    "nets": _NET_ADDED,
+    "curves": _NET_ADDED,
+    "grafts": _PAIR_ADDED,
+    "downstream": _PAIR_ADDED,
+}
 """Columns that came after tables had been written, and what holds for every row from before."""
 
 
@@ -200,8 +216,41 @@ def completed(name: str, part: pa.Table) -> pa.Table:
     if not missing or {*part.schema.names, *missing} != set(schema.names):
         return part
     for column, value in missing.items():
-        part = part.append_column(schema.field(column), pa.array([value] * part.num_rows, TEXT))
+        field = schema.field(column)
+        part = part.append_column(field, pa.array([value] * part.num_rows, field.type))
     return part.select(schema.names)
+
+
+def pairing(source: Snapshot, target: Snapshot, skip: int) -> str:
+    """In what the nets of a graft differ besides their seeds: one of `spec.PAIRINGS`.
+
+    A null of the same nets (`untrained`, whose epochs differ) is told by its own column.
+    """
+    if skip:
+        return "skip"
+    if source.net.width != target.net.width:
+        return "cross_width"
+    if setting(source.net) != setting(target.net):
+        return "cross_setting"
+    return "same_width" if source.epoch == target.epoch else "cross_epoch"
+
+
+def setting(net: NetSpec) -> NetSpec:
+    """What a net is apart from its width and seed."""
+    return replace(net, architecture=Architecture((0, 0, 0), ()), width=0, seed=0, order=net.order[:0])
+
+
+def recipe_text(net: NetSpec) -> str:
+    """Column `recipe`: what of the training no other axis says."""
+    recipe, schedule = net.recipe, net.recipe.schedule
+    momentum = f"momentum {recipe.momentum:g}{' nesterov' if recipe.nesterov else ''}"
+    parts = [f"sgd lr {recipe.lr:g}", momentum, f"batch {recipe.batch_size}", schedule.kind]
+    if schedule.epochs is not None:
+        parts.append(f"over {schedule.epochs} epochs")
+    if schedule.milestones:
+        parts.append(f"x {schedule.gamma:g} at {' '.join(map(str, schedule.milestones))}")
+    parts += [f"warm-up {schedule.warmup_epochs:g}", "own order" if net.order else "shared order"]
+    return ", ".join(parts)
 
 
 def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:
@@ -212,8 +261,10 @@ def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:
         "architecture": net.family,
         "width": net.width,
         "parametrization": net.parametrization,
+        "init": net.init,
         "regularizer": net.recipe.regularizer,
         "reg_weight": net.recipe.reg_weight,
+        "recipe": recipe_text(net),
         "dataset": net.data.name,
         "seed": net.seed,
         "epoch": snapshot.epoch,

@@ -16,8 +16,9 @@ from tasks.fit import Fits
 from tasks.gram import ChannelMoments, channel_sums
 from tasks.join import Joiner, Tops, run_top, tops
 from tasks.loss import count_right, plus, summed_loss
+from tasks.parts import Source
 from tasks.spec import Loss
-from tasks.walk import Batch, Source, Step, Walk, seen
+from tasks.walk import Batch, Features, Walk, seen
 
 Graft = tuple[str, Cut, str]
 """(pair key, cut, whose BN statistics): what has a row of its own."""
@@ -62,8 +63,11 @@ class Scores:
 
 def score(walk: Walk, fits: Fits, data: Data) -> Scores:
     """Send the held-out images through every grafted net of the tile."""
-    layers = enumerate(walk.architecture.layers, start=1)
-    outputs = {(t, number): ChannelMoments(layer.out) for number, layer in layers for t in walk.targets}
+    outputs = {
+        (target, number): ChannelMoments(layer.out)
+        for target in walk.targets
+        for number, layer in enumerate(walk.networks[target].architecture.layers, start=1)
+    }
     new = GraftScore
     scores = Scores(defaultdict(new), outputs, defaultdict(new), defaultdict(new), len(data.y_test))
     above = tops(walk, fits, data.x_train)
@@ -73,35 +77,34 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
 
 
 def _score_batch(walk: Walk, fits: Fits, above: Tops, data: Data, batch: Batch, scores: Scores) -> None:
-    """Add a batch. All its features are held at once, and let go before the next batch."""
-    steps = list(walk.steps(data.x_test, batch))
-    _score_nets(walk, steps, batch, data.y_test, scores)
-    joiner = Joiner(walk, fits, {step.layer: step.sources for step in steps}, batch)
-    _score_grafts(walk, joiner, above, steps, data.y_test[batch.plain_N], scores)
+    """Add a batch. Its features are let go before the next batch."""
+    features = walk.features(data.x_test, batch)
+    _score_nets(walk, features, batch, data.y_test, scores)
+    joiner = Joiner(walk, fits, features.sources, batch)
+    _score_grafts(walk, joiner, above, features, data.y_test[batch.plain_N], scores)
 
 
-def _score_nets(walk: Walk, steps: list[Step], batch: Batch, y: Tensor, scores: Scores) -> None:
-    for step in steps:
-        for target, features in step.targets.items():
-            scores.outputs[target, step.layer].add(features.z)
-    for target, features in steps[-1].targets.items():
-        scores.targets[target].add_answers(walk.loss, features.z, y[batch.plain_N])
-    for source, features in steps[-1].sources.items():
-        scores.sources[source].add_answers(walk.loss, features.z, y[seen(source, batch)])
+def _score_nets(walk: Walk, features: Features, batch: Batch, y: Tensor, scores: Scores) -> None:
+    for (target, layer), moments in scores.outputs.items():
+        moments.add(features.targets[target][layer - 1].z)
+    for target, layers in features.targets.items():
+        scores.targets[target].add_answers(walk.loss, layers[-1].z, y[batch.plain_N])
+    for source, layers in features.sources.items():
+        scores.sources[source].add_answers(walk.loss, layers[-1].z, y[seen(source, batch)])
 
 
 def _score_grafts(
-    walk: Walk, joiner: Joiner, above: Tops, steps: list[Step], labels: Tensor, scores: Scores
+    walk: Walk, joiner: Joiner, above: Tops, features: Features, labels: Tensor, scores: Scores
 ) -> None:
     for source, pair, cut in walk.grafts():
-        own = [step.targets[pair.target].z for step in steps]
+        own = features.targets[pair.target]
         joint = joiner.joint(source, pair, cut)
-        for statistics in walk.statistics(cut):
+        for statistics in walk.statistics(pair.target, cut):
             graft = (pair.key, cut, statistics)
             entry = scores.grafts[graft]
-            entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
+            entry.add_error(cut.layer, joint.z - own[cut.layer - 1].z.double())
             outputs = joint.z
             for layer, outputs in run_top(above[graft], cut, joint):
                 if layer > cut.layer:
-                    entry.add_error(layer, outputs - own[layer - 1])
+                    entry.add_error(layer, outputs - own[layer - 1].z)
             entry.add_answers(walk.loss, outputs, labels)

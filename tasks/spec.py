@@ -14,8 +14,12 @@ NULLS = ("self", "untrained", "shuffled_images", "permuted")
 
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
+Init = Literal["he_normal", "uniform"]
 Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
+
+PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
+"""Which nets are grafted into which (docs/method.md, section 2)."""
 
 METHODS: tuple[Method, ...] = ("exact", "stitch", "adam")
 """How a cut can be re-fitted (docs/method.md, section 2)."""
@@ -134,7 +138,7 @@ class NetSpec:
     architecture: Architecture
     width: int
     parametrization: Literal["sp"]
-    init: Literal["he_normal"]
+    init: Init
     recipe: Recipe
     data: DataSpec
     seed: int
@@ -170,6 +174,7 @@ class GraftOptions:
 
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
+    `skips` says how many layers are left out below the fitted one, 0 for none.
     `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64. `ridges`
     are tried instead of `ridge`, and that share of the training images is held back for the choice.
     """
@@ -178,6 +183,7 @@ class GraftOptions:
     products: Literal["float32", "float64"] = "float32"
     methods: tuple[Method, ...] = ("exact",)
     statistics: tuple[Statistics, ...] = STATISTICS
+    skips: tuple[int, ...] = (0,)
     adam_lr: float = 1e-3
     adam_epochs: int = 6
     adam_batches: int = 780
@@ -189,6 +195,15 @@ class GraftOptions:
         return round(self.validation * images) if self.ridges else 0
 
 
+WIDE = 32
+"""Input channels from which a conv's products are float32: of a narrow one each direction counts for more."""
+
+
+def in_float32(products: Literal["float32", "float64"], channels: int) -> bool:
+    """Whether a conv that reads so many channels takes its products in float32."""
+    return products == "float32" and channels >= WIDE
+
+
 @dataclass(frozen=True)
 class Pair:
     """Graft `source` (bottom) into `target` (top); both are indices into a tile's snapshots."""
@@ -197,6 +212,17 @@ class Pair:
     source: int
     target: int
     null: str = "none"
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """How a tile bounds its memory: layers fitted, and targets of them, in one pass over the images.
+
+    0 stands for all. It changes no row, and so is part of no key.
+    """
+
+    layers: int = 0
+    targets: int = 0
 
 
 @dataclass(frozen=True)

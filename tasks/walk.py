@@ -1,4 +1,4 @@
-"""A tile's nets forward together: every source and target, one layer of one batch at a time.
+"""A tile's nets forward together: every source and target, one batch at a time.
 
 Legend: N images, C channels, H x W positions; l a layer from 1 to L.
 """
@@ -6,27 +6,23 @@ Legend: N images, C channels, H x W positions; l a layer from 1 to L.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.architectures import images_per_batch, mixed_batch
-from tasks.cuts import Arm, Cut, Reading, all_arms, arm_map, cuts, norms_from, reading
+from tasks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
+from tasks.layer_input import LayerInput
 from tasks.network import LayerFeatures, Network, permute_channels
+from tasks.parts import Part, Source, gram_source, source_of, whole
 from tasks.seeds import stream
 from tasks.spec import GraftTile, Layer, Loss, Pair
 
 POSITION_ORDERS = 64
 """How many different permutations of positions the shuffled images take."""
-
-
-class Source(NamedTuple):
-    """A bottom: a snapshot as it is (`plain`), with its images and positions, or its channels permuted."""
-
-    snapshot: int
-    variant: str
 
 
 class Batch(NamedTuple):
@@ -36,12 +32,15 @@ class Batch(NamedTuple):
     shuffled_N: Tensor
 
 
-class Step(NamedTuple):
-    """One layer's features of every source and target for one batch of images."""
+Layers = list[LayerFeatures]
+"""Features of layers 1 to L of one net, in order."""
 
-    layer: int
-    sources: dict[Source, LayerFeatures]
-    targets: dict[int, LayerFeatures]
+
+class Features(NamedTuple):
+    """One batch's features of every source and every target."""
+
+    sources: dict[Source, Layers]
+    targets: dict[int, Layers]
 
 
 class ArmFit(NamedTuple):
@@ -51,23 +50,32 @@ class ArmFit(NamedTuple):
     map: Layer
     reading: Reading
 
+    def input(self, h: Tensor, products: Literal["float32", "float64"]) -> LayerInput:
+        """What the map reads, from the activation that crosses the cut."""
+        pool = self.reading.pool
+        return LayerInput(self.map, F.max_pool2d(h, pool) if pool > 1 else h, products)
+
 
 class Walk:
-    """The nets of a tile by the part they play. `networks` are the tile's snapshots in their order."""
+    """A part of a tile, by default all of it, with the nets by the role they play.
 
-    def __init__(self, tile: GraftTile, networks: list[Network]) -> None:
+    `networks` are the tile's snapshots in their order. All nets have the same layers but for their channels;
+    `frame` is the architecture of one target, for what does not depend on channels.
+    """
+
+    def __init__(self, tile: GraftTile, networks: Sequence[Network], part: Part | None = None) -> None:
         self.tile, self.networks = tile, networks
-        self.architecture = networks[0].architecture
-        self.cuts = cuts(self.architecture, tile.options.methods)
+        chosen = part or whole(tile)
+        self.cuts, self.targets = chosen.cuts, chosen.targets
+        self.frame = networks[tile.pairs[0].target].architecture
+        self.pairs_of: dict[Source, list[Pair]] = defaultdict(list)
+        for pair in chosen.pairs:
+            self.pairs_of[source_of(pair)].append(pair)
         self.arms = {
-            arm: ArmFit(arm, arm_map(self.architecture, arm), reading(self.architecture, arm))
+            arm: ArmFit(arm, arm_map(self.frame, arm), reading(self.frame, arm))
             for arm in all_arms(self.cuts)
         }
         self.loss: Loss = tile.snapshots[0].net.recipe.loss
-        self.pairs_of: dict[Source, list[Pair]] = defaultdict(list)
-        for pair in tile.pairs:
-            self.pairs_of[source_of(pair)].append(pair)
-        self.targets = sorted({pair.target for pair in tile.pairs})
         seen_by_grams = [gram_source(source) for source in self.pairs_of]
         self.bottoms = {source: self._bottom(source) for source in [*self.pairs_of, *seen_by_grams]}
 
@@ -85,28 +93,23 @@ class Walk:
                 for pair in pairs:
                     yield source, pair, cut
 
-    def arms_at(self, layer: int) -> list[ArmFit]:
-        """The arms that read what `layer` reads."""
-        return [fit for fit in self.arms.values() if fit.arm.reads == layer - 1]
-
-    def statistics(self, cut: Cut) -> tuple[str, ...]:
+    def statistics(self, target: int, cut: Cut) -> tuple[str, ...]:
         """The values of column `bn` that a cut has: whose BN statistics the grafted net uses."""
-        normed = norms_from(self.architecture, cut.layer)
+        normed = norms_from(self.networks[target].architecture, cut.layer)
         return self.tile.options.statistics if normed else ("none",)
 
     def batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images of a split in order; the permutation of the shuffled ones is fixed by split and size."""
         plain_N, shuffled_N = torch.arange(images), self._shuffled(images, split)
-        size = images_per_batch(self.architecture)
+        size = images_per_batch(self.frame)
         for plain, shuffled in zip(plain_N.split(size), shuffled_N.split(size), strict=True):
             yield Batch(plain, shuffled)
 
     def mixed_batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images in a fixed random order, batches of nearly one size: for the moments of a batch's BN."""
         order_N = torch.randperm(images, generator=stream("mixed", split, images))
-        return self.drawn_batches(
-            order_N.tensor_split(-(-images // mixed_batch(self.architecture))), images, split
-        )
+        parts = order_N.tensor_split(-(-images // mixed_batch(self.frame)))
+        return self.drawn_batches(parts, images, split)
 
     def drawn_batches(self, drawn: Iterable[Tensor], images: int, split: str) -> Iterator[Batch]:
         """Batches of the images with these indices, out of the `images` of a split."""
@@ -117,44 +120,40 @@ class Walk:
     def _shuffled(self, images: int, split: str) -> Tensor:
         return torch.randperm(images, generator=stream("shuffled_images", split, images))
 
-    def steps(self, x: Tensor, batch: Batch) -> Iterator[Step]:
-        """Layers 1 to L of all nets, so that one layer's features are held at a time."""
-        targets = {t: self.networks[t].features(x[batch.plain_N]) for t in self.targets}
-        for layer, sources in self.source_steps(x, batch, self.bottoms):
-            yield Step(layer, sources, {target: next(features) for target, features in targets.items()})
+    def features(self, x: Tensor, batch: Batch) -> Features:
+        """Features of a batch of all nets; a net that is both source and target goes forward once."""
+        plain = {s.snapshot for s in self.bottoms if s.variant == "plain"} | set(self.targets)
+        made = {index: list(self.networks[index].features(x[batch.plain_N])) for index in sorted(plain)}
+        return Features(
+            {
+                s: made[s.snapshot] if s.variant == "plain" else self._layers(x, s, batch)
+                for s in self.bottoms
+            },
+            {target: made[target] for target in self.targets},
+        )
 
-    def source_steps(
-        self, x: Tensor, batch: Batch, chosen: Iterable[Source]
-    ) -> Iterator[tuple[int, dict[Source, LayerFeatures]]]:
-        """Layers 1 to L of some sources alone."""
-        sources = {s: self.bottoms[s].features(x[seen(s, batch)]) for s in chosen}
-        for layer in range(1, self.architecture.depth + 1):
-            yield layer, {source: next(features) for source, features in sources.items()}
+    def source_features(self, x: Tensor, batch: Batch) -> dict[Source, Layers]:
+        """Features of a batch of the sources alone."""
+        return {source: self._layers(x, source, batch) for source in self.pairs_of}
+
+    def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
+        return list(self.bottoms[source].features(x[seen(source, batch)]))
 
 
-def arm_output(arm: Arm, features: LayerFeatures) -> Tensor:
-    """What the target gives where an arm of a source is to give the same; features of layer `reads` + 1."""
+def arm_output(arm: Arm, layers: Layers) -> Tensor:
+    """What the target gives where an arm of a source is to give the same."""
     if arm.gives == "z":
-        return features.z
+        return layers[arm.into - 1].z
+    features = layers[arm.reads]
     return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
 
 
-def goal(arm: Arm, source: Source, target: LayerFeatures, batch: Batch) -> Tensor:
+def goal(arm: Arm, source: Source, target: Layers, batch: Batch) -> Tensor:
     """`arm_output`, with the positions permuted as a source with permuted images and positions sees them."""
     output = arm_output(arm, target)
     if source.variant != "shuffled_images":
         return output
     return gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
-
-
-def source_of(pair: Pair) -> Source:
-    """Which bottom a pair grafts: `self` and `untrained` are plain grafts of other snapshots."""
-    return Source(pair.source, pair.null if pair.null in ("shuffled_images", "permuted") else "plain")
-
-
-def gram_source(source: Source) -> Source:
-    """Whose Gram matrix serves `source`: permuting the images changes no sum over them."""
-    return Source(source.snapshot, "plain") if source.variant == "shuffled_images" else source
 
 
 def position_order(images_N: Tensor, positions: int) -> Tensor:

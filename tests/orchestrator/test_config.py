@@ -47,6 +47,34 @@ FAULTS = {
     "nesterov without momentum": ({"train": {"momentum": 0}}, ["train", "nesterov", "momentum"]),
     "a learning rate of 0": ({"train": {"lr": 0}}, ["train.lr", "found 0", "greater than 0"]),
     "a learning rate of nan": ({"train": {"lr": float("nan")}}, ["train.lr", "nan", "finite"]),
+    "a field that cannot be varied": (
+        {"sweep": {"cross": {"data.dataset": ["digits"]}}},
+        ["'data.dataset' cannot be varied", "train.reg_weight", "network.init"],
+    ),
+    "epochs cannot be varied": (
+        {"sweep": {"settings": [{"train.epochs": 3}]}},
+        ["'train.epochs' cannot be varied"],
+    ),
+    "a value that a varied field cannot have": (
+        {"sweep": {"cross": {"train.lr": [0.1, -1]}}},
+        ["the setting train.lr = -1", "lr", "greater than 0"],
+    ),
+    "settings that contradict each other": (
+        {"sweep": {"settings": [{"train.momentum": 0.0}]}},
+        ["the setting train.momentum = 0.0", "nesterov"],
+    ),
+    "a varied value twice": (
+        {"sweep": {"cross": {"train.lr": [0.1, 0.1]}}},
+        ["sweep", "'train.lr' has repeats", "[0.1, 0.1]"],
+    ),
+    "nothing to vary": ({"sweep": {"cross": {"train.lr": []}}}, ["sweep.cross.train.lr", "at least 1"]),
+    "cross_setting without settings": (
+        {"graft": {"pairings": ["cross_setting"]}},
+        ["graft.pairings", "one setting", "[sweep.cross]"],
+    ),
+    "an unknown pairing": ({"graft": {"pairings": ["all"]}}, ["graft.pairings.0", "'all'", "'cross_width'"]),
+    "no pairing": ({"graft": {"pairings": []}}, ["graft.pairings", "at least 1"]),
+    "a skip of 0": ({"graft": {"skips": [0]}}, ["graft.skips.0", "found 0", "greater than or equal to 1"]),
     "an unknown null": ({"graft": {"nulls": ["slef"]}}, ["graft.nulls.0", "'slef'", "'self'"]),
     "a layer multiple of 0": ({"network": {"layers": [1, 0]}}, ["network.layers.1", "found 0"]),
     "a layer of an unknown name": (
@@ -253,3 +281,31 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, words):
         SweepConfig.read(path)
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+def varied(**sweep):
+    return SweepConfig.parse({"sweep": {"widths": [2], "seeds": 2} | sweep})
+
+
+def test_crossed_fields_give_every_combination_and_listed_ones_those_alone():
+    cross = {"train.reg_weight": [1e-4, 1e-2], "network.init": ["he_normal", "uniform"]}
+    crossed = [(one.train.reg_weight, one.network.init) for one in varied(cross=cross).settings()]
+    assert sorted(crossed) == [(1e-4, "he_normal"), (1e-4, "uniform"), (1e-2, "he_normal"), (1e-2, "uniform")]
+    listed = [{"train.lr": 0.1, "train.batch_size": 32}, {"train.lr": 0.2}]
+    found = [(one.train.lr, one.train.batch_size) for one in varied(settings=listed).settings()]
+    assert found == [(0.1, 32), (0.2, 64)]
+    both = varied(settings=listed, cross={"network.init": ["he_normal", "uniform"]}).settings()
+    assert len({(one.train.lr, one.network.init) for one in both}) == 4
+
+
+def test_each_setting_has_every_seed_and_no_net_is_there_twice():
+    cross = varied(cross={"train.reg_weight": [1e-4, 1e-2]})
+    assert len(nets(cross, DIGITS)) == 2 * 2
+    # Without a regularizer its weight means nothing: one setting, not two.
+    same = varied(cross={"train.reg_weight": [1e-4, 1e-2]}, settings=[{"train.regularizer": "none"}])
+    assert len(nets(same, DIGITS)) == 2
+
+
+def test_a_sweep_without_settings_is_its_own_only_setting():
+    config = SweepConfig()
+    assert config.settings() == [config]

@@ -182,7 +182,8 @@ import torch
 torch.set_num_threads(1)
 from orchestrator.config import SweepConfig
 from orchestrator.jobs import execute
-from orchestrator.plan import Have, Limits, blob_name, make_plan
+from orchestrator.plan import Have, make_plan
+from orchestrator.tiles import Limits, blob_name
 from tasks.checkpoint import pack_network
 from tasks.images import facts
 from tasks.network import initialise

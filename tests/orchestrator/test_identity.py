@@ -20,7 +20,9 @@ from orchestrator.identity import (
     tile_key,
 )
 from orchestrator.nets import nets
-from orchestrator.plan import Have, Limits, graft_options, make_plan
+from orchestrator.pairs import graft_options
+from orchestrator.plan import Have, make_plan
+from orchestrator.tiles import Limits
 from tasks.images import facts
 from tasks.spec import GraftOptions, Layer, Schedule
 

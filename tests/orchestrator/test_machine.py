@@ -8,7 +8,7 @@ import pytest
 from cluster.pool import Job
 from orchestrator.cost import Cost
 from orchestrator.machine import Machine
-from orchestrator.plan import Task
+from orchestrator.tiles import Task
 
 
 @dataclass(frozen=True)

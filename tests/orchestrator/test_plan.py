@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.plan import Have, Limits, blob_name, make_plan, state_name, without
+from orchestrator.cost import graft_cost
+from orchestrator.plan import Have, make_plan, state_name
+from orchestrator.tiles import Limits, blob_name, without
 from tasks.images import facts
-from tasks.spec import NULLS
+from tasks.spec import NULLS, AtOnce
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
@@ -191,35 +193,75 @@ def test_tiles_keep_to_the_memory_and_never_change_the_pairs():
     sweep = config(widths=(16,), seeds=6, snapshots=(0, 5), network=one)
     roomy = plan(sweep)
     largest = max(task.cost.memory for task in tiles(roomy))
-    least = max(task.cost.memory for task in tiles(plan(sweep, limits=Limits(2**40, 10**6))))
-    assert least < largest
+    one_source = max(task.cost.memory for task in tiles(plan(sweep, limits=Limits(2**40, 6))))
+    assert one_source < largest
     counts = []
-    for memory in range(largest, least - 1, (least - largest) // 5):
+    for memory in range(largest, one_source - 1, (one_source - largest) // 5):
         made = plan(sweep, limits=Limits(memory, 1))
         assert pairs(made) == pairs(roomy)
         assert all(task.cost.memory <= memory for task in tiles(made))
+        assert not any("at_once" in task.job.where for task in tiles(made))
         counts.append(len(tiles(made)))
     assert counts == sorted(counts)
-    assert counts[0] == 2  # one tile for each epoch
-    assert counts[-1] > 2
+    assert counts[-1] > counts[0]
+
+
+def test_where_one_source_is_too_much_a_tile_goes_over_the_images_more_than_once():
+    sweep = config(widths=(16,), seeds=6, snapshots=(0, 5), network={"layers": [2, "pool", 4]})
+    one_source = plan(sweep, limits=Limits(2**40, 6))
+    largest = max(task.cost.memory for task in tiles(one_source))
+    least = max(graft_cost(task.job.payload, DIGITS, AtOnce(1, 1)).memory for task in tiles(one_source))
+    assert least < largest
+    tight = plan(sweep, limits=Limits(least, 6))
+    assert pairs(tight) == pairs(one_source)
+    assert all(task.cost.memory <= least for task in tiles(tight))
+    parted = [task for task in tiles(tight) if "at_once" in task.job.where]
+    assert parted
+    assert {task.job.key for task in tiles(tight)} == {task.job.key for task in tiles(one_source)}
+    for task in parted:
+        whole = graft_cost(task.job.payload, DIGITS)
+        assert whole.flops < task.cost.flops < 2 * whole.flops  # more forward passes, no more factorisations
+    with pytest.raises(ConfigError, match="needs"):
+        plan(sweep, limits=Limits(least - 1, 6))
 
 
 def test_there_are_tiles_for_every_slot():
-    for slots in (1, 7, 30, 54):
+    for slots in (1, 7, 30, 78):
         assert len(tiles(plan(limits=Limits(2**40, slots)))) >= slots
-    # 2 widths x 3 epochs x 3 sources x 3 targets: no tile is smaller than one ordered pair of seeds
-    assert len(tiles(plan(limits=Limits(2**40, 10**6)))) == 54
+    # For each of 2 widths and 3 sources: 3 targets at each of 3 epochs, and 2 at each of 2 epochs for the
+    # untrained source. No tile is smaller than one source and one target.
+    assert len(tiles(plan(limits=Limits(2**40, 10**6)))) == 2 * 3 * (3 * 3 + 2 * 2)
+
+
+def test_a_source_is_in_one_tile_unless_slots_would_be_idle():
+    """Its factorisation is then used where it was made, by targets of every epoch and width."""
+    everything = ["same_width", "cross_width", "cross_epoch"]
+    sweep = config(widths=(2, 3, 4), graft={"nulls": list(NULLS), "pairings": everything})
+    for slots in (1, 2, 5):
+        made = tiles(plan(sweep, limits=Limits(2**40, slots)))
+        sources = Counter(
+            key
+            for task in made
+            for key in {task.job.payload.snapshots[p.source].key for p in task.job.payload.pairs}
+        )
+        assert set(sources.values()) == {1}
 
 
 def test_a_job_that_cannot_fit_is_refused_with_what_it_needs():
-    need = min(task.cost.memory for task in plan(limits=Limits(2**40, 10**6)).tasks)
     with pytest.raises(ConfigError) as caught:
-        plan(limits=Limits(need // 2, 1))
+        plan(limits=Limits(2**28, 1))
     text = str(caught.value)
     assert text.startswith("run.memory_gib: ")
-    assert f"needs {need / 2**30:.1f} GiB" in text
-    assert f"has {need / 2 / 2**30:.1f} GiB" in text
+    assert "has 0.25 GiB" in text
     assert "use fewer slots" in text
+    need = float(text.split("needs ")[1].split()[0])
+    assert plan(limits=Limits(int((need + 0.01) * 2**30), 1)).tasks
+
+
+def test_a_layer_too_wide_for_its_gram_matrix_is_named():
+    wide = config(widths=(1,), seeds=2, snapshots=(5,), network={"layers": [512, 1]})
+    with pytest.raises(ConfigError, match=r"4608 patch dimensions: 0\.16 GiB for each"):
+        plan(wide, limits=Limits(2**30, 1))
 
 
 def test_a_lost_checkpoint_is_trained_again_only_if_a_missing_pair_needs_it():
@@ -293,7 +335,9 @@ def test_a_tile_without_lost_nets_keeps_exactly_the_other_pairs():
                 for pair in tile.pairs
                 if snap not in (tile.snapshots[pair.source], tile.snapshots[pair.target])
             }
-            assert rest is not None
+            assert (rest is None) == (not kept)
+            if rest is None:
+                continue
             assert {pair.key for pair in rest.job.payload.pairs} == kept
             assert blob_name(snap.key) not in rest.job.inputs
             assert rest.size == len(kept)
@@ -306,6 +350,71 @@ def test_a_tile_that_lost_nothing_stays_and_one_that_lost_all_goes():
     assert without(task, set(task.job.inputs), DIGITS) is None
     trainer = next(task for task in WHOLE.tasks if task.job.kind == "train")
     assert without(trainer, set(trainer.job.inputs), DIGITS) is None
+
+
+def kinds(made, what):
+    """How many pairs there are of each (source, target) seen through `what`, nulls left out."""
+    return Counter(
+        (what(source), what(target)) for source, target, null in pairs(made).values() if null == "none"
+    )
+
+
+def paired(*pairings, nulls=(), **sections):
+    return {"graft": {"nulls": list(nulls), "pairings": list(pairings)}, **sections}
+
+
+def test_every_width_goes_into_the_widest_and_back():
+    made = plan(config(widths=(2, 4, 3), snapshots=(0, 5), **paired("cross_width")))
+    counted = kinds(made, lambda snap: (snap.net.width, snap.epoch))
+    wanted = {((w, e), (4, e)): 9 for w in (2, 3) for e in (0, 5)}  # 3 seeds by 3 seeds
+    assert counted == wanted | {(target, source): 9 for source, target in wanted}
+
+
+def test_epochs_go_into_the_last_one_and_back_and_along_the_diagonal():
+    made = plan(config(widths=(2,), **paired("cross_epoch")))
+    assert kinds(made, lambda snap: snap.epoch) == {
+        (0, 5): 6, (2, 5): 6, (5, 5): 6, (5, 0): 6, (5, 2): 6, (0, 0): 6, (2, 2): 6,
+    }  # fmt: skip
+
+
+def test_settings_go_into_each_other_between_different_seeds():
+    cross = {"widths": [2], "seeds": 3, "cross": {"train.reg_weight": [1e-4, 1e-2]}}
+    made = plan(config(**paired("cross_setting", sweep=cross)))
+    assert kinds(made, lambda snap: snap.net.recipe.reg_weight) == {(1e-4, 1e-2): 18, (1e-2, 1e-4): 18}
+    for source, target, _ in pairs(made).values():
+        assert source.net.seed != target.net.seed
+        assert source.epoch == target.epoch
+
+
+def test_a_pair_that_two_pairings_ask_for_is_planned_once():
+    both, alone = (
+        plan(config(**paired(*names))) for names in (("same_width", "cross_epoch"), ("cross_epoch",))
+    )
+    assert pairs(both) == pairs(alone)
+
+
+def test_skip_grafts_are_pairs_of_their_own_in_tiles_of_their_own():
+    layers = {"layers": [1, 1, "pool", 1]}
+    skipped = plan(config(network=layers, **paired("skip")))
+    both = plan(config(network=layers, **paired("same_width", "skip")))
+    plain = plan(config(network=layers, **paired("same_width")))
+    assert pairs(both) == pairs(plain) | pairs(skipped)
+    assert not set(pairs(plain)) & set(pairs(skipped))
+    assert {task.job.payload.options.skips for task in tiles(both)} == {(0,), (1,)}
+
+
+def test_skip_grafts_of_nets_that_have_none_are_refused():
+    with pytest.raises(ConfigError, match=r"graft.skips: found \[1\]"):
+        plan(config(network={"layers": [1]}, **paired("skip")))
+
+
+def test_more_settings_and_pairings_keep_what_is_there():
+    before = plan(config())
+    cross = {"widths": [2, 3], "seeds": 3, "cross": {"train.reg_weight": [5e-4, 1e-2]}}
+    more = config(sweep=cross, graft={"nulls": list(NULLS), "pairings": ["same_width", "cross_setting"]})
+    after = plan(more, have=finished(before))
+    assert not set(pairs(after)) & set(pairs(before))
+    assert {seg.snapshot.net.recipe.reg_weight for seg in segments(after)} == {1e-2}
 
 
 @pytest.mark.parametrize(("share", "limit", "held"), [(0.04, 12, 0), (0.96, 12, 12)])

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from cluster.pool import Job
 from orchestrator.cost import Cost
-from orchestrator.plan import Plan, Task
+from orchestrator.plan import Plan
 from orchestrator.progress import Lines, Live, Tally, display, duration
+from orchestrator.tiles import Task
 
 
 class Clock:

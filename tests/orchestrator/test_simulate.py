@@ -7,8 +7,9 @@ import pytest
 
 from cluster.pool import Job
 from orchestrator.cost import Cost
-from orchestrator.plan import Plan, Task
+from orchestrator.plan import Plan
 from orchestrator.simulate import JOB_SECONDS, Rates, gemm_rate, makespan, rates
+from orchestrator.tiles import Task
 from tasks.rows import table
 
 SPEED = Rates({"train": 10.0, "graft": 20.0}, "a test")

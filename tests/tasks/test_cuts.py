@@ -105,25 +105,24 @@ def test_every_arm_of_a_graft_equals_float64_lstsq_on_independent_patches(name):
     with torch.no_grad():
         fits = fit(walk, data.x_train, tile.options)
         (source, target), (held_source, _) = (
-            [{entry.layer: entry for entry in net.features(x)} for net in networks]
-            for x in (data.x_train, data.x_test)
+            [list(net.features(x)) for net in networks] for x in (data.x_train, data.x_test)
         )
     determined = 0
     for arm in all_arms(walk.cuts):
-        layer, fitted = arm_map(walk.architecture, arm), fits.fits["none-0-1", arm]
+        layer, fitted = arm_map(walk.frame, arm), fits.fits["none-0-1", arm]
         u, u_held = (
-            np.insert(numpy_rows(layer, side[arm.reads + 1].h_in), 0, 1.0, axis=1)
+            np.insert(numpy_rows(layer, side[arm.reads].h_in), 0, 1.0, axis=1)
             for side in (source, held_source)
         )
-        z = channel_rows(arm_output(arm, target[arm.reads + 1])).numpy()
+        z = channel_rows(arm_output(arm, target)).numpy()
         weight = np.linalg.lstsq(u, z, rcond=None)[0]
         error = ((u @ weight - z) ** 2).mean(0).sum() / z.var(0).sum()
-        factor = next(f for (_, read), f in fits.factors.items() if read == reading(walk.architecture, arm))
+        factor = next(f for (_, read), f in fits.factors.items() if read == reading(walk.frame, arm))
         if len(factor.values_K) == factor.dim and factor.condition_number < 1e10:
             determined += 1
             assert fitted.fvu_train == pytest.approx(error, abs=1e-6), arm
             expected = u_held @ weight
-            inputs = LayerInput(layer, held_source[arm.reads + 1].h_in, "float64")
+            inputs = LayerInput(layer, held_source[arm.reads].h_in, "float64")
             found = channel_rows(inputs.predict(fitted.weight_DC, fitted.bias_C)).numpy()
             assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max(), arm
     assert determined > 0.6 * len(walk.arms), [f.condition_number for f in fits.factors.values()]
@@ -135,7 +134,7 @@ def test_arms_of_one_reading_share_a_factorisation():
     with torch.no_grad():
         fits = fit(walk, data_of("resnet20", train=60).x_train, tile.options)
     assert len(fits.fits) == len(walk.arms)
-    assert len(fits.factors) == len({reading(walk.architecture, arm) for arm in all_arms(walk.cuts)})
+    assert len(fits.factors) == len({reading(walk.frame, arm) for arm in all_arms(walk.cuts)})
 
 
 def test_the_joint_of_an_exact_graft_is_what_the_target_would_have_given():
@@ -145,7 +144,7 @@ def test_the_joint_of_an_exact_graft_is_what_the_target_would_have_given():
     with torch.no_grad():
         fits = fit(walk, data.x_train, tile.options)
         batch = next(walk.batches(20, "test"))
-        joiner = Joiner(walk, fits, dict(walk.source_steps(data.x_test, batch, walk.pairs_of)), batch)
+        joiner = Joiner(walk, fits, walk.source_features(data.x_test, batch), batch)
         own = {entry.layer: entry for entry in networks[1].features(data.x_test[:20])}
         for source, pair, cut in walk.grafts():
             joint = joiner.joint(source, pair, cut)

@@ -10,9 +10,9 @@ from tasks.cuts import Arm
 from tasks.fit import fit
 from tasks.graft import graft
 from tasks.gram import PatchMoments, factorise, fraction_unexplained
-from tasks.layer_input import WIDE, LayerInput, channel_rows
+from tasks.layer_input import LayerInput, channel_rows
 from tasks.network import Network, initialise, permute_channels
-from tasks.spec import GraftOptions, GraftTile, Layer, Pair
+from tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair
 from tasks.walk import Walk, gather_positions, position_order, scatter_positions
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
@@ -227,3 +227,94 @@ def test_fvu_is_one_for_the_mean_and_zero_for_the_truth():
         1.0
     )
     assert fraction_unexplained(torch.zeros(4), z.var(0)) == 0.0
+
+
+@pytest.mark.parametrize("at_once", [(1, 1), (1, 0), (0, 1), (2, 2)], ids=str)
+def test_how_a_tile_is_parted_changes_no_bit_and_factorises_nothing_twice(data, monkeypatch, at_once):
+    net = {"entries": (1, "pool", 2, 2)}
+    tile = make_tile(seeds=(0, 1, 2), nulls=("none", "shuffled_images", "permuted"), **net)
+    nets = networks_of(tile)
+    whole = graft(tile, nets, data)
+    calls = []
+    monkeypatch.setattr(fit_module, "factorise", lambda moments: calls.append(moments) or factorise(moments))
+    parted = graft(tile, nets, data, AtOnce(*at_once))
+    assert sorted(map(repr, parted.grafts)) == sorted(map(repr, whole.grafts))
+    assert sorted(map(repr, parted.downstream)) == sorted(map(repr, whole.downstream))
+    assert len(calls) == 3 * 3 * 2  # sources, layers, as they are and permuted
+
+
+def test_a_graft_across_widths_equals_float64_lstsq_both_ways():
+    nets = [make_net(seed=0, width=3), make_net(seed=1, width=8)]
+    pairs = (Pair("up", 0, 1), Pair("down", 1, 0))
+    tile = GraftTile(tuple(make_snapshot(net) for net in nets), pairs, GraftOptions())
+    networks, data = networks_of(tile), make_data(train=600)
+    rows = {(row["key"], row["layer"]): row for row in graft(tile, networks, data).grafts}
+    assert {row["pairing"] for row in rows.values()} == {"cross_width"}
+    for key, source, target in (("up", 0, 1), ("down", 1, 0)):
+        for layer in (2, 3):
+            with torch.no_grad():
+                _, fvu_train, fvu_test = lstsq_graft(
+                    networks[source], networks[target], layer, data.x_train, data.x_test
+                )
+            row = rows[key, layer]
+            assert row["fvu_train"] == pytest.approx(fvu_train, abs=1e-6)
+            assert row["fvu_test"] == pytest.approx(fvu_test, abs=1e-6)
+            assert row["patch_dim"] == networks[source].parameters[f"layers.{layer}.weight"][0].numel()
+
+
+def test_a_wider_source_that_holds_the_target_recovers_it_exactly():
+    """The target's channels are some of the source's, so nothing of it is unexplained."""
+    narrow, wide = make_net(seed=0, width=3), make_net(seed=1, width=5)
+    target, source = alive(initialise(narrow)), alive(initialise(wide))
+    kept = dict(source.parameters)
+    for name in ("layers.1.weight", "layers.1.bias"):
+        kept[name] = torch.cat([target.parameters[name], source.parameters[name][3:]])
+    tile = GraftTile((make_snapshot(narrow), make_snapshot(wide)), (Pair("p", 1, 0),), GraftOptions())
+    rows = graft(tile, [target, Network(source.architecture, kept)], make_data(train=600)).grafts
+    row = next(row for row in rows if row["layer"] == 2)
+    assert row["fvu_test"] < 1e-9
+    assert row["accuracy_drop"] == 0
+
+
+def numpy_pool(h, pool):
+    """Max-pool by blocks, in numpy."""
+    n, c, height, width = h.shape
+    kept = h[:, :, : height // pool * pool, : width // pool * pool]
+    return kept.reshape(n, c, height // pool, pool, width // pool, pool).max((3, 5))
+
+
+def skipped_lstsq(source, target, layer, skip, pool, data):
+    """FVU on fitting and held-out images of a skip graft, by float64 lstsq on numpy's patches."""
+    description = target.architecture.layers[layer - 1]
+
+    def rows(x):
+        h = numpy_pool(source.prefix(layer - skip, x).numpy(), pool)
+        z = target.layer(layer, target.prefix(layer, x)).numpy().astype(np.float64)
+        if description.kind == "dense":
+            return np.c_[h.reshape(len(h), -1), np.ones(len(h))], z
+        u = numpy_patches(h, description.kernel, description.padding)
+        u = u.reshape(-1, u.shape[-1])
+        return np.c_[u, np.ones(len(u))], z.reshape(*z.shape[:2], -1).transpose(0, 2, 1).reshape(
+            -1, z.shape[1]
+        )
+
+    with torch.no_grad():
+        (u, z), (u_test, z_test) = rows(data.x_train), rows(data.x_test)
+    weight = np.linalg.lstsq(u, z, rcond=None)[0]
+    return [((a @ weight - b) ** 2).mean(0).sum() / b.var(0).sum() for a, b in ((u, z), (u_test, z_test))]
+
+
+def test_skip_grafts_equal_float64_lstsq_on_the_pooled_map():
+    """Convs of 1, 2 (pooled), 1 (pooled) and the classifier on 8x8: what is left out keeps its pools."""
+    net = {"entries": (1, 2, "pool", 1, "pool"), "image": (2, 8, 8)}
+    tile = make_tile(options=GraftOptions(skips=(1, 2, 3)), width=2, **net)
+    networks, data = networks_of(tile), make_data(train=500, image=(2, 8, 8))
+    rows = graft(tile, networks, data).grafts
+    assert {row["pairing"] for row in rows} == {"skip"}
+    found = {(row["skip"], row["layer"]): row for row in rows if row["key"] == "none-0-1"}
+    pools = {(1, 3): 2, (1, 4): 2, (2, 4): 4}
+    assert found.keys() == pools.keys()
+    for (skip, layer), pool in pools.items():
+        fvu_train, fvu_test = skipped_lstsq(*networks, layer, skip, pool, data)
+        assert found[skip, layer]["fvu_train"] == pytest.approx(fvu_train, abs=1e-6)
+        assert found[skip, layer]["fvu_test"] == pytest.approx(fvu_test, abs=1e-6)

@@ -69,12 +69,10 @@ def numpy_errors(nets, arm, data, ridges):
     layer = arm_map(nets[1].architecture, arm)
 
     def rows(images):
-        source, target = (
-            {entry.layer: entry for entry in net.features(data.x_train[images])} for net in nets
-        )
-        z = arm_output(arm, target[arm.reads + 1]).double().numpy()
+        source, target = (list(net.features(data.x_train[images])) for net in nets)
+        z = arm_output(arm, target).double().numpy()
         z = z.reshape(*z.shape[:2], -1).transpose(0, 2, 1).reshape(-1, z.shape[1])
-        return numpy_rows(layer, source[arm.reads + 1].h_in), z
+        return numpy_rows(layer, source[arm.reads].h_in), z
 
     (u, z), (u_held, z_held) = rows(fitting), rows(held)
     u_mean, z_mean = u.mean(0), z.mean(0)

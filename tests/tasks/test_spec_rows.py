@@ -18,7 +18,7 @@ DESIGN = {
     "downstream": "method null bn graft_layer layer fvu_test",
     "jobs": "kind node device start seconds flops bytes_in outcome error",
 }
-AXES = "net architecture width parametrization regularizer reg_weight dataset seed epoch"
+AXES = "net architecture width parametrization init regularizer reg_weight recipe dataset seed epoch"
 
 
 def wanted_columns(name):
