@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from inspect import isgeneratorfunction
+from inspect import isgenerator
 from typing import Any
 
 from tasks import fit, join, score
@@ -35,20 +34,20 @@ PHASES: list[tuple[str, Any, str]] = [
 
 
 class Clock:
-    """Seconds by phase. While one phase runs no other begins."""
+    """Seconds by phase, of the clock `now`. While one phase runs no other begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self.seconds: dict[str, float] = defaultdict(float)
         self._busy = False
 
     def timed(self, phase: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its time counted; of a generator that of every step."""
+        """The function, its time counted; if it gives a generator, that of every step."""
 
         @wraps(function)
         def call(*args: Any, **options: Any) -> Any:
-            if isgeneratorfunction(function):
-                return self._steps(phase, function(*args, **options))
-            return self._run(phase, lambda: function(*args, **options))
+            made = self._run(phase, lambda: function(*args, **options))
+            return self._steps(phase, made) if isgenerator(made) else made
 
         return call
 
@@ -60,18 +59,18 @@ class Clock:
     def _run(self, phase: str, work: Callable[[], Any]) -> Any:
         if self._busy:
             return work()
-        self._busy, start = True, time.perf_counter()
+        self._busy, start = True, self._now()
         try:
             return work()
         finally:
             self._busy = False
-            self.seconds[phase] += time.perf_counter() - start
+            self.seconds[phase] += self._now() - start
 
 
 @contextmanager
-def clocked() -> Iterator[Clock]:
+def clocked(now: Callable[[], float]) -> Iterator[Clock]:
     """Wrap the functions of `PHASES` for a while."""
-    clock, originals = Clock(), [getattr(place, name) for _, place, name in PHASES]
+    clock, originals = Clock(now), [getattr(place, name) for _, place, name in PHASES]
     for (phase, place, name), function in zip(PHASES, originals, strict=True):
         setattr(place, name, clock.timed(phase, function))
     try:
@@ -81,11 +80,7 @@ def clocked() -> Iterator[Clock]:
             setattr(place, name, function)
 
 
-def shares(work: Callable[[], object]) -> dict[str, float]:
-    """The share of the wall time of `work` that each phase took, and the rest."""
-    with clocked() as clock:
-        start = time.perf_counter()
-        work()
-        total = time.perf_counter() - start
+def phase_shares(clock: Clock, total: float) -> dict[str, float]:
+    """The share of `total` seconds that each phase took, and the rest."""
     found = {phase: clock.seconds[phase] / total for phase, _, _ in PHASES}
     return found | {"the rest": 1.0 - sum(found.values())}
