@@ -1,9 +1,10 @@
-"""`python -m benchmarks graft`: run one benchmark, print its table, or JSON with `--json`."""
+"""`python -m benchmarks graft`: run one benchmark, print its tables, or JSON with `--json`."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +15,13 @@ app = typer.Typer(
 )
 
 
+class Device(StrEnum):
+    """Where the data and the nets lie."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 @app.callback()
 def benchmarks() -> None:
     """Side-by-side measurements on this machine."""
@@ -21,35 +29,46 @@ def benchmarks() -> None:
 
 @app.command()
 def graft(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    widths: Annotated[list[int] | None, typer.Option("--width", help="Widths; 32 and 64 by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    device: Annotated[Device, typer.Option(help="Where the data and the nets lie.")] = Device.cpu,
+    widths: Annotated[
+        list[int] | None, typer.Option("--width", min=1, help="Widths; 32 and 64 by default.")
+    ] = None,
     nets: Annotated[int, typer.Option(min=2, help="Nets per width.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each timing; the median counts.")] = 3,
     images: Annotated[int, typer.Option(min=100, help="Fitting images.")] = 1000,
-    full_adam: Annotated[
-        bool, typer.Option(help="Run Adam's whole schedule once per width, for its FVU.")
-    ] = True,
 ) -> None:
     """The exact grafts of all pairs against one pair at a time, and against Adam as in Gu et al. 2020."""
-    from benchmarks.graft import run
+    from benchmarks.graft import Setup, run
 
-    result = run(widths or [32, 64], nets, repeats, images, full_adam)
+    setup = Setup(tuple(widths or Setup.widths), nets, repeats, images, device.value)
+    try:
+        result = run(setup)
+    except RuntimeError as error:
+        raise typer.BadParameter(str(error)) from None
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
         show(result)
 
 
-def show(result: dict[str, object]) -> None:
-    """The rows as a table, with the machine above it."""
+def show(result: dict[str, Any]) -> None:
+    """The machine, and every list of rows as a table."""
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     console.print(result["machine"])
-    rows = result["rows"]
-    assert isinstance(rows, list)
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console.print(table)
+    for name, rows in result.items():
+        if name == "machine":
+            continue
+        table = Table(*rows[0], title=name)
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row.values()))
+        console.print(table)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

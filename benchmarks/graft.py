@@ -1,237 +1,253 @@
-"""What an exact graft costs: all pairs at once, one pair at a time, and Adam as in Gu et al. 2020.
+"""What a graft costs: all pairs at once, one pair at a time, and Adam as in Gu et al. 2020.
 
-All three fit the same layers of the same nets on the same images, in one process with one thread, in
-turns. (a) Adam: He-normal start, loss 5 x mean squared difference, learning rate 1e-3 with a linear
-warm-up over the first of 6 epochs of 780 batches of 64; its time is that of some steps, scaled to the
-schedule. (b) One pair at a time: patches by im2col, float64 products, one solve; then its held-out
-scores. (c) `tasks.graft`: a tile of all ordered pairs, with every column that its rows have.
+All three fit the same layers of the same nets on the same images, in one process with one thread, in turns.
+
+(a) Adam: `tasks.adam`'s steps of one pair and layer, its time that of some steps, scaled to the schedule.
+(b) One pair at a time: patches by im2col, float64 products, one solve, held-out scores.
+(c) The engine, `tasks.graft`: all ordered pairs and layers, with everything that it reports; its time is
+    shared out evenly over its grafts.
 """
 
 from __future__ import annotations
 
 import platform
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from benchmarks.one_pair import OnePair
+from benchmarks.phases import clocked, phase_shares
+from benchmarks.timing import Progress, clock, median_seconds, seconds_of, shares_of_gemm
 from orchestrator.config import SweepConfig
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets as specs
 from orchestrator.nets import used
 from orchestrator.record import cpu_name
 from tasks import images
+from tasks.adam import rates
+from tasks.architectures import images_per_batch
 from tasks.data import Data, load
 from tasks.graft import graft
-from tasks.gram import ChannelMoments, channel_sums, fraction_unexplained
-from tasks.lag_gram import lag_gram, lags
-from tasks.layer_input import LayerInput, channel_rows
-from tasks.network import Network, linear
-from tasks.seeds import stream
+from tasks.lag_gram import LagSums, lags
+from tasks.layer_input import LayerInput
+from tasks.network import Network
 from tasks.spec import GraftOptions, GraftTile, Pair, Snapshot, TrainSegment
 from tasks.train import initial_state, train
 
-ADAM_STEPS, ADAM_BATCH, ADAM_WARM_STEPS, ADAM_RATE = 6 * 780, 64, 780, 1e-3
-TIMED_STEPS = 8
 EPOCHS = 2
 RIDGE = 1e-6
+DEPTH = 5  # of the family `conv` as it is by default
+ADAM_PAIRS, ADAM_STEPS = ((0, 1), (1, 0)), 4
+"""Adam is timed on these pairs, so many steps at a time."""
 
 
-def run(widths: list[int], count: int, repeats: int, fitting: int, full_adam: bool) -> dict[str, Any]:
-    """Rows per width and layer, and the machine."""
+@dataclass(frozen=True)
+class Setup:
+    """What is asked for. Adam's whole schedule is run at the layers `to_the_end`, for its FVU."""
+
+    widths: tuple[int, ...] = (32, 64)
+    nets: int = 8
+    repeats: int = 3
+    images: int = 1000
+    device: str = "cpu"
+    to_the_end: tuple[int, ...] = (3, DEPTH)
+
+
+def run(setup: Setup) -> dict[str, Any]:
+    """The machine, a row per width and layer, and for each width a summary and the engine's phases.
+
+    Raises:
+        RuntimeError: The device is not there.
+    """
+    prepare(setup.device)
+    data = Data(*(part.to(setup.device) for part in load("mnist5k", limit_train=setup.images)))
+    progress = Progress(sum(sum(weights(setup, width).values()) for width in setup.widths))
+    result: dict[str, Any] = {"machine": machine(setup, data), "rows": [], "summary": [], "phases": []}
+    for width in setup.widths:
+        measured = Measurement(setup, width, data, progress)
+        rows, phases = measured.rows()
+        result["rows"] += rows
+        result["summary"].append(summary(width, rows))
+        result["phases"].append({"width": width} | phases)
+    return result
+
+
+def prepare(device: str) -> None:
+    """One thread; on a GPU products in float32 rather than TF32."""
+    if device != "cpu" and not torch.cuda.is_available():
+        raise RuntimeError(f"--device {device}: PyTorch finds no GPU here; --device cpu would do")
     torch.set_num_threads(1)
-    gemm = gemm_rate(repeats)
-    data = load("mnist5k", limit_train=fitting)
-    rows = []
-    for width in widths:
-        snapshots, networks = trained(width, count, fitting, data)
-        rows += measure(snapshots, networks, data, repeats, gemm, full_adam)
-    machine = {
-        "processor": cpu_name(),
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def weights(setup: Setup, width: int) -> dict[str, float]:
+    """About the seconds that each kind of step takes in all on one core, to tell the time left."""
+    layers, scale = DEPTH - 1, (width / 32) ** 2
+    seconds = {
+        "train": 2 * setup.nets,
+        "engine": setup.repeats * setup.nets**2,
+        "naive": 5 * setup.repeats * layers,
+        "adam": 3 * setup.repeats * layers,
+        "schedule": 50 * len(setup.to_the_end),
+        "kernels": 2 * setup.repeats * layers,
+    }
+    return {kind: scale * time for kind, time in seconds.items()}
+
+
+def machine(setup: Setup, data: Data) -> dict[str, Any]:
+    """What it ran on, and on how much."""
+    return {
+        "processor": cpu_name() if setup.device == "cpu" else torch.cuda.get_device_name(),
         "threads": 1,
+        "clock": "CPU seconds of the thread" if setup.device == "cpu" else "wall",
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "gemm_gflops": gemm / 1e9,
-        "nets": count,
-        "fitting_images": fitting,
+        **asdict(setup),
         "held_out_images": len(data.y_test),
+        "adam_steps": sum(1 for _ in rates(GraftOptions())),
+        "adam_steps_timed": setup.repeats * ADAM_STEPS * len(ADAM_PAIRS),
     }
-    return {"machine": machine, "rows": rows}
 
 
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Median wall time of some runs, after one that warms up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def gemm_rate(repeats: int, size: int = 1536) -> float:
-    """Operations per second of a float32 matrix product of PyTorch on one thread."""
-    a = torch.randn(size, size, generator=stream("gemm"))
-    return 2.0 * size**3 / median_seconds(lambda: a @ a, repeats)
-
-
-def trained(width: int, count: int, fitting: int, data: Data) -> tuple[list[Snapshot], list[Network]]:
-    """Nets of the family conv after a short training."""
-    config = SweepConfig.parse(
-        {
-            "data": {"dataset": "mnist5k", "limit_train": fitting},
-            "train": {"epochs": EPOCHS, "snapshots": [EPOCHS], "lr": 0.02},
-            "sweep": {"widths": [width], "seeds": count},
-        }
-    )
+def trained(setup: Setup, width: int) -> tuple[list[Snapshot], list[Network]]:
+    """Nets of the family conv after a short training, moved to the device."""
+    limits = {"dataset": "mnist5k", "limit_train": setup.images}
+    recipe = {"epochs": EPOCHS, "snapshots": [EPOCHS], "lr": 0.02}
+    axes = {"widths": [width], "seeds": setup.nets}
+    config = SweepConfig.parse({"data": limits, "train": recipe, "sweep": axes})
+    data = load("mnist5k", limit_train=setup.images)
     snapshots, networks = [], []
     for net in specs(config, used(config, images.facts("mnist5k"))):
-        snap = snapshot(net, net_key(net), EPOCHS)
-        done = train(TrainSegment(snap, None, keep_state=False), initial_state(net), data)
-        snapshots.append(snap)
-        networks.append(done.network)
+        snapshots.append(snapshot(net, net_key(net), EPOCHS))
+        done = train(TrainSegment(snapshots[-1], None, keep_state=False), initial_state(net), data)
+        moved = {name: value.to(setup.device) for name, value in done.network.parameters.items()}
+        networks.append(Network(net.architecture, moved))
     return snapshots, networks
 
 
-def measure(
-    snapshots: list[Snapshot], networks: list[Network], data: Data, repeats: int, gemm: float, full_adam: bool
-) -> list[dict[str, Any]]:
-    """One row per layer; the tile's time is shared out evenly over its grafts."""
-    count, depth = len(networks), networks[0].architecture.depth
-    pairs = [Pair(f"{a}-{b}", a, b) for a in range(count) for b in range(count) if a != b]
-    tile = GraftTile(tuple(snapshots), tuple(pairs), GraftOptions(ridge=RIDGE))
-    made = graft(tile, networks, data)
-    exact_seconds = median_seconds(lambda: graft(tile, networks, data), repeats) / (len(pairs) * (depth - 1))
-    rows = []
-    for layer in range(2, depth + 1):
-        own = [row for row in made.grafts if row["layer"] == layer and row["key"] == "0-1"]
-        naive = median_seconds(
-            lambda layer=layer: naive_graft(networks[0], networks[1], layer, data), repeats
-        )
-        adam = adam_seconds(networks[0], networks[1], layer, data, repeats)
-        row = {
-            "width": snapshots[0].net.width,
-            "layer": layer,
-            "exact_seconds": exact_seconds,
-            "naive_seconds": naive,
-            "adam_seconds": adam,
-            "adam_ratio": adam / exact_seconds,
-            "naive_ratio": naive / exact_seconds,
-            "fvu_exact": own[0]["fvu_test"],
-            "fvu_naive": naive_graft(networks[0], networks[1], layer, data),
-            "fvu_adam": adam_fvu(networks[0], networks[1], layer, data)
-            if full_adam and layer in (2, depth)
-            else None,
-        }
-        rows.append(row | kernel_shares(networks[0], layer, data, repeats, gemm))
-    return rows
+class Measurement:
+    """Everything that is measured at one width."""
 
+    def __init__(self, setup: Setup, width: int, data: Data, progress: Progress) -> None:
+        self.setup, self.width, self.data, self._progress = setup, width, data, progress
+        self._weights = weights(setup, width)
+        with self._step("train", f"train {setup.nets} nets"):
+            self.snapshots, self.networks = trained(setup, width)
 
-def naive_graft(source: Network, target: Network, layer: int, data: Data) -> float:
-    """One pair by im2col, float64 products and one solve; held-out FVU, its loss and accuracy thrown away."""
-    description = target.architecture.layers[layer - 1]
-    h, z = source.prefix(layer, data.x_train), target.layer(layer, target.prefix(layer, data.x_train))
-    u_MD = torch.cat([LayerInput(description, part, "float64").patches_MD for part in h.split(64)])
-    z_MC = channel_rows(z)
-    u_mean, z_mean = u_MD.mean(0), z_MC.mean(0)
-    u_MD -= u_mean
-    gram = u_MD.T @ u_MD
-    gram.diagonal().add_(RIDGE * gram.trace() / len(gram))
-    weight = torch.linalg.solve(gram, u_MD.T @ (z_MC - z_mean))
-    bias = z_mean - u_mean @ weight
-    h_test = source.prefix(layer, data.x_test)
-    z_hat = LayerInput(description, h_test, "float64").predict(weight, bias)
-    list(target.suffix(layer, z_hat.float()))
-    return held_out_fvu(target, layer, data, z_hat)
+    def _step(self, kind: str, label: str, of: int = 1) -> Any:
+        return self._progress.step(f"width {self.width}: {label}", self._weights[kind] / of)
 
-
-def held_out_fvu(target: Network, layer: int, data: Data, z_hat: Tensor) -> float:
-    """FVU of a prediction of the target's layer on the held-out images."""
-    z = target.layer(layer, target.prefix(layer, data.x_test))
-    moments = ChannelMoments(z.shape[1])
-    moments.add(z)
-    return fraction_unexplained(
-        channel_sums((z_hat - z).double().square()) / moments.rows, moments.variance_C
-    )
-
-
-class Adam:
-    """Gu 2020's fit of one layer, step by step, on features of the frozen nets."""
-
-    def __init__(self, source: Network, target: Network, layer: int, data: Data) -> None:
-        self._source, self._target, self._layer, self._data = source, target, layer, data
-        self.description = target.architecture.layers[layer - 1]
-        shape = target.parameters[f"layers.{layer}.weight"].shape
-        fan_in = shape[1:].numel()
-        self.weight = (
-            torch.randn(shape, generator=stream("adam", layer)) * (2 / fan_in) ** 0.5
-        ).requires_grad_()
-        self.bias = torch.zeros(shape[0], requires_grad=True)
-        self._optimizer = torch.optim.Adam([self.weight, self.bias], lr=ADAM_RATE)
-        self._order = stream("adam order", layer)
-
-    def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Input and goal of the fit, from the frozen nets."""
-        with torch.no_grad():
-            x = self._data.x_train[batch]
-            return self._source.prefix(self._layer, x), self._target.layer(
-                self._layer, self._target.prefix(self._layer, x)
+    def rows(self) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """A row per layer, and the engine's phases."""
+        exact_seconds, fvu_exact, phases = self.engine()
+        rows = []
+        for layer in range(2, DEPTH + 1):
+            times = {"adam_seconds": self.adam_seconds(layer), **self.naive(layer)}
+            fvu_naive = times.pop("fvu_naive")
+            rows.append(
+                {
+                    "width": self.width,
+                    "layer": layer,
+                    **times,
+                    "exact_seconds": exact_seconds,
+                    "adam_ratio": times["adam_seconds"] / exact_seconds,
+                    "naive_ratio": times["naive_seconds"] / exact_seconds,
+                    "fvu_adam": self.fvu_adam(layer),
+                    "fvu_naive": fvu_naive,
+                    "fvu_exact": fvu_exact[layer],
+                    **self.kernels(layer),
+                }
             )
+        return rows, phases
 
-    def step(self, number: int, features: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-        """One step on a random batch; the learning rate rises over the first epoch."""
-        batch = torch.randint(len(self._data.y_train), (ADAM_BATCH,), generator=self._order)
-        h, z = features(batch)
-        loss = 5 * F.mse_loss(linear(self.description, h, self.weight, self.bias), z)
-        for group in self._optimizer.param_groups:
-            group["lr"] = ADAM_RATE * min(1.0, (number + 1) / ADAM_WARM_STEPS)
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
+    def engine(self) -> tuple[float, dict[int, float], dict[str, float]]:
+        """Seconds per graft, held-out FVU of the pair (0, 1) by layer, and the shares of the phases."""
+        count, now = len(self.networks), clock(self.setup.device)
+        pairs = tuple(Pair(f"{a}-{b}", a, b) for a in range(count) for b in range(count) if a != b)
+        tile = GraftTile(tuple(self.snapshots), pairs, GraftOptions(ridge=RIDGE))
+        seconds: list[float] = []
+        made = None
+        with clocked(now) as phases:
+            for number in range(self.setup.repeats):
+                label = f"all {len(pairs)} pairs by the engine, run {number + 1}"
+                with self._step("engine", label, self.setup.repeats):
+                    start = now()
+                    made = graft(tile, self.networks, self.data)
+                    seconds.append(now() - start)
+        assert made is not None
+        fvu = {row["layer"]: row["fvu_test"] for row in made.grafts if row["key"] == "0-1"}
+        per_graft = statistics.median(seconds) / len(made.grafts)
+        return per_graft, fvu, phase_shares(phases, sum(seconds))
+
+    def pair(self, source: int, target: int, layer: int) -> OnePair:
+        """A graft by itself."""
+        return OnePair(self.networks[source], self.networks[target], layer, self.data)
+
+    def naive(self, layer: int) -> dict[str, float]:
+        """Seconds and held-out FVU of one pair at a time."""
+        fvu: list[float] = []
+        with self._step("naive", f"layer {layer}, one pair at a time", DEPTH - 1):
+            one = self.pair(0, 1, layer)
+            seconds = median_seconds(
+                lambda: fvu.append(one.naive(RIDGE)), self.setup.repeats, self.setup.device
+            )
+        return {"naive_seconds": seconds, "fvu_naive": fvu[-1]}
+
+    def adam_seconds(self, layer: int) -> float:
+        """Seconds of Adam's schedule, from some of its steps; the first ones warm up."""
+        times: list[float] = []
+        with self._step("adam", f"layer {layer}, steps of Adam", DEPTH - 1):
+            for source, target in ADAM_PAIRS:
+                steps = self.pair(source, target, layer).adam()
+                next(steps)
+                some = partial(_take, steps)
+                times += [seconds_of(some, self.setup.device) for _ in range(self.setup.repeats)]
+        return statistics.median(times) / ADAM_STEPS * sum(1 for _ in rates(GraftOptions()))
+
+    def fvu_adam(self, layer: int) -> float | None:
+        """Held-out FVU of Adam's whole schedule."""
+        if layer not in self.setup.to_the_end:
+            return None
+        with self._step("schedule", f"layer {layer}, Adam to the end", len(self.setup.to_the_end)):
+            return self.pair(0, 1, layer).adam_fvu()
+
+    def kernels(self, layer: int) -> dict[str, float | None]:
+        """Rates of the lag Gram and of the cross term as shares of the GEMM's; None for a dense layer.
+
+        The operations of the lag Gram are those of its products over the padded maps; borders come on top.
+        """
+        architecture = self.networks[0].architecture
+        description = architecture.layers[layer - 1]
+        if description.kind == "dense":
+            return {"gram_share": None, "cross_share": None}
+        with self._step("kernels", f"layer {layer}, rates", DEPTH - 2), torch.no_grad():
+            h = self.networks[0].prefix(layer, self.data.x_train[: images_per_batch(architecture)])
+            z = self.networks[1].layer(layer, h)
+            batch, channels, height, width = h.shape
+            kernel, inputs = description.kernel, LayerInput(description, h, "float32")
+            padded = batch * (height + kernel - 1) * (width + kernel - 1)
+            sums, steps = LagSums(kernel, description.padding), len(list(lags(kernel, height, width)))
+            works = {
+                "gram_share": (2.0 * steps * channels**2 * padded, lambda: sums.add(h)),
+                "cross_share": (2.0 * z.numel() * channels * kernel**2, lambda: inputs.cross_CD(z)),
+            }
+            return {**shares_of_gemm(works, 5 * self.setup.repeats, self.setup.device)}
 
 
-def adam_seconds(source: Network, target: Network, layer: int, data: Data, repeats: int) -> float:
-    """Time of the whole schedule, from some of its steps, the frozen nets' forward passes included."""
-    fit = Adam(source, target, layer, data)
-
-    def some_steps() -> None:
-        for number in range(TIMED_STEPS):
-            fit.step(number, fit.features)
-
-    return median_seconds(some_steps, repeats) / TIMED_STEPS * ADAM_STEPS
+def _take(steps: Iterator[object]) -> None:
+    for _ in islice(steps, ADAM_STEPS):
+        pass
 
 
-def adam_fvu(source: Network, target: Network, layer: int, data: Data) -> float:
-    """Held-out FVU after the whole schedule; the frozen features are computed once, which changes no step."""
-    fit = Adam(source, target, layer, data)
-    h, z = fit.features(torch.arange(len(data.y_train)))
-    for number in range(ADAM_STEPS):
-        fit.step(number, lambda batch: (h[batch], z[batch]))
-    with torch.no_grad():
-        z_hat = linear(fit.description, source.prefix(layer, data.x_test), fit.weight, fit.bias)
-        return held_out_fvu(target, layer, data, z_hat)
-
-
-def kernel_shares(
-    network: Network, layer: int, data: Data, repeats: int, gemm: float
-) -> dict[str, float | None]:
-    """The rates of the lag Gram and of the cross term as shares of the GEMM rate; None for a dense layer."""
-    description = network.architecture.layers[layer - 1]
-    if description.kind == "dense":
-        return {"gram_share": None, "cross_share": None}
-    h = network.prefix(layer, data.x_train[:64])
-    z = network.layer(layer, h)
-    images_, channels, height, width = h.shape
-    kernel = description.kernel
-    steps = len(list(lags(kernel, height, width)))
-    gram_flops = 2.0 * steps * channels**2 * images_ * (height + kernel - 1) * (width + kernel - 1)
-    cross_flops = 2.0 * z.numel() * channels * kernel**2
-    inputs = LayerInput(description, h, "float32")
-    gram_time = median_seconds(lambda: lag_gram(h, kernel, description.padding), repeats)
-    cross_time = median_seconds(lambda: inputs.cross_CD(z), repeats)
-    return {"gram_share": gram_flops / gram_time / gemm, "cross_share": cross_flops / cross_time / gemm}
+def summary(width: int, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Ratios of the means over layers."""
+    adam, naive, exact = (
+        statistics.mean(row[f"{name}_seconds"] for row in rows) for name in ("adam", "naive", "exact")
+    )
+    return {"width": width, "adam_ratio": adam / exact, "naive_ratio": naive / exact, "exact_seconds": exact}

@@ -160,7 +160,7 @@ def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost
             new = {gram_source(source) for source in part.sources} - factored
             flops += sum(gram_part(tile, source, part, facts) for source in new)
             factored |= new
-            peak = max(peak, part_memory(tile, part, len(factored)))
+            peak = max(peak, part_memory(tile, part, facts, len(factored)))
     parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
     images = image_bytes(facts) * (2 + bool(tile.options.ridges))
     memory = BASE_BYTES + 8 * parameters + images + peak
@@ -225,7 +225,21 @@ def reestimated(tile: GraftTile, pair: Pair, cut: Cut) -> bool:
 def gram_part(tile: GraftTile, source: Source, part: Part, facts: DataFacts) -> float:
     """Operations of one source's Gram matrices and their factorisations."""
     sizes = _readings(tile, source, part).values()
-    return sum(gram_flops(s.map, s.shape) * facts.train + 9.0 * s.dim**3 for s in sizes)
+    return sum(spectrum_flops(size, facts.train) for size in sizes)
+
+
+def spectrum_flops(size: ArmSizes, images: int) -> float:
+    """Operations of a Gram matrix and its eigendecomposition: of few rows that of `U U^T`, and back."""
+    rank = kept_rank(size, images)
+    if rank < size.dim:
+        return 4.0 * size.dim * rank**2 + 9.0 * rank**3
+    return gram_flops(size.map, size.shape) * images + 9.0 * size.dim**3
+
+
+def kept_rank(size: ArmSizes, images: int) -> int:
+    """d, or the number of rows where these are kept since they are fewer (`tasks.row_gram`)."""
+    by_rows = size.map.kind == "dense" or size.map.stride > 1
+    return min(size.dim, images * size.positions) if by_rows else size.dim
 
 
 def _readings(tile: GraftTile, source: Source, part: Part) -> dict[Reading, ArmSizes]:
@@ -260,16 +274,16 @@ def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
     return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(target)[cut.layer - 1], *own])
 
 
-def part_memory(tile: GraftTile, part: Part, factored: int) -> int:
+def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) -> int:
     """Bytes at the peak of a part: Gram matrices and factors, cross terms and weights, a batch's features.
 
     `factored` counts the sources whose factors are held, those of earlier parts included.
     """
     sources = {gram_source(source) for source in part.sources}
     read = [size for source in sources for size in _readings(tile, source, part).values()]
-    widest = max(size.dim for size in read)
+    grams = [size.dim * kept_rank(size, facts.train) for size in read]
     ridges = bool(tile.options.ridges)  # then the held-back images have sums of their own
-    squares = (2 + ridges) * sum(size.dim**2 for size in read) * factored / len(sources) + 4 * widest**2
+    squares = (2 + ridges) * sum(grams) * factored / len(sources) + 4 * max(grams)
     nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
     arms = all_arms(part.cuts)
     solved = [arm_sizes(source, target, arm) for source, target in nets for arm in arms]

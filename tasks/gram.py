@@ -7,11 +7,15 @@ flattened from its second axis on); C output channels; M rows, images x position
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from tasks.lag_gram import LagSums
 from tasks.layer_input import LayerInput, rounding
+from tasks.row_gram import RowSums
 
 
 def channel_sums(z: Tensor) -> Tensor:
@@ -44,10 +48,21 @@ class ChannelMoments:
         return (self.square_C / self.rows - self.mean_C.square()).clamp_min(0.0)
 
 
+class _Whole(NamedTuple):
+    """A matrix that nothing is added to any more."""
+
+    matrix_DD: Tensor
+
+    def gram_DD(self) -> Tensor:
+        """The matrix."""
+        return self.matrix_DD
+
+
 class PatchMoments:
     """Running sums of a source's patches at one layer: their number, sum and Gram matrix.
 
-    `rounding` is the share of the largest eigenvalue that the products' type leaves uncertain.
+    While there are fewer patches than D the patches themselves are kept (`tasks.row_gram`). `rounding` is the
+    share of the largest eigenvalue that the products' type leaves uncertain.
     """
 
     def __init__(self, dim: int) -> None:
@@ -55,26 +70,61 @@ class PatchMoments:
         self.rounding = 0.0
         self.products = ""
         self.sum_D = torch.zeros(dim, dtype=torch.float64)
-        self.gram_DD = torch.zeros(dim, dim, dtype=torch.float64)
+        self._sums: LagSums | RowSums | _Whole | None = None
 
     def add(self, inputs: LayerInput) -> None:
         """Add a batch of a layer's input."""
         self.rows += inputs.rows
         self.rounding, self.products = max(self.rounding, inputs.rounding), inputs.products
         self.sum_D += inputs.sum_D()
-        self.gram_DD += inputs.gram_DD()
+        sums = self._sums or inputs.new_sums()
+        assert not isinstance(sums, _Whole), "a selection is not added to"
+        inputs.add_to(sums)
+        self._sums = sums
+
+    @property
+    def gram_DD(self) -> Tensor:
+        """`U^T U`, put together anew each time."""
+        assert self._sums is not None, "no batch was added"
+        return self._sums.gram_DD()
+
+    def few_MD(self) -> Tensor | None:
+        """The patches, if they are fewer than D."""
+        return self._sums.few_MD() if isinstance(self._sums, RowSums) else None
+
+    @cached_property
+    def _whole_DD(self) -> Tensor:
+        """`U^T U`, kept for many selections."""
+        return self.gram_DD
 
     def select(self, chosen_d: Tensor) -> PatchMoments:
         """The moments of the patch dimensions `chosen_d` alone, as if no other had been there."""
-        part = PatchMoments(0)
+        part, few_MD = PatchMoments(0), self.few_MD()
         part.rows, part.products = self.rows, self.products
-        part.rounding = rounding(self.products, len(chosen_d))
-        part.sum_D, part.gram_DD = self.sum_D[chosen_d], self.gram_DD[chosen_d[:, None], chosen_d]
+        part.rounding, part.sum_D = rounding(self.products, len(chosen_d)), self.sum_D[chosen_d]
+        if few_MD is None:
+            part._sums = _Whole(self._whole_DD[chosen_d[:, None], chosen_d])
+        else:
+            part._sums = RowSums()
+            part._sums.add(few_MD[:, chosen_d])
         return part
 
 
 @dataclass(frozen=True)
-class Centred:
+class CentredRows:
+    """A source's few centred patches `U` at one layer."""
+
+    rows: int
+    mean_D: Tensor
+    rows_MD: Tensor
+
+    def explained(self, weight_DC: Tensor) -> Tensor:
+        """`w^T G w` of each column of `weight_DC`, shape (C,)."""
+        return (self.rows_MD @ weight_DC).square().sum(0)
+
+
+@dataclass(frozen=True)
+class CentredGram:
     """A source's centred Gram matrix `G` at one layer, as it is."""
 
     rows: int
@@ -86,10 +136,16 @@ class Centred:
         return (weight_DC * (self.gram_DD @ weight_DC)).sum(0)
 
 
+Centred = CentredRows | CentredGram
+
+
 def centre(moments: PatchMoments) -> Centred:
     """Subtract what the mean contributes."""
-    mean_D = moments.sum_D / moments.rows
-    return Centred(moments.rows, mean_D, moments.gram_DD - moments.rows * torch.outer(mean_D, mean_D))
+    mean_D, few_MD = moments.sum_D / moments.rows, moments.few_MD()
+    if few_MD is not None:
+        return CentredRows(moments.rows, mean_D, few_MD - mean_D)
+    centred_DD = moments.gram_DD - moments.rows * torch.outer(mean_D, mean_D)
+    return CentredGram(moments.rows, mean_D, centred_DD)
 
 
 @dataclass(frozen=True)
@@ -140,11 +196,19 @@ class Factor:
 def factorise(moments: PatchMoments) -> Factor:
     """Centre and eigendecompose in float64."""
     centred = centre(moments)
-    values, vectors = torch.linalg.eigh((centred.gram_DD + centred.gram_DD.T) / 2)
+    if isinstance(centred, CentredRows):
+        # U U^T has the eigenvalues of U^T U that are not 0; U^T v is an eigenvector for each v of its own.
+        values, vectors = torch.linalg.eigh(centred.rows_MD @ centred.rows_MD.T)
+        trace = centred.rows_MD.square().sum() + moments.rows * centred.mean_D.square().sum()
+    else:
+        values, vectors = torch.linalg.eigh((centred.gram_DD + centred.gram_DD.T) / 2)
+        trace = centred.gram_DD.trace() + moments.rows * centred.mean_D.square().sum()
     # A constant source leaves only the rounding of the centring, which the uncentred trace measures.
-    largest = max(values[-1].item(), moments.gram_DD.trace().item() * 1e-3)
-    kept = values > moments.rounding * largest
-    return Factor(moments.rows, moments.products, centred.mean_D, values[kept], vectors[:, kept])
+    kept = values > moments.rounding * torch.maximum(values[-1], 1e-3 * trace)
+    values, vectors = values[kept], vectors[:, kept]
+    if isinstance(centred, CentredRows):
+        vectors = centred.rows_MD.T @ (vectors / values.sqrt())
+    return Factor(moments.rows, moments.products, centred.mean_D, values, vectors)
 
 
 DEAD_VARIANCE = 1e-8

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from tasks.architectures import output_size
-from tasks.lag_gram import lag_gram
+from tasks.lag_gram import LagSums
 from tasks.network import linear
+from tasks.row_gram import RowSums
 from tasks.spec import Layer, in_float32
 
 FLOAT32_ROUNDING = 1e-7
@@ -83,10 +84,20 @@ class LayerInput:
         return self._unfold(total)[0].sum(1)
 
     def gram_DD(self) -> Tensor:
-        """`U^T U` in float64. Lags need a stride of 1: of a strided conv the (few) patches are unfolded."""
+        """`U^T U` in float64."""
+        sums = self.new_sums()
+        self.add_to(sums)
+        return sums.gram_DD()
+
+    def new_sums(self) -> LagSums | RowSums:
+        """Empty sums of `U^T U`. Lags need a stride of 1: a strided conv's (few) patches are unfolded."""
         if self._layer.kind == "dense" or self._layer.stride > 1:
-            return self.patches_MD.T @ self.patches_MD
-        return lag_gram(self._h, self._layer.kernel, self._layer.padding)
+            return RowSums()
+        return LagSums(self._layer.kernel, self._layer.padding)
+
+    def add_to(self, sums: LagSums | RowSums) -> None:
+        """Add `U^T U` to the sums of this layer's inputs."""
+        sums.add(self.patches_MD if isinstance(sums, RowSums) else self._h)
 
     def cross_CD(self, z: Tensor) -> Tensor:
         """`Z^T U` in float64, for an output `z` (N, C, H, W) or (N, C) on the same images."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import NamedTuple
 
@@ -53,8 +54,21 @@ def activate(layer: Layer, h: Tensor) -> Tensor:
     if layer.activation != "none":
         h = F.relu(h) if layer.activation == "relu" else h.tanh()
     if layer.pool > 1:
-        h = F.max_pool2d(h, layer.pool)
+        h = max_pool(h, layer.pool)
     return h.mean((2, 3), keepdim=True) if layer.global_pool else h
+
+
+def max_pool(h: Tensor, size: int) -> Tensor:
+    """Largest value of each `size` x `size` square; what is left over at the right and below is dropped.
+
+    PyTorch's own pooling also notes where each value was. Only gradients need that, and it takes ten times as
+    long as comparing rows and then columns (one core, maps of 14x14 and 28x28).
+    """
+    if h.requires_grad:
+        return F.max_pool2d(h, size)
+    height, width = (length - length % size for length in h.shape[2:])
+    rows = reduce(torch.maximum, (h[:, :, start:height:size, :width] for start in range(size)))
+    return reduce(torch.maximum, (rows[..., start::size] for start in range(size)))
 
 
 @dataclass(frozen=True)

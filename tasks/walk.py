@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.architectures import images_per_batch, mixed_batch
 from tasks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
 from tasks.layer_input import LayerInput
-from tasks.network import LayerFeatures, Network, permute_channels
+from tasks.network import LayerFeatures, Network, max_pool, permute_channels
 from tasks.parts import Part, Source, gram_source, source_of, whole
 from tasks.seeds import stream
 from tasks.spec import GraftTile, Layer, Loss, Pair
@@ -53,7 +52,7 @@ class ArmFit(NamedTuple):
     def input(self, h: Tensor, products: Literal["float32", "float64"]) -> LayerInput:
         """What the map reads, from the activation that crosses the cut."""
         pool = self.reading.pool
-        return LayerInput(self.map, F.max_pool2d(h, pool) if pool > 1 else h, products)
+        return LayerInput(self.map, max_pool(h, pool) if pool > 1 else h, products)
 
 
 class Walk:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.lag_gram import lag_gram, lags
+from tasks.lag_gram import LagSums, lag_gram, lags
 
 
 def patch_gram(h, kernel, padding):
@@ -53,6 +53,16 @@ def test_blocks_of_rows_change_nothing_but_rounding(monkeypatch):
     whole = lag_gram(h, 3, 1)
     monkeypatch.setattr("tasks.lag_gram.BLOCK_BYTES", 1)
     torch.testing.assert_close(lag_gram(h, 3, 1), whole, rtol=1e-13, atol=1e-10)
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (5, 2)])
+def test_sums_over_batches_are_those_over_all_images(kernel, padding):
+    h = draw((9, 5, 7, 6), 2, torch.float64)
+    sums = LagSums(kernel, padding)
+    for batch in h.split(4):
+        sums.add(batch)
+    torch.testing.assert_close(sums.gram_DD(), patch_gram(h, kernel, padding), rtol=1e-12, atol=1e-10)
+    assert torch.equal(sums.gram_DD(), sums.gram_DD())
 
 
 def test_a_3x3_kernel_has_13_lags_up_to_transposition():

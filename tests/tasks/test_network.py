@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from tasks.network import Network, initialise, permute_channels
+from tasks.network import Network, initialise, max_pool, permute_channels
 from tests.tasks.conftest import make_net
 
 ENTRIES = (1, 2, "pool", 2)
@@ -129,3 +130,12 @@ def test_permuted_channels_are_the_old_ones_in_another_order(network):
     assert torch.equal(permuted.parameters["layers.4.bias"], network.parameters["layers.4.bias"])
     again = permute_channels(network, 7)
     assert all(torch.equal(permuted.parameters[name], again.parameters[name]) for name in again.parameters)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("shape", [(2, 3, 6, 6), (1, 2, 7, 5), (2, 1, 3, 8)])
+def test_pooling_is_pytorchs_with_and_without_gradients(shape, size):
+    h = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = F.max_pool2d(h, size)
+    assert torch.equal(max_pool(h, size), expected)
+    assert torch.equal(max_pool(h.requires_grad_(), size), expected)
