@@ -50,9 +50,7 @@ def wanted_hybrids(config: SweepConfig, ladders: Sequence[Sequence[Snapshot]]) -
 def _check(config: SweepConfig, epochs: Sequence[int]) -> None:
     seeds, pairs = len(config.sweep.seeds), config.hybrids.pairs
     if 2 * pairs > seeds:
-        raise ConfigError(
-            f"hybrids.pairs: {pairs} pairs need {2 * pairs} seeds, found {seeds} in sweep.seeds"
-        )
+        raise ConfigError(f"hybrids.pairs: {pairs} need {2 * pairs} seeds, found {seeds} in sweep.seeds")
     missing = sorted(set(epochs) - set(config.train.snapshots))
     if pairs and missing:
         raise ConfigError(
