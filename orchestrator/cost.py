@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.architectures import (
+    EVALUATION_BATCH,
     Shape,
     images_per_batch,
     input_shapes,
@@ -139,15 +140,26 @@ def train_cost(segment: TrainSegment, facts: DataFacts) -> Cost:
     first = layer_sizes(architecture)[0]
     # The first layer's input needs no gradient.
     flops -= epochs * facts.train * map_flops(first)
-    features = sum(2 * s.out * s.positions + s.inputs for s in layer_sizes(architecture))
-    features += sum(
-        2 * s.out * s.positions * (layer.batch_norm + (layer.shortcut is not None))
-        for layer, s in zip(architecture.layers, layer_sizes(architecture), strict=True)
-    )
-    images = max(segment.snapshot.net.recipe.batch_size * 2, 1024)
-    memory = BASE_BYTES + 2 * image_bytes(facts) + 20 * parameter_count(architecture) + 4 * images * features
+    memory = BASE_BYTES + 2 * image_bytes(facts) + 20 * parameter_count(architecture)
+    memory += max(_step_bytes(segment, facts), _evaluation_bytes(architecture, facts))
     bytes_in = 0 if segment.start is None else 2 * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, memory)
+
+
+def _step_bytes(segment: TrainSegment, facts: DataFacts) -> int:
+    """Bytes of one step: what every layer keeps of a batch, and the gradients on the way back."""
+    architecture, batch = segment.snapshot.net.architecture, segment.snapshot.net.recipe.batch_size
+    features = sum(
+        size.inputs + 2 * size.out * size.positions * (1 + layer.batch_norm + (layer.shortcut is not None))
+        for layer, size in zip(architecture.layers, layer_sizes(architecture), strict=True)
+    )
+    return 4 * 2 * min(batch, facts.train) * features
+
+
+def _evaluation_bytes(architecture: Architecture, facts: DataFacts) -> int:
+    """Bytes of a batch in evaluation at its largest layer: what it reads, gives, and gives after the ReLU."""
+    images = min(EVALUATION_BATCH, max(facts.train, facts.test))
+    return 4 * images * max(size.inputs + 2 * size.out * size.positions for size in layer_sizes(architecture))
 
 
 def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost:

@@ -208,6 +208,10 @@ def stored_count(architecture: Architecture) -> int:
     return sum(prod(shape) for shape in parameter_shapes(architecture).values())
 
 
+EVALUATION_BATCH = 1024
+"""Images that go through a net together where it is only evaluated."""
+
+
 def images_per_batch(architecture: Architecture) -> int:
     """How many images go through the nets of a tile together: about 16,000 positions of the input.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.sgd import sgd
 
-from tasks.architectures import is_map_weight, is_trained, parameter_count
+from tasks.architectures import EVALUATION_BATCH, is_map_weight, is_trained, parameter_count
 from tasks.batch_norm import Training
 from tasks.data import Data
 from tasks.loss import count_right, mean_loss, plus, share, summed_loss
@@ -19,8 +19,6 @@ from tasks.network import Network, initialise
 from tasks.rows import net_axes
 from tasks.seeds import stream
 from tasks.spec import Loss, NetSpec, Recipe, Schedule, Snapshot, TrainSegment
-
-EVALUATION_BATCH = 1024
 
 
 class Diverged(ArithmeticError):
