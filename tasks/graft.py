@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,19 @@ import torch
 from tasks.cuts import Cut
 from tasks.data import Data
 from tasks.fit import Factors, Fits, fit
-from tasks.gram import Factor, fraction_unexplained, fraction_unexplained_mean, live_channels
+from tasks.gram import (
+    ChannelMoments,
+    Factor,
+    fraction_unexplained,
+    fraction_unexplained_mean,
+    live_channels,
+)
 from tasks.loss import share
 from tasks.network import Network
 from tasks.parts import Source, parts
 from tasks.rows import net_axes, pairing
-from tasks.score import Graft, Scores, score
-from tasks.spec import AtOnce, GraftTile, Pair, layer_name
+from tasks.score import Graft, GraftScore, Scores, score
+from tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
 from tasks.walk import Walk
 
 ALL = AtOnce()
@@ -63,7 +69,7 @@ def add_rows(rows: GraftRows, walk: Walk, fits: Fits, scores: Scores, data: Data
     """Add the rows of a walk."""
     for source, pair, cut in walk.grafts():
         for statistics in walk.statistics(pair.target, cut):
-            axes = _axes(walk.tile, pair, cut) | {"bn": statistics}
+            axes = _axes(walk.tile, pair, cut) | {"bn": statistics, "draw": 0, "source_nets": 1}
             row = _graft_row(walk, scores, source, pair, (pair.key, cut, statistics))
             rows.grafts.append(axes | row | _sizes(walk, data, fits, source, pair, cut))
             downstream = _downstream_rows(walk, scores, pair, (pair.key, cut, statistics))
@@ -84,57 +90,75 @@ def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
 
 
 def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Graft) -> dict[str, Any]:
-    entry, layer = scores.grafts[graft], graft[1].layer
-    output = scores.outputs[pair.target, layer]
-    error_C = entry.error_C[layer] / output.rows
-    accuracy = share(entry.right, scores.images)
-    target_accuracy = share(scores.targets[pair.target].right, scores.images)
+    layer, images = graft[1].layer, scores.images
     return {
+        **held_out(scores.grafts[graft], scores.outputs[pair.target, layer], layer),
+        **answers(scores.grafts[graft], scores.targets[pair.target], scores.sources[source], images),
         "layer": layer,
         "layer_name": layer_name(walk.frame, layer),
+    }
+
+
+def held_out(entry: GraftScore, output: ChannelMoments, layer: int) -> dict[str, Any]:
+    """Errors of a graft at layer l; `output` are the moments of the target's own z_l."""
+    error_C = entry.error_C[layer] / output.rows
+    return {
         "fvu_test": fraction_unexplained(error_C, output.variance_C),
         "fvu_channel_mean": fraction_unexplained_mean(error_C, output.variance_C),
-        "loss_test": entry.loss / scores.images,
-        "accuracy_test": accuracy,
-        "target_accuracy_test": target_accuracy,
-        "source_accuracy_test": share(scores.sources[source].right, scores.images),
-        "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
     }
 
 
-def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
-    """Sizes and spectrum of the main path's fit; a warning of any arm's."""
-    factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
-    warnings = [warning(factor, fits.images) for factor in factors]
-    main = fits.of(pair.key, cut, cut.arms[0])
+def answers(entry: GraftScore, target: GraftScore, source: GraftScore | None, images: int) -> dict[str, Any]:
+    """Loss and accuracies of a graft, of its target and of its source, where that is one net."""
+    accuracy, target_accuracy = share(entry.right, images), share(target.right, images)
     return {
-        # A stitch is fitted below l: its in-sample error at l was not measured.
-        "fvu_train": None if cut.method == "stitch" else main.fvu_train,
-        "ridge": main.ridge,
-        "products": "float32" if cut.by_adam else factors[0].products,
+        "loss_test": entry.loss / images,
+        "accuracy_test": accuracy,
+        "target_accuracy_test": target_accuracy,
+        "source_accuracy_test": share(source.right, images) if source else None,
+        "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
+    }
+
+
+def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
+    factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
+    main = fits.of(pair.key, cut, cut.arms[0])
+    products = {"products": "float32"} if cut.by_adam else {}
+    # A stitch is fitted below l: its in-sample error at l was not measured.
+    fvu_train = None if cut.method == "stitch" else main.fvu_train
+    shared = sizes(factors, fits.images, len(data.y_test))
+    return {"fvu_train": fvu_train, "ridge": main.ridge, **shared, **products}
+
+
+def sizes(factors: Sequence[Factor], images: int, images_test: int) -> dict[str, Any]:
+    """Sizes and spectrum of the main path's fit, the first, on so many images; a warning of any arm's."""
+    warnings = [warning(len(factor.values_K), factor.dim, images) for factor in factors]
+    return {
+        "products": factors[0].products,
         "patch_dim": factors[0].dim,
         "effective_rank": factors[0].effective_rank,
         "condition_number": factors[0].condition_number,
         "rows": factors[0].rows,
-        "images_train": fits.images,
-        "images_test": len(data.y_test),
+        "images_train": images,
+        "images_test": images_test,
         "warning": next((text for text in warnings if text), ""),
     }
 
 
-def warning(factor: Factor, images: int) -> str:
+def warning(kept: int, dim: int, images: int) -> str:
     """Why a fit should be read with care, or nothing.
 
-    Patches of one image are not independent, so images, not rows, are held against d.
+    `kept` of the `dim` directions of its patches occur in the fitting images. Patches of one image are not
+    independent, so images, not rows, are held against d.
     """
-    if not len(factor.values_K):
+    if not kept:
         return "the source layer is constant"
-    if images < 2 * factor.dim:
-        return f"few images: {images} < 2 x {factor.dim} patch dimensions"
-    if len(factor.values_K) < factor.dim:
-        unseen = factor.dim - len(factor.values_K)
-        return f"{unseen} of {factor.dim} patch directions (almost) do not occur in the fitting images"
+    if images < 2 * dim:
+        return f"few images: {images} < 2 x {dim} patch dimensions"
+    if kept < dim:
+        unseen = dim - kept
+        return f"{unseen} of {dim} patch directions (almost) do not occur in the fitting images"
     return ""
 
 
@@ -151,10 +175,17 @@ def _ridge_rows(walk: Walk, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Ite
 
 
 def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:
+    outputs = {layer: scores.outputs[pair.target, layer] for layer in scores.grafts[graft].error_C}
+    return later_layers(walk.frame, graft[1].layer, scores.grafts[graft], outputs)
+
+
+def later_layers(
+    architecture: Architecture, graft_layer: int, entry: GraftScore, outputs: Mapping[int, ChannelMoments]
+) -> list[dict[str, Any]]:
+    """Errors of a graft at each layer from l on; `outputs` are the moments of the target's own z."""
     rows = []
-    for later, error_C in scores.grafts[graft].error_C.items():
-        output = scores.outputs[pair.target, later]
-        fvu = fraction_unexplained(error_C / output.rows, output.variance_C)
-        name = layer_name(walk.frame, later)
-        rows.append({"graft_layer": graft[1].layer, "layer": later, "layer_name": name, "fvu_test": fvu})
+    for layer, error_C in entry.error_C.items():
+        fvu = fraction_unexplained(error_C / outputs[layer].rows, outputs[layer].variance_C)
+        name = layer_name(architecture, layer)
+        rows.append({"graft_layer": graft_layer, "layer": layer, "layer_name": name, "fvu_test": fvu})
     return rows

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.lag_gram import LagSums
-from tasks.layer_input import LayerInput
+from tasks.layer_input import LayerInput, rounding
 from tasks.row_gram import RowSums
 
 
@@ -59,13 +59,14 @@ class PatchMoments:
         self.products = ""
         self.sum_D = torch.zeros(dim, dtype=torch.float64)
         self._sums: LagSums | RowSums | None = None
+        self._whole_DD: Tensor | None = None
 
     def add(self, inputs: LayerInput) -> None:
         """Add a batch of a layer's input."""
         self.rows += inputs.rows
         self.rounding, self.products = max(self.rounding, inputs.rounding), inputs.products
         self.sum_D += inputs.sum_D()
-        self._sums = self._sums or inputs.new_sums()
+        self._sums, self._whole_DD = self._sums or inputs.new_sums(), None
         inputs.add_to(self._sums)
 
     @property
@@ -77,6 +78,21 @@ class PatchMoments:
     def few_MD(self) -> Tensor | None:
         """The patches, if they are fewer than D."""
         return self._sums.few_MD() if isinstance(self._sums, RowSums) else None
+
+    def select(self, chosen_d: Tensor) -> PatchMoments:
+        """The moments of the patch dimensions `chosen_d` alone, as if no other had been there."""
+        part, few_MD = PatchMoments(0), self.few_MD()
+        part.rows, part.products = self.rows, self.products
+        part.rounding = rounding(self.products, len(chosen_d))
+        part.sum_D = self.sum_D[chosen_d]
+        if few_MD is not None:
+            part._sums = RowSums()
+            part._sums.add(few_MD[:, chosen_d])
+            return part
+        if self._whole_DD is None:  # many parts are taken of one matrix
+            self._whole_DD = self.gram_DD
+        part._sums = RowSums(self._whole_DD[chosen_d[:, None], chosen_d])
+        return part
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from tasks.fit import Fits
 from tasks.layer_input import LayerInput
 from tasks.network import Network
 from tasks.parts import Source
-from tasks.spec import Pair
+from tasks.spec import Architecture, Pair
 from tasks.walk import Batch, Layers, Walk, position_order, scatter_positions
 
 Sources = Mapping[Source, Layers]
@@ -49,8 +49,7 @@ class Joiner:
             z = target.layer(cut.layer, h[cut.layer - 1])
             given = {number: target.shortcut(number, h[entry.reads]) for number, entry in into.items()}
             return Joint(z, given)
-        arms = {number: shortcut_arm(number, entry) for number, entry in into.items()}
-        return Joint(given[cut.arms[0]], {number: given[arm].float() for number, arm in arms.items()})
+        return exact_joint(target.architecture, cut, given)
 
     def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
         if self._place != (source, cut):
@@ -65,6 +64,13 @@ class Joiner:
         if source.variant == "shuffled_images":
             return scatter_positions(output, position_order(self._batch.plain_N, output[0, 0].numel()))
         return output
+
+
+def exact_joint(architecture: Architecture, cut: Cut, given: Mapping[Arm, Tensor]) -> Joint:
+    """The joint of an exact graft from what its fitted arms give."""
+    into = shortcuts_past(architecture, cut.layer)
+    arms = {number: shortcut_arm(number, entry) for number, entry in into.items()}
+    return Joint(given[cut.arms[0]], {number: given[arm].float() for number, arm in arms.items()})
 
 
 Tops = dict[tuple[str, Cut, str], Network]

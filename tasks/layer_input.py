@@ -28,11 +28,21 @@ FLOAT32_ROUNDING = 1e-7
 
 
 class LayerInput:
-    """The input `h` (N, C, H, W) or (N, C) of `layer`, products in type `products`."""
+    """The input `h` (N, C, H, W) or (N, C) of `layer`, products in type `products`.
 
-    def __init__(self, layer: Layer, h: Tensor, products: Literal["float32", "float64"]) -> None:
+    Where `h` holds the channels of several nets side by side, `channels` is how many one net has: the type
+    must not depend on how many nets are looked at together.
+    """
+
+    def __init__(
+        self,
+        layer: Layer,
+        h: Tensor,
+        products: Literal["float32", "float64"],
+        channels: int | None = None,
+    ) -> None:
         self._layer = layer
-        self._single = layer.kind == "conv" and in_float32(products, h.shape[1])
+        self._single = layer.kind == "conv" and in_float32(products, channels or h.shape[1])
         self._h = h if self._single else h.double()
 
     @cached_property
@@ -64,9 +74,7 @@ class LayerInput:
     @property
     def rounding(self) -> float:
         """Share of the largest eigenvalue of the Gram matrix that is rounding."""
-        if self._single:
-            return FLOAT32_ROUNDING
-        return self.sum_D().numel() * torch.finfo(torch.float64).eps
+        return rounding(self.products, self.sum_D().numel())
 
     def sum_D(self) -> Tensor:
         """Sum of the rows: a tap sums the map, added up over the images, over the places it visits."""
@@ -110,6 +118,11 @@ class LayerInput:
         if self._layer.kind == "dense":
             return z_MC
         return z_MC.reshape(len(self._h), -1, len(bias_C)).transpose(1, 2).unflatten(2, self._outputs)
+
+
+def rounding(products: str, dim: int) -> float:
+    """Share of the largest eigenvalue of a Gram matrix of `dim` rows that is rounding of its products."""
+    return FLOAT32_ROUNDING if products == "float32" else dim * torch.finfo(torch.float64).eps
 
 
 def channel_rows(z: Tensor) -> Tensor:

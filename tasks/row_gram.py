@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 class RowSums:
-    """The rows while they are fewer than D, then the running sum of `U^T U`."""
+    """The rows while they are fewer than D, then the running sum of `U^T U`; or that sum from the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, gram_DD: Tensor | None = None) -> None:
         self._rows: list[Tensor] = []
-        self._gram_DD: Tensor | None = None
+        self._gram_DD = gram_DD
 
     def add(self, rows_MD: Tensor) -> None:
         """Add rows in float64."""
@@ -29,7 +29,11 @@ class RowSums:
 
     def few_MD(self) -> Tensor | None:
         """All rows, if they are fewer than D."""
-        return torch.cat(self._rows) if self._gram_DD is None else None
+        if self._gram_DD is not None:
+            return None
+        if len(self._rows) > 1:
+            self._rows = [torch.cat(self._rows)]
+        return self._rows[0]
 
     def gram_DD(self) -> Tensor:
         """`U^T U` so far."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.exchange_columns import EXCHANGEABILITY
 from tasks.spec import PAIRINGS, Architecture, NetSpec, Snapshot
 
 TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -50,6 +51,16 @@ BN = (
     "BN statistics from layer l on: target (B's own), reestimated (for the grafted net, on the training "
     "images), or none where no BN is",
 )
+
+
+DRAW = [
+    (
+        "draw",
+        INTEGER,
+        "0; of the null pooled which group of the first random partition, of wider_subset which net, from 1",
+    ),
+    ("source_nets", INTEGER, "nets that the source's channels come from: 1 but for the null pooled"),
+]
 
 
 def _schema(columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:
@@ -97,6 +108,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("layer_name", TEXT, "kind and number of that layer"),
             *GRAFT_KIND,
             BN,
+            *DRAW,
             (
                 "fvu_train",
                 REAL,
@@ -127,6 +139,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             *PAIR_AXES,
             *GRAFT_KIND,
             BN,
+            *DRAW,
             ("graft_layer", INTEGER, "the layer that was re-fitted"),
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
@@ -151,6 +164,30 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("images_validation", INTEGER, "training images that were held back"),
         ]
     ),
+    "hybrids": _schema(
+        [
+            KEY,
+            *PAIR_AXES,
+            ("share", REAL, "p: of each hidden layer's C channels, round(p C) are the source's, 0 to 1"),
+            ("loss_train", REAL, "loss of the hybrid on the training images, without the regularizer"),
+            ("accuracy_train", REAL, "accuracy of the hybrid on the training images"),
+            ("loss_test", REAL, "loss of the hybrid on held-out images"),
+            ("accuracy_test", REAL, "accuracy of the hybrid on held-out images"),
+            ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
+            ("target_accuracy_test", REAL, "accuracy of the target net on held-out images"),
+            (
+                "fvu_last",
+                REAL,
+                "share of the mixture's held-out variance that z of the last hidden layer leaves",
+            ),
+            ("fvu_largest", REAL, "the largest such share of any hidden layer or projection of a shortcut"),
+            ("ridge", REAL, "ridge of every layer's fit: lambda = ridge x trace(G) / d"),
+            ("images_train", INTEGER, "images that the hybrid was fitted on"),
+            ("images_test", INTEGER, "held-out images"),
+            ("warning", TEXT, "empty, or by layer why the row should be read with care"),
+        ]
+    ),
+    "exchangeability": _schema([KEY, *PAIR_AXES[len(NET_AXES) :], *EXCHANGEABILITY]),
     "jobs": _schema(
         [
             ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
@@ -176,9 +213,11 @@ SCHEMAS: dict[str, pa.Schema] = {
 ROW_PER = {
     "nets": "net and snapshot",
     "curves": "net and epoch of training",
-    "grafts": "ordered pair, layer, method, null and choice of BN statistics",
+    "grafts": "ordered pair, layer, method, null, draw and choice of BN statistics",
     "downstream": "graft and later layer",
     "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
+    "hybrids": "ordered pair and share of the source's channels",
+    "exchangeability": "pool of nets and layer",
     "jobs": "attempt at a job",
 }
 
@@ -188,6 +227,8 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "grafts": ("key",),
     "downstream": ("key",),
     "ridges": ("key",),
+    "hybrids": ("key",),
+    "exchangeability": ("key",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 
@@ -197,7 +238,7 @@ All rows of a graft key are made, published and kept together.
 _NET_ADDED: dict[str, Any] = {"init": "he_normal", "recipe": ""}
 _PAIR_ADDED: dict[str, Any] = {
     f"{side}_{name}": value for side in ("source", "target") for name, value in _NET_ADDED.items()
-} | {"bn": "none", "pairing": "same_width", "skip": 0}
+} | {"bn": "none", "pairing": "same_width", "skip": 0, "draw": 0, "source_nets": 1}
 ADDED: dict[str, dict[str, Any]] = {
     "nets": _NET_ADDED,
     "curves": _NET_ADDED,

@@ -6,6 +6,7 @@ Legend: as in `tasks.gram`; l the grafted layer, m >= l a layer at which the err
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -14,8 +15,9 @@ from tasks.cuts import Cut
 from tasks.data import Data
 from tasks.fit import Fits
 from tasks.gram import ChannelMoments, channel_sums
-from tasks.join import Joiner, Tops, run_top, tops
+from tasks.join import Joiner, Joint, Tops, run_top, tops
 from tasks.loss import count_right, plus, summed_loss
+from tasks.network import Network
 from tasks.parts import Source
 from tasks.spec import Loss
 from tasks.walk import Batch, Features, Walk, seen
@@ -97,14 +99,19 @@ def _score_grafts(
     walk: Walk, joiner: Joiner, above: Tops, features: Features, labels: Tensor, scores: Scores
 ) -> None:
     for source, pair, cut in walk.grafts():
-        own = features.targets[pair.target]
+        own = [layer.z for layer in features.targets[pair.target]]
         joint = joiner.joint(source, pair, cut)
         for statistics in walk.statistics(pair.target, cut):
             graft = (pair.key, cut, statistics)
-            entry = scores.grafts[graft]
-            entry.add_error(cut.layer, joint.z - own[cut.layer - 1].z.double())
-            outputs = joint.z
-            for layer, outputs in run_top(above[graft], cut, joint):
-                if layer > cut.layer:
-                    entry.add_error(layer, outputs - own[layer - 1].z)
-            entry.add_answers(walk.loss, outputs, labels)
+            outputs = send(above[graft], cut, joint, own, scores.grafts[graft])
+            scores.grafts[graft].add_answers(walk.loss, outputs, labels)
+
+
+def send(top: Network, cut: Cut, joint: Joint, own: Sequence[Tensor], entry: GraftScore) -> Tensor:
+    """The grafted net's outputs; adds its errors to `entry`. `own` is the target's z of layers 1 to L."""
+    entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
+    outputs = joint.z
+    for layer, outputs in run_top(top, cut, joint):
+        if layer > cut.layer:
+            entry.add_error(layer, outputs - own[layer - 1])
+    return outputs

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
-"""The nulls and floors of docs/method.md, section 3, that a graft table can hold."""
+"""The nulls and floors of docs/method.md, section 3, that a graft of one snapshot can be."""
 
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
 Init = Literal["he_normal", "uniform"]
 Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
+PoolNull = Literal["pooled", "wider_subset"]
+
+POOL_NULLS: tuple[PoolNull, ...] = ("pooled", "wider_subset")
+"""The nulls of docs/method.md, section 3, whose source is several nets."""
 
 PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
 """Which nets are grafted into which (docs/method.md, section 2)."""
@@ -232,6 +236,44 @@ class GraftTile:
     snapshots: tuple[Snapshot, ...]
     pairs: tuple[Pair, ...]
     options: GraftOptions
+
+
+@dataclass(frozen=True)
+class HybridTile:
+    """Some pairs whose hybrids are made by one job: a share p of `source`'s channels, 1 - p of `target`'s.
+
+    Of `options` a hybrid reads `ridge` and `products`; it reads no pair's `null`.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    pairs: tuple[Pair, ...]
+    shares: tuple[float, ...]
+    options: GraftOptions
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Nets whose channels are dealt anew into groups that serve `target`: indices into a tile's snapshots.
+
+    `pooled` deals those of `sources` alone, nets of the target's width; `wider_subset` those of `sources` and
+    of a subset from each of as many `wide` nets.
+    """
+
+    key: str
+    target: int
+    sources: tuple[int, ...]
+    null: PoolNull
+    wide: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoolTile:
+    """Some pools that share nets, computed together; `partitions` random ones are drawn for each."""
+
+    snapshots: tuple[Snapshot, ...]
+    pools: tuple[Pool, ...]
+    options: GraftOptions
+    partitions: int = 19
 
 
 def layer_name(architecture: Architecture, layer: int) -> str:

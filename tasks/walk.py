@@ -139,12 +139,16 @@ class Walk:
         return list(self.bottoms[source].features(x[seen(source, batch)]))
 
 
+def given(arm: Arm, features: LayerFeatures) -> Tensor:
+    """What a net gives where an arm is to give the same: of layer `into` for z, else of layer `reads` + 1."""
+    if arm.gives == "z":
+        return features.z
+    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
+
+
 def arm_output(arm: Arm, layers: Layers) -> Tensor:
     """What the target gives where an arm of a source is to give the same."""
-    if arm.gives == "z":
-        return layers[arm.into - 1].z
-    features = layers[arm.reads]
-    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
+    return given(arm, layers[arm.into - 1 if arm.gives == "z" else arm.reads])
 
 
 def goal(arm: Arm, source: Source, target: Layers, batch: Batch) -> Tensor:

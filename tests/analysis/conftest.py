@@ -54,6 +54,8 @@ def graft_row(rng, layer, null, source, target, fvu):
         "bn": "none",
         "pairing": "same_width",
         "skip": 0,
+        "draw": 0,
+        "source_nets": 1,
         "fvu_train": 0.9 * fvu,
         "fvu_test": fvu,
         "fvu_channel_mean": 1.1 * fvu,

@@ -22,9 +22,7 @@ def moments_of(batches, layer=DENSE, few=True):
     for entry in inputs:
         moments.add(entry)
     if not few:
-        whole = RowSums()
-        whole._gram_DD = moments.gram_DD
-        moments._sums = whole
+        moments._sums = RowSums(moments.gram_DD)
     return moments
 
 

@@ -16,6 +16,10 @@ DESIGN = {
     "target_accuracy_test source_accuracy_test accuracy_drop ridge patch_dim effective_rank "
     "condition_number images_train images_test dead_channels",
     "downstream": "method null bn graft_layer layer fvu_test",
+    "hybrids": "share loss_train accuracy_train loss_test accuracy_test source_accuracy_test "
+    "target_accuracy_test fvu_last ridge images_train images_test warning",
+    "exchangeability": "null layer layer_name nets one_width null_width partitions fvu_one fvu_null ratio "
+    "ratio_low ratio_high p_value p_spread ridge products patch_dim images_train images_test warning",
     "jobs": "kind node device start seconds flops bytes_in outcome error",
 }
 AXES = "net architecture width parametrization init regularizer reg_weight recipe dataset seed epoch"
@@ -23,7 +27,8 @@ AXES = "net architecture width parametrization init regularizer reg_weight recip
 
 def wanted_columns(name):
     """Section 3 of the design: the key, the axes (twice for pairs), the table's own columns."""
-    sides = {"nets": [""], "curves": [""], "jobs": []}.get(name, ["source_", "target_"])
+    alone = {"nets": [""], "curves": [""], "jobs": [], "exchangeability": ["target_"]}
+    sides = alone.get(name, ["source_", "target_"])
     return ["key", *(side + axis for side in sides for axis in AXES.split()), *DESIGN[name].split()]
 
 
@@ -97,3 +102,10 @@ def test_a_part_from_before_a_column_existed_gets_it_and_others_stay_as_they_are
     assert completed("downstream", whole) is whole
     other = before.drop_columns(["fvu_test"])
     assert completed("downstream", other) is other
+
+
+def test_a_graft_from_before_there_were_draws_is_of_one_net():
+    row = dict.fromkeys(SCHEMAS["downstream"].names) | {"key": "k", "bn": "target"}
+    before = table("downstream", [row]).drop_columns(["draw", "source_nets"])
+    (read,) = completed("downstream", before).to_pylist()
+    assert read == row | {"draw": 0, "source_nets": 1}
