@@ -29,6 +29,8 @@ class Tables:
     downstream: pd.DataFrame
     curves: pd.DataFrame
     ridges: pd.DataFrame
+    exchangeability: pd.DataFrame
+    hybrids: pd.DataFrame
     jobs: pd.DataFrame
 
 

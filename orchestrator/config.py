@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from orchestrator.sections import (
     DataConfig,
     GraftConfig,
+    HybridsConfig,
     NetworkConfig,
     RunConfig,
     Section,
@@ -46,6 +47,7 @@ class SweepConfig(Section):
     train: TrainConfig = TrainConfig()
     sweep: SweepAxes = SweepAxes()
     graft: GraftConfig = GraftConfig()
+    hybrids: HybridsConfig = HybridsConfig()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")
@@ -55,6 +57,15 @@ class SweepConfig(Section):
             raise ValueError(
                 "graft.pairings has 'cross_setting', but there is one setting: list several values of a "
                 'field in [sweep.cross], such as "train.reg_weight" = [5e-4, 5e-3]'
+            )
+        if "pooled" in self.graft.nulls and len(self.sweep.seeds) < 3:
+            raise ValueError(
+                "graft.nulls has 'pooled', which deals the channels of 2 or more other nets to each: "
+                f"give 3 or more sweep.seeds, found {list(self.sweep.seeds)}"
+            )
+        if "wider_subset" in self.graft.nulls and (len(self.sweep.widths) < 2 or len(self.sweep.seeds) < 3):
+            raise ValueError(
+                "graft.nulls has 'wider_subset', which needs 2 or more sweep.widths and 3 or more sweep.seeds"
             )
         return self
 

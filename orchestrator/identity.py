@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from tasks.spec import GraftOptions, NetSpec, Snapshot
 
-SCHEMA = {"net": 1, "snapshot": 1, "graft": 2, "tile": 1}
+SCHEMA = {"net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1}
 """Bump a number when results of that kind change their meaning; old rows then no longer match."""
 
 KEY_DIGITS = 24
@@ -96,6 +96,17 @@ def snapshot(net: NetSpec, key: str, epoch: int) -> Snapshot:
 def graft_key(source: Snapshot, target: Snapshot, null: str, options: GraftOptions) -> str:
     """Key of all rows of one ordered pair."""
     return content_key("graft", {"null": null, "options": options}, [source.key, target.key])
+
+
+def pool_key(null: str, partitions: int, options: GraftOptions, nets: Sequence[Snapshot]) -> str:
+    """Key of all rows of one pool: its target, then its nets."""
+    parameters = {"null": null, "partitions": partitions, "options": options}
+    return content_key("pool", parameters, [snap.key for snap in nets])
+
+
+def hybrid_key(source: Snapshot, target: Snapshot, shares: Sequence[float], options: GraftOptions) -> str:
+    """Key of all rows of one pair's hybrids."""
+    return content_key("hybrid", {"shares": shares, "options": options}, [source.key, target.key])
 
 
 def tile_key(pairs: Sequence[str]) -> str:

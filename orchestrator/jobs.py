@@ -5,17 +5,18 @@ Imported by workers; torch is loaded when the first job runs, so that planning n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster.pool import Job, Output
 from orchestrator.plan import state_name
 from orchestrator.tiles import blob_name
 from tasks.rows import table
-from tasks.spec import AtOnce, DataSpec, GraftTile, TrainSegment
+from tasks.spec import AtOnce, DataSpec, GraftTile, HybridTile, PoolTile, Snapshot, TrainSegment
 
 if TYPE_CHECKING:
     from tasks.data import Data, Normalization
+    from tasks.network import Network
 
 
 def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
@@ -30,6 +31,8 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
         "train": run_train,
         "graft": run_graft,
+        "pool": run_pool,
+        "hybrid": run_hybrid,
     }
     return runners[job.kind](job.payload, blobs, job.where)
 
@@ -61,11 +64,33 @@ def run_train(segment: TrainSegment, blobs: Mapping[str, bytes], where: Mapping[
 
 def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
     """Graft a tile; its rows."""
-    from tasks.checkpoint import unpack_network
     from tasks.graft import graft
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    networks = [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in tile.snapshots]
-    rows = graft(tile, networks, data, AtOnce(*where.get("at_once", ())))
+    rows = graft(tile, _networks(tile.snapshots, blobs), data, AtOnce(*where.get("at_once", ())))
     made = {"downstream": rows.downstream, "ridges": rows.ridges, "grafts": rows.grafts}
     return Output({name: table(name, lines) for name, lines in made.items()})
+
+
+def run_pool(tile: PoolTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
+    """Deal the channels of pools; their rows."""
+    from tasks.exchange import exchange
+
+    data, _ = _data(tile.snapshots[0].net.data, where)
+    rows = exchange(tile, _networks(tile.snapshots, blobs), data)
+    made = {"downstream": rows.downstream, "grafts": rows.grafts, "exchangeability": rows.exchangeability}
+    return Output({name: table(name, lines) for name, lines in made.items()})
+
+
+def run_hybrid(tile: HybridTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
+    """Make hybrids; their rows."""
+    from tasks.hybrid import hybrids
+
+    data, _ = _data(tile.snapshots[0].net.data, where)
+    return Output({"hybrids": table("hybrids", hybrids(tile, _networks(tile.snapshots, blobs), data))})
+
+
+def _networks(snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes]) -> list[Network]:
+    from tasks.checkpoint import unpack_network
+
+    return [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in snapshots]

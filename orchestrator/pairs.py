@@ -19,6 +19,9 @@ Ladder = Sequence[Snapshot]
 Group = list[Ladder]
 """The ladders of one setting and width: its seeds."""
 
+Groups = dict[tuple[NetSpec, int], Group]
+"""All ladders, by setting and width."""
+
 
 @dataclass(frozen=True)
 class WantedPair:
@@ -52,15 +55,26 @@ def graft_options(config: SweepConfig) -> GraftOptions:
     return options
 
 
+def mixture_options(config: SweepConfig) -> GraftOptions:
+    """What of `[graft]` counts for pools and hybrids: the one `ridge`, and the products."""
+    return GraftOptions(ridge=config.graft.ridge, products=config.graft.products)
+
+
+def ladder_groups(ladders: Sequence[Ladder]) -> Groups:
+    """The ladders by setting and width."""
+    groups: Groups = defaultdict(list)
+    for ladder in ladders:
+        groups[setting(ladder[0].net), ladder[0].net.width].append(ladder)
+    return groups
+
+
 def wanted_pairs(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedPair]:
     """Every pair that a pairing of the config asks for, once.
 
     Raises:
         ConfigError: Skip grafts are asked for, and no layer can be left out.
     """
-    groups: dict[tuple[NetSpec, int], Group] = defaultdict(list)
-    for ladder in ladders:
-        groups[setting(ladder[0].net), ladder[0].net.width].append(ladder)
+    groups = ladder_groups(ladders)
     makers: dict[str, Callable[[], Iterator[WantedPair]]] = {
         "same_width": lambda: _same_width(config, list(groups.values())),
         "cross_width": lambda: _cross_width(config, groups),
@@ -108,7 +122,7 @@ def _sources(
         yield "untrained", ladder[0]
 
 
-def _cross_width(config: SweepConfig, groups: dict[tuple[NetSpec, int], Group]) -> Iterator[WantedPair]:
+def _cross_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     """Every width into the widest, and back; a seed at two widths is two independent draws."""
     options = graft_options(config)
     for (kind, width), group in groups.items():
@@ -134,7 +148,7 @@ def _cross_epoch(config: SweepConfig, groups: Sequence[Group]) -> Iterator[Wante
                     yield _pair(one, other, options)
 
 
-def _cross_setting(config: SweepConfig, groups: dict[tuple[NetSpec, int], Group]) -> Iterator[WantedPair]:
+def _cross_setting(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     """Every setting into every other one at each width and epoch, between nets of different seeds.
 
     Nets of one seed may share their initial weights and the order of their images.

@@ -13,12 +13,16 @@ from typing import Any
 from cluster.pool import Job
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import train_cost, widest_reading
+from orchestrator.hybrids import hybrid_task, wanted_hybrids
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets, used
 from orchestrator.pairs import graft_options, wanted_pairs
-from orchestrator.tiles import Limits, Task, blob_name, graft_tasks
+from orchestrator.pools import pool_task, pool_tasks, wanted_pools
+from orchestrator.pools import wanted as wanted_of
+from orchestrator.tiles import Limits, Task, blob_name, graft_task, graft_tasks
+from orchestrator.tiles import wanted as wanted_grafts
 from tasks.images import DataFacts
-from tasks.spec import GraftOptions, GraftTile, NetSpec, Snapshot, TrainSegment
+from tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainSegment
 
 WORTH_TELLING = 0.05
 """Share of a job's memory from which one matrix is named as what asks for it."""
@@ -32,6 +36,7 @@ class Have:
         snapshots: Keys in table `nets`.
         curves: (net key, epoch) in table `curves`.
         grafts: Keys whose rows are in every table that a graft writes.
+        pools, hybrids: The same of pools (`pooled`, `wider_subset`) and of hybrids.
         blobs: Names of checkpoints.
         hopeless: Keys of snapshots that can never be had, since training diverged.
     """
@@ -39,6 +44,8 @@ class Have:
     snapshots: frozenset[str] = frozenset()
     curves: frozenset[tuple[str, int]] = frozenset()
     grafts: frozenset[str] = frozenset()
+    pools: frozenset[str] = frozenset()
+    hybrids: frozenset[str] = frozenset()
     blobs: frozenset[str] = frozenset()
     hopeless: frozenset[str] = frozenset()
 
@@ -74,24 +81,54 @@ def make_plan(
     ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts)]
     wanted = wanted_pairs(config, ladders)
     hopeless = {key for ladder in ladders for key in _from_first(ladder, have.hopeless)}
+    pools, hybrids = wanted_pools(config, ladders, hopeless), wanted_hybrids(config, ladders)
     missing = [pair for pair in wanted if pair.key not in have.grafts]
     open_pairs = [pair for pair in missing if not {pair.source.key, pair.target.key} & hopeless]
-    inputs = {snap.key for pair in open_pairs for snap in (pair.source, pair.target)}
+    open_pools = [pool for pool in pools if pool.key not in have.pools]
+    missing_hybrids = [pair for pair in hybrids if pair.key not in have.hybrids]
+    open_hybrids = [pair for pair in missing_hybrids if not {pair.source.key, pair.target.key} & hopeless]
+    inputs = {snap.key for pair in (*open_pairs, *open_hybrids) for snap in (pair.source, pair.target)}
+    inputs |= {snap.key for pool in open_pools for snap in pool.snapshots}
     tasks = [
         task for ladder in ladders for task in _train_tasks(ladder, have, inputs, hopeless, costed, where)
     ]
     tasks += graft_tasks(open_pairs, costed, limits, where)
+    tasks += pool_tasks(open_pools, costed, where)
+    tasks += [hybrid_task(pair, costed, where) for pair in open_hybrids]
     refuse_what_cannot_fit(tasks, limits)
     snapshots = [snap for ladder in ladders for snap in ladder]
     planned = {task.job.key for task in tasks}
     # A snapshot that is trained again for its checkpoint's sake counts when that is done, and once.
     trained = sum(has_rows(snap, have) and snap.key not in planned for snap in snapshots)
+    counts = {
+        "train": (trained, len(snapshots)),
+        "graft": (len(wanted) - len(missing), len(wanted)),
+        "pool": (len(pools) - len(open_pools), len(pools)),
+        "hybrid": (len(hybrids) - len(missing_hybrids), len(hybrids)),
+    }
+    asked = {kind: count for kind, count in counts.items() if kind in ("train", "graft") or count[1]}
     return Plan(
         tuple(tasks),
-        done={"train": trained, "graft": len(wanted) - len(missing)},
-        total={"train": len(snapshots), "graft": len(wanted)},
+        done={kind: done for kind, (done, _) in asked.items()},
+        total={kind: total for kind, (_, total) in asked.items()},
         hopeless=tuple(sorted(hopeless)),
     )
+
+
+def without(task: Task, lost: set[str], facts: DataFacts) -> Task | None:
+    """A job without what needs a lost blob, or None if nothing is left (or it cannot be parted)."""
+    tile, where = task.job.payload, task.job.where
+    if isinstance(tile, GraftTile):
+        pairs = [pair for pair in wanted_grafts(task) if not _blobs((pair.source, pair.target)) & lost]
+        return graft_task(pairs, facts, where) if pairs else None
+    if isinstance(tile, PoolTile):
+        pools = [pool for pool in wanted_of(tile) if not _blobs(pool.snapshots) & lost]
+        return pool_task(pools, facts, where) if pools else None
+    return None
+
+
+def _blobs(snapshots: Sequence[Snapshot]) -> set[str]:
+    return {blob_name(snap.key) for snap in snapshots}
 
 
 def has_rows(snap: Snapshot, have: Have) -> bool:

@@ -15,12 +15,12 @@ from rich.progress import Progress as Bars
 from orchestrator.plan import Plan
 from orchestrator.tiles import Task
 
-UNITS = {"train": "snapshots", "graft": "pairs"}
+UNITS = {"train": "snapshots", "graft": "pairs", "pool": "pools", "hybrid": "hybrid pairs"}
 LINE_SECONDS = 10.0
 
 
 class Progress(Protocol):
-    """What the driver tells of its work. Units are snapshots (train) or ordered pairs (graft)."""
+    """What the driver tells of its work. Units are told in `UNITS` for each kind of job."""
 
     def done(self, task: Task, seconds: float) -> None:
         """A task's results are published; `seconds` of work inside the worker."""

@@ -21,6 +21,8 @@ EXTENDS = {
     "train.snapshots",
     "graft.nulls",
     "graft.pairings",
+    "hybrids.pairs",
+    "hybrids.epochs",
     "graft.skips",
 }
 """Fields that add to a sweep or leave something out, without changing what is there."""

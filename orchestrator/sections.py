@@ -184,8 +184,11 @@ class GraftConfig(Section):
     skips: Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
 
     nulls: Annotated[
-        tuple[Literal["self", "untrained", "shuffled_images", "permuted"], ...], BeforeValidator(_listed)
+        tuple[Literal["self", "untrained", "shuffled_images", "permuted", "pooled", "wider_subset"], ...],
+        BeforeValidator(_listed),
     ] = NULLS
+    pool_nets: Annotated[int, Field(ge=2)] = 4
+    partitions: Annotated[int, Field(ge=9)] = 19
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"
     methods: Annotated[
@@ -211,6 +214,23 @@ class GraftConfig(Section):
             raise ValueError(f"ridges must rise without repeats, found {list(self.ridges)}")
         if self.ridges and self.methods == ("adam",):
             raise ValueError("ridges is of no use to methods = ['adam']: leave it out, or add 'exact'")
+        return self
+
+
+class HybridsConfig(Section):
+    """`[hybrids]`: nets with channels of two others (docs/method.md, section 2); none by default."""
+
+    pairs: Natural = 0
+    shares: Annotated[tuple[Share, ...], BeforeValidator(_listed), Field(min_length=1)] = (
+        0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
+    )  # fmt: skip
+    epochs: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] = ()
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        for name, values in (("shares", self.shares), ("epochs", self.epochs)):
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"{name} must rise without repeats, found {list(values)}")
         return self
 
 

@@ -19,11 +19,11 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
 from orchestrator.machine import Machine
 from orchestrator.nets import used
-from orchestrator.plan import Have, Plan, make_plan
+from orchestrator.plan import Have, Plan, make_plan, without
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
 from orchestrator.store import Inventory, Store
-from orchestrator.tiles import Limits, without
+from orchestrator.tiles import Limits
 from tasks import images
 from tasks.images import DataFacts
 
@@ -131,7 +131,8 @@ class Sweep:
     def have(self, inventory: Inventory) -> Have:
         """What the folder holds. A piece is there when all the tables that its job writes have it."""
         present = inventory.present
-        grafts = present["grafts"] & present["downstream"]
+        whole = present["grafts"] & present["downstream"]
+        grafts = whole
         if self.config.graft.ridges:  # without a choice a graft has no rows there
             grafts = grafts & present["ridges"]
         log = self.store.read_table("jobs", skip_broken=True)
@@ -140,6 +141,8 @@ class Sweep:
             snapshots=frozenset(str(key) for (key,) in present["nets"]),
             curves=frozenset((str(key), int(epoch)) for key, epoch in present["curves"]),
             grafts=frozenset(str(key) for (key,) in grafts),
+            pools=frozenset(str(key) for (key,) in whole & present["exchangeability"]),
+            hybrids=frozenset(str(key) for (key,) in present["hybrids"]),
             blobs=frozenset(inventory.blobs),
             hopeless=frozenset(diverged),
         )

@@ -153,15 +153,3 @@ def wanted(task: Task) -> list[WantedPair]:
     tile = task.job.payload
     snapshots, options = tile.snapshots, tile.options
     return [WantedPair(p.key, snapshots[p.source], snapshots[p.target], p.null, options) for p in tile.pairs]
-
-
-def without(task: Task, lost: set[str], facts: DataFacts) -> Task | None:
-    """A tile without the pairs that need a lost blob, or None if no pair is left (or it is no tile)."""
-    if not isinstance(task.job.payload, GraftTile):
-        return None
-    kept = [
-        pair
-        for pair in wanted(task)
-        if not {blob_name(snap.key) for snap in (pair.source, pair.target)} & lost
-    ]
-    return graft_task(kept, facts, task.job.where) if kept else None

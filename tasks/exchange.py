@@ -52,16 +52,17 @@ def exchange(tile: PoolTile, networks: Sequence[Network], data: Data) -> Exchang
     """
     check(tile)
     channels = Channels(tile, networks)
-    main = [cut.arms[0] for cut in channels.cuts]
-    train = measure(channels, list(channels.readings), data.x_train)
-    fitter = Fitter(channels, train, measure(channels, main, data.x_test))
+    place = {pool.key: number for number, pool in enumerate(tile.pools)}
     rows: list[dict[str, Any]] = []
     draws: list[Draw] = []
-    for pool in tile.pools:
-        for cut in channels.cuts:
-            rows.append(_row(fitter, pool, cut, data))
-            draws += _draws(fitter, pool, cut, data)
+    for cut in channels.cuts:  # one at a time, since the matrix of all channels is large
+        train, test = (measure(channels, cut.arms, x) for x in (data.x_train, data.x_test))
+        fitter = Fitter(channels, train, test)
+        rows += [_row(fitter, pool, cut, data) for pool in tile.pools]
+        draws += [made for pool in tile.pools for made in _draws(fitter, pool, cut, data)]
     grafts = graft_rows(channels, draws, data)
+    for made in (rows, grafts.grafts, grafts.downstream):
+        made.sort(key=lambda row: place[row["key"]])
     return ExchangeRows(rows, grafts.grafts, grafts.downstream)
 
 

@@ -84,7 +84,7 @@ def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
         **net_axes(tile.snapshots[pair.target], "target_"),
         "method": cut.method,
         "null": pair.null,
-        "pairing": pairing(tile.snapshots[pair.source], tile.snapshots[pair.target], cut.skip),
+        "pairing": pairing(tile.snapshots[pair.source], tile.snapshots[pair.target], cut.skip, pair.null),
         "skip": cut.skip,
     }
 

@@ -7,6 +7,8 @@ flattened from its second axis on); C output channels; M rows, images x position
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,6 +50,16 @@ class ChannelMoments:
         return (self.square_C / self.rows - self.mean_C.square()).clamp_min(0.0)
 
 
+class _Whole(NamedTuple):
+    """A matrix that nothing is added to any more."""
+
+    matrix_DD: Tensor
+
+    def gram_DD(self) -> Tensor:
+        """The matrix."""
+        return self.matrix_DD
+
+
 class PatchMoments:
     """Running sums of a source's patches at one layer: their number, sum and Gram matrix.
 
@@ -60,8 +72,7 @@ class PatchMoments:
         self.rounding = 0.0
         self.products = ""
         self.sum_D = torch.zeros(dim, dtype=torch.float64)
-        self._sums: LagSums | RowSums | None = None
-        self._whole_DD: Tensor | None = None
+        self._sums: LagSums | RowSums | _Whole | None = None
 
     def add(self, inputs: LayerInput) -> None:
         """Add a batch of a layer's input."""
@@ -70,8 +81,10 @@ class PatchMoments:
         sum_D = inputs.sum_D()
         self.sum_D = self.sum_D.to(sum_D.device)
         self.sum_D += sum_D
-        self._sums, self._whole_DD = self._sums or inputs.new_sums(), None
-        inputs.add_to(self._sums)
+        sums = self._sums or inputs.new_sums()
+        assert not isinstance(sums, _Whole), "a selection is not added to"
+        inputs.add_to(sums)
+        self._sums = sums
 
     @property
     def gram_DD(self) -> Tensor:
@@ -83,19 +96,21 @@ class PatchMoments:
         """The patches, if they are fewer than D."""
         return self._sums.few_MD() if isinstance(self._sums, RowSums) else None
 
+    @cached_property
+    def _whole_DD(self) -> Tensor:
+        """`U^T U`, kept for many selections."""
+        return self.gram_DD
+
     def select(self, chosen_d: Tensor) -> PatchMoments:
         """The moments of the patch dimensions `chosen_d` alone, as if no other had been there."""
         part, few_MD = PatchMoments(0), self.few_MD()
         part.rows, part.products = self.rows, self.products
-        part.rounding = rounding(self.products, len(chosen_d))
-        part.sum_D = self.sum_D[chosen_d]
-        if few_MD is not None:
+        part.rounding, part.sum_D = rounding(self.products, len(chosen_d)), self.sum_D[chosen_d]
+        if few_MD is None:
+            part._sums = _Whole(self._whole_DD[chosen_d[:, None], chosen_d])
+        else:
             part._sums = RowSums()
             part._sums.add(few_MD[:, chosen_d])
-            return part
-        if self._whole_DD is None:  # many parts are taken of one matrix
-            self._whole_DD = self.gram_DD
-        part._sums = RowSums(self._whole_DD[chosen_d[:, None], chosen_d])
         return part
 
 

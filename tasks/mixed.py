@@ -20,7 +20,7 @@ from tasks.gram import ChannelMoments, Factor
 from tasks.groups import Fitter
 from tasks.join import exact_joint
 from tasks.layer_input import LayerInput
-from tasks.rows import net_axes, pairing
+from tasks.rows import net_axes
 from tasks.score import GraftScore, send
 from tasks.solve import Fit
 from tasks.spec import Pool, Snapshot, layer_name
@@ -147,7 +147,7 @@ def _axes(channels: Channels, entry: Draw) -> dict[str, Any]:
         "method": entry.cut.method,
         "null": entry.pool.null,
         "bn": "target" if norms_from(channels.architecture, entry.cut.layer) else "none",
-        "pairing": pairing(snapshots[entry.nets[0]], snapshots[entry.pool.target], entry.cut.skip),
+        "pairing": "same_width",
         "skip": entry.cut.skip,
         "draw": entry.number,
         "source_nets": len(entry.nets),

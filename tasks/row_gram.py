@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 class RowSums:
-    """The rows while they are fewer than D, then the running sum of `U^T U`; or that sum from the start."""
+    """The rows while they are fewer than D, then the running sum of `U^T U`."""
 
-    def __init__(self, gram_DD: Tensor | None = None) -> None:
+    def __init__(self) -> None:
         self._rows: list[Tensor] = []
-        self._gram_DD = gram_DD
+        self._gram_DD: Tensor | None = None
 
     def add(self, rows_MD: Tensor) -> None:
         """Add rows in float64."""

@@ -262,11 +262,13 @@ def completed(name: str, part: pa.Table) -> pa.Table:
     return part.select(schema.names)
 
 
-def pairing(source: Snapshot, target: Snapshot, skip: int) -> str:
+def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:
     """In what the nets of a graft differ besides their seeds: one of `spec.PAIRINGS`.
 
-    A null of the same nets (`untrained`, whose epochs differ) is told by its own column.
+    Nulls belong to `same_width`, though of some the epochs or the widths differ.
     """
+    if null != "none":
+        return "same_width"
     if skip:
         return "skip"
     if source.net.width != target.net.width:

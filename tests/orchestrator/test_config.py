@@ -72,6 +72,18 @@ FAULTS = {
         {"graft": {"pairings": ["cross_setting"]}},
         ["graft.pairings", "one setting", "[sweep.cross]"],
     ),
+    "pooled of two seeds": (
+        {"graft": {"nulls": ["pooled"]}, "sweep": {"seeds": 2}},
+        ["graft.nulls has 'pooled'", "3 or more", "[0, 1]"],
+    ),
+    "wider_subset of one width": (
+        {"graft": {"nulls": ["wider_subset"]}, "sweep": {"widths": [4]}},
+        ["graft.nulls has 'wider_subset'", "2 or more sweep.widths"],
+    ),
+    "a pool of one net": ({"graft": {"pool_nets": 1}}, ["graft.pool_nets", "found 1", "or equal to 2"]),
+    "few partitions": ({"graft": {"partitions": 3}}, ["graft.partitions", "found 3", "or equal to 9"]),
+    "shares that fall": ({"hybrids": {"shares": [1, 0]}}, ["hybrids", "shares must rise", "[1.0, 0.0]"]),
+    "a share above 1": ({"hybrids": {"shares": [0, 1.5]}}, ["hybrids.shares.1", "1.5", "or equal to 1"]),
     "an unknown pairing": ({"graft": {"pairings": ["all"]}}, ["graft.pairings.0", "'all'", "'cross_width'"]),
     "no pairing": ({"graft": {"pairings": []}}, ["graft.pairings", "at least 1"]),
     "a skip of 0": ({"graft": {"skips": [0]}}, ["graft.skips.0", "found 0", "greater than or equal to 1"]),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import graft_cost
-from orchestrator.plan import Have, make_plan, state_name
-from orchestrator.tiles import Limits, blob_name, without
+from orchestrator.plan import Have, make_plan, state_name, without
+from orchestrator.tiles import Limits, blob_name
 from tasks.images import facts
 from tasks.spec import NULLS, AtOnce
 
@@ -422,3 +422,102 @@ def test_a_validation_share_that_leaves_a_part_empty_is_refused(share, limit, he
     sweep = config(graft={"ridges": [0, 1], "validation": share}, data={"limit_train": limit})
     with pytest.raises(ConfigError, match=rf"^graft\.validation: {share} of {limit} .* holds back {held}"):
         plan(sweep)
+
+
+MIXED = {"nulls": ["pooled", "wider_subset"], "pool_nets": 2}
+
+
+def pools(made):
+    """(target, sources, wide) of every pool by key; fails on one that is planned twice."""
+    found = {}
+    for task in made.tasks:
+        if task.job.kind == "pool":
+            tile = task.job.payload
+            for pool in tile.pools:
+                assert pool.key not in found
+                nets = [[tile.snapshots[index] for index in part] for part in (pool.sources, pool.wide)]
+                found[pool.key] = (tile.snapshots[pool.target], *nets, pool.null)
+    return found
+
+
+def test_every_target_gets_its_pools_of_other_nets_at_every_epoch():
+    made = plan(config(widths=(2, 3), seeds=4, graft=MIXED))
+    counted = Counter((target.net.width, target.epoch, null) for target, *_, null in pools(made).values())
+    assert counted == {
+        (width, epoch, null): 4
+        for width in (2, 3)
+        for epoch in EPOCHS
+        for null in ("pooled", "wider_subset")
+        if (width, null) != (3, "wider_subset")  # nothing is wider
+    }
+    assert made.total["pool"] == sum(counted.values())
+    for target, sources, wide, null in pools(made).values():
+        assert target.key not in {snap.key for snap in sources}
+        assert {snap.net.width for snap in sources} == {target.net.width}
+        assert {snap.epoch for snap in (*sources, *wide)} == {target.epoch}
+        assert len(sources) == 2
+        assert [snap.net.width for snap in wide] == ([3, 3] if null == "wider_subset" else [])
+
+
+def test_one_more_seed_changes_no_pool_that_has_its_number_of_nets():
+    few, more = (plan(config(seeds=seeds, graft=MIXED)) for seeds in (3, 5))
+    assert set(pools(few)) < set(pools(more))
+    done = Have(**{**finished(few).__dict__, "pools": frozenset(pools(few))})
+    assert not set(pools(plan(config(seeds=5, graft=MIXED), have=done))) & set(pools(few))
+
+
+def test_pools_go_round_a_net_that_diverged():
+    whole = plan(config(seeds=4, graft=MIXED))
+    lost = snapshots(whole)[2, 0, 2]
+    rest = plan(config(seeds=4, graft=MIXED), have=Have(hopeless=frozenset({lost.key})))
+    for target, sources, wide, _ in pools(rest).values():
+        assert lost.key not in {snap.key for snap in (target, *sources, *wide)}
+    at_two = [target for target, *_, null in pools(rest).values() if null == "pooled" and target.epoch == 2]
+    assert len(at_two) == 3 + 4  # widths 2 and 3
+
+
+def test_a_job_of_pools_without_a_lost_net_keeps_the_pools_that_do_without_it():
+    made = plan(config(seeds=4, graft=MIXED))
+    task = next(task for task in made.tasks if task.job.kind == "pool")
+    tile = task.job.payload
+    lost = tile.snapshots[tile.pools[-1].target]
+    rest = without(task, {blob_name(lost.key)}, DIGITS)
+    assert rest is None or all(
+        lost.key not in {rest.job.payload.snapshots[i].key for i in (p.target, *p.sources, *p.wide)}
+        for p in rest.job.payload.pools
+    )
+    assert without(task, set(task.job.inputs), DIGITS) is None
+
+
+def test_hybrids_are_made_of_neighbouring_seeds_and_no_net_is_in_two():
+    made = plan(config(seeds=5, hybrids={"pairs": 2, "shares": [0.0, 1.0], "epochs": [0, 5]}))
+    found = [task.job.payload for task in made.tasks if task.job.kind == "hybrid"]
+    ends = Counter(
+        (
+            tile.snapshots[0].net.width,
+            tile.snapshots[0].net.seed,
+            tile.snapshots[1].net.seed,
+            tile.snapshots[1].epoch,
+        )
+        for tile in found
+    )
+    assert ends == {(w, a, a + 1, e): 1 for w in (2, 3) for a in (0, 2) for e in (0, 5)}
+    assert made.total["hybrid"] == len(found) == 8
+    keys = frozenset(task.job.key for task in made.tasks if task.job.kind == "hybrid")
+    again = plan(
+        config(seeds=5, hybrids={"pairs": 2, "shares": [0.0, 1.0], "epochs": [0, 5]}), have=Have(hybrids=keys)
+    )
+    assert not [task for task in again.tasks if task.job.kind == "hybrid"]
+    assert again.done["hybrid"] == 8
+
+
+@pytest.mark.parametrize(
+    ("hybrids", "told"),
+    [
+        ({"pairs": 2}, r"hybrids\.pairs: 2 need 4 seeds, found 3"),
+        ({"pairs": 1, "epochs": [1]}, r"hybrids\.epochs: found \[1\]"),
+    ],
+)
+def test_hybrids_that_cannot_be_made_are_refused(hybrids, told):
+    with pytest.raises(ConfigError, match=told):
+        plan(config(hybrids=hybrids))

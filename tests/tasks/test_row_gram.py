@@ -22,7 +22,9 @@ def moments_of(batches, layer=DENSE, few=True):
     for entry in inputs:
         moments.add(entry)
     if not few:
-        moments._sums = RowSums(moments.gram_DD)
+        whole = RowSums()
+        whole._gram_DD = moments.gram_DD
+        moments._sums = whole
     return moments
 
 

@@ -1,0 +1,129 @@
+"""The nulls `pooled` and `wider_subset` as jobs: one for each setting, width, epoch and null.
+
+The targets of a job share one Gram matrix of all nets' channels (`tasks.exchange`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.pool import Job
+from orchestrator.config import SweepConfig
+from orchestrator.identity import pool_key, tile_key
+from orchestrator.mixture_cost import pool_cost
+from orchestrator.pairs import Group, ladder_groups, mixture_options
+from orchestrator.tiles import Task, blob_name
+from tasks.images import DataFacts
+from tasks.rows import setting
+from tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
+
+
+@dataclass(frozen=True)
+class WantedPool:
+    """A target and the nets whose channels are to serve it."""
+
+    key: str
+    target: Snapshot
+    sources: tuple[Snapshot, ...]
+    wide: tuple[Snapshot, ...]
+    null: PoolNull
+    options: GraftOptions
+    partitions: int
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All that it needs."""
+        return (self.target, *self.sources, *self.wide)
+
+
+def wanted_pools(
+    config: SweepConfig, ladders: Sequence[Sequence[Snapshot]], hopeless: set[str]
+) -> list[WantedPool]:
+    """Every pool that the config asks for, of nets whose training did not diverge.
+
+    A target's sources are the first others of its width: one more seed changes no pool that has its number.
+    """
+    groups = ladder_groups(ladders)
+    found: list[WantedPool] = []
+    for (kind, width), group in groups.items():
+        widest = max(other for other_kind, other in groups if other_kind == kind)
+        for position in range(len(group[0])):
+            here, wide = (_alive(some, position, hopeless) for some in (group, groups[kind, widest]))
+            if "pooled" in config.graft.nulls:
+                found += _pools(config, "pooled", here, here)
+            if "wider_subset" in config.graft.nulls and width < widest:
+                found += _pools(config, "wider_subset", here, wide)
+    return found
+
+
+def _alive(group: Group, position: int, hopeless: set[str]) -> list[Snapshot]:
+    return [ladder[position] for ladder in group if ladder[position].key not in hopeless]
+
+
+def _pools(
+    config: SweepConfig, null: PoolNull, here: Sequence[Snapshot], wide: Sequence[Snapshot]
+) -> Iterator[WantedPool]:
+    options, partitions = mixture_options(config), config.graft.partitions
+    for target in here:
+        others = [snap for snap in here if snap is not target]
+        count = min(config.graft.pool_nets, len(others), len(wide))
+        if count >= 2:  # fewer are left where nets diverged
+            sources = tuple(others[:count])
+            wider = tuple(wide[:count]) if null == "wider_subset" else ()
+            key = pool_key(null, partitions, options, (target, *sources, *wider))
+            yield WantedPool(key, target, sources, wider, null, options, partitions)
+
+
+def pool_tasks(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> list[Task]:
+    """Jobs for all pools."""
+    tiles: dict[object, list[WantedPool]] = defaultdict(list)
+    for pool in pools:
+        net = pool.target.net
+        place = setting(net), net.width, pool.target.epoch, pool.null, len(pool.sources), len(pool.wide)
+        tiles[place].append(pool)
+    return [pool_task(tile, facts, where) for tile in tiles.values()]
+
+
+def pool_task(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> Task:
+    """One job for some pools of one setting, width, epoch and null."""
+    snapshots = list({snap.key: snap for pool in pools for snap in pool.snapshots}.values())
+    index = {snap.key: number for number, snap in enumerate(snapshots)}
+    made = tuple(
+        Pool(
+            pool.key,
+            index[pool.target.key],
+            tuple(index[snap.key] for snap in pool.sources),
+            pool.null,
+            tuple(index[snap.key] for snap in pool.wide),
+        )
+        for pool in pools
+    )
+    tile = PoolTile(tuple(snapshots), made, pools[0].options, pools[0].partitions)
+    inputs = tuple(blob_name(snap.key) for snap in snapshots)
+    job = Job(tile_key([pool.key for pool in pools]), "pool", tile, inputs, dict(where))
+    target = pools[0].target
+    label = f"{pools[0].null} width {target.net.width} epoch {target.epoch}, {len(pools)} targets"
+    return Task(job, pool_cost(tile, facts), label, size=len(pools))
+
+
+def wanted(tile: PoolTile) -> list[WantedPool]:
+    """The pools of a job."""
+
+    def of(indices: Sequence[int]) -> tuple[Snapshot, ...]:
+        return tuple(tile.snapshots[index] for index in indices)
+
+    return [
+        WantedPool(
+            pool.key,
+            tile.snapshots[pool.target],
+            of(pool.sources),
+            of(pool.wide),
+            pool.null,
+            tile.options,
+            tile.partitions,
+        )
+        for pool in tile.pools
+    ]
