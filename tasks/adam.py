@@ -101,7 +101,7 @@ def adam_maps(walk: Walk, x: Tensor) -> dict[Place, AdamMap]:
     options = walk.tile.options
     arms = all_arms([cut for cut in walk.cuts if cut.by_adam])
     maps = {
-        (source, pair, arm): _start(walk, pair, arm)
+        (source, pair, arm): _start(walk, pair, arm, x.device)
         for source, pairs in walk.pairs_of.items()
         for pair in pairs
         for arm in arms
@@ -114,13 +114,13 @@ def adam_maps(walk: Walk, x: Tensor) -> dict[Place, AdamMap]:
     return maps
 
 
-def _start(walk: Walk, pair: Pair, arm: Arm) -> AdamMap:
+def _start(walk: Walk, pair: Pair, arm: Arm, device: torch.device) -> AdamMap:
     """The map of an arm at its initial weight, drawn for the pair whatever the tile or the schedule."""
     source, target = (walk.networks[index].architecture for index in (pair.source, pair.target))
     sizes = arm_sizes(source, target, arm)
     names = [walk.tile.snapshots[index].key for index in (pair.source, pair.target)]
     weight = initial_weight(weight_shape(sizes.map, sizes.shape), *names, pair.null, *arm)
-    return AdamMap(sizes.map, weight)
+    return AdamMap(sizes.map, weight.to(device))
 
 
 def _move(maps: dict[Place, AdamMap], features: Features, batch: Batch, rate: float) -> None:

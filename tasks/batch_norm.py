@@ -81,7 +81,8 @@ class Reestimation(Mode):
     def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """BN by the batch, whose moments are added up."""
         over = [axis for axis in range(z.dim()) if axis != 1]
-        wide, moments_2C = z.double(), self._moments_2C[name]
+        wide = z.double()
+        moments_2C = self._moments_2C[name] = self._moments_2C[name].to(z.device)
         moments_2C[0] += wide.sum(over)
         moments_2C[1] += wide.square().sum(over)
         self._rows[name] += z.numel() // z.shape[1]

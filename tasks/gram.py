@@ -34,6 +34,8 @@ class ChannelMoments:
     def add(self, z: Tensor) -> None:
         """Add an output (N, C) or (N, C, H, W)."""
         self.rows += z.numel() // z.shape[1]
+        # where the images are; in place, so that no small tensor is made between large ones
+        self.sum_C, self.square_C = self.sum_C.to(z.device), self.square_C.to(z.device)
         self.sum_C += channel_sums(z.double())
         self.square_C += channel_sums(z.double().square())
 
@@ -76,7 +78,9 @@ class PatchMoments:
         """Add a batch of a layer's input."""
         self.rows += inputs.rows
         self.rounding, self.products = max(self.rounding, inputs.rounding), inputs.products
-        self.sum_D += inputs.sum_D()
+        sum_D = inputs.sum_D()
+        self.sum_D = self.sum_D.to(sum_D.device)
+        self.sum_D += sum_D
         sums = self._sums or inputs.new_sums()
         assert not isinstance(sums, _Whole), "a selection is not added to"
         inputs.add_to(sums)

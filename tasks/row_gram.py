@@ -29,7 +29,11 @@ class RowSums:
 
     def few_MD(self) -> Tensor | None:
         """All rows, if they are fewer than D."""
-        return torch.cat(self._rows) if self._gram_DD is None else None
+        if self._gram_DD is not None:
+            return None
+        if len(self._rows) > 1:
+            self._rows = [torch.cat(self._rows)]
+        return self._rows[0]
 
     def gram_DD(self) -> Tensor:
         """`U^T U` so far."""

@@ -176,7 +176,7 @@ def gather_positions(z: Tensor, order_NP: Tensor) -> Tensor:
     """`z` (N, C, H, W) with the value of position order[p] at position p; (N, C) as it is."""
     if z.dim() == 2:
         return z
-    index = order_NP[:, None].expand(-1, z.shape[1], -1)
+    index = order_NP[:, None].expand(-1, z.shape[1], -1).to(z.device)
     return z.flatten(2).gather(2, index).reshape(z.shape)
 
 
@@ -184,7 +184,7 @@ def scatter_positions(z: Tensor, order_NP: Tensor) -> Tensor:
     """The inverse of `gather_positions`."""
     if z.dim() == 2:
         return z
-    index = order_NP[:, None].expand(-1, z.shape[1], -1)
+    index = order_NP[:, None].expand(-1, z.shape[1], -1).to(z.device)
     return torch.empty_like(z.flatten(2)).scatter_(2, index, z.flatten(2)).reshape(z.shape)
 
 

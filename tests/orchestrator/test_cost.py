@@ -10,13 +10,22 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator.cost import forward_flops, graft_cost, image_bytes, snapshot_bytes, train_cost
+from orchestrator.cost import (
+    forward_flops,
+    graft_cost,
+    image_bytes,
+    kept_rank,
+    snapshot_bytes,
+    spectrum_flops,
+    train_cost,
+)
 from tasks.checkpoint import pack_network
+from tasks.cuts import ArmSizes
 from tasks.data import load
 from tasks.graft import graft
 from tasks.images import DataFacts, facts
 from tasks.network import initialise
-from tasks.spec import GraftOptions, GraftTile, Pair, TrainSegment
+from tasks.spec import GraftOptions, GraftTile, Layer, Pair, TrainSegment
 from tasks.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net
@@ -135,6 +144,17 @@ def test_operations_of_adams_steps_equal_pytorchs_count(name, null):
     assert model[1] - model[0] == found[1] - found[0]
 
 
+def test_few_images_cost_a_wide_dense_layer_the_cube_of_their_number_and_not_of_its_inputs():
+    shape, images = (512, 7, 7), 1000
+    sizes = ArmSizes(Layer("dense", 10), shape, 512 * 49, 10, 1)
+    assert kept_rank(sizes, images) == images
+    assert kept_rank(sizes, 10**6) == sizes.dim
+    assert spectrum_flops(sizes, images) < 1e-3 * 9 * sizes.dim**3
+    assert spectrum_flops(sizes, sizes.dim) > 9 * sizes.dim**3
+    plain = ArmSizes(Layer("conv", 10, kernel=3, padding=1), shape, 512 * 9, 10, 49)
+    assert kept_rank(plain, 2) == plain.dim, "the Gram matrix by lags needs no rows"
+
+
 def test_a_factorisation_is_counted_once_per_source_and_not_per_target():
     net = NETS["pooled"]
     three = make_tile(net, 3, ("none",))
@@ -170,6 +190,11 @@ def test_more_of_anything_costs_more():
     few, many = (graft_cost(make_tile(net, seeds, ("none",)), data) for seeds in (2, 4))
     assert few.flops < many.flops
     assert few.memory < many.memory
+    tile = make_tile(net, 2, ("none",))
+    for more in ({"ridges": (0.0, 1.0)}, {"methods": ("exact", "adam")}):
+        cost = graft_cost(replace(tile, options=replace(tile.options, **more)), data)
+        assert few.flops < cost.flops
+        assert few.memory < cost.memory
     spec = make_net(**net)
     short, long = (train_cost(TrainSegment(make_snapshot(spec, end), None, False), data) for end in (1, 2))
     assert short.flops < long.flops
