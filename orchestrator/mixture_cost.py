@@ -14,11 +14,13 @@ from orchestrator.cost import (
     forward_flops,
     gram_flops,
     image_bytes,
+    kept_rank,
     layer_sizes,
     snapshot_bytes,
+    unfolded_bytes,
 )
 from tasks.architectures import Shape, images_per_batch, parameter_count
-from tasks.cuts import ArmSizes, Cut, arm_sizes, cuts
+from tasks.cuts import Arm, ArmSizes, Cut, arm_sizes, cuts
 from tasks.images import DataFacts
 from tasks.spec import Architecture, HybridTile, PoolTile, Snapshot
 
@@ -35,7 +37,7 @@ def pool_cost(tile: PoolTile, facts: DataFacts) -> Cost:
     flops = forward * (len(made) * images + facts.test)
     flops += sum(_cut_flops(tile, target, cut, facts) for cut in made)
     features = sum(_feature_count(tile.snapshots[index].net.architecture) for index in nets)
-    peak = max(_cut_memory(tile, target, cut) for cut in made)
+    peak = max(_cut_memory(tile, target, cut, facts) for cut in made)
     memory = _held(tile.snapshots, facts) + peak + 4 * images_per_batch(target) * features
     return Cost(flops, _bytes_in(tile.snapshots), int(memory))
 
@@ -69,16 +71,21 @@ def fit_flops(sizes: ArmSizes) -> float:
     return 9.0 * sizes.dim**3 + 8.0 * sizes.dim**2 * sizes.out
 
 
-def _cut_memory(tile: PoolTile, target: Architecture, cut: Cut) -> float:
+def _cut_memory(tile: PoolTile, target: Architecture, cut: Cut, facts: DataFacts) -> float:
     """Bytes of both splits' sums of one cut, and of a group's factorisation."""
     members, images = _members(tile), images_per_batch(target)
     sizes = [arm_sizes(target, target, arm) for arm in cut.arms]
-    wide = sum((size.dim * members) ** 2 for size in sizes)
+    side_by_side = [size._replace(dim=size.dim * members) for size in sizes]
+    # The sums by lag, the matrix put together of them, and a copy in the making.
+    wide = 0
+    for size in side_by_side:
+        train, test = (size.dim * kept_rank(size, count) for count in (facts.train, facts.test))
+        wide += 2 * (train + test) + max(train, test)
     targets = len({pool.target for pool in tile.pools})
-    crosses = 2 * targets * members * sum(size.dim * size.out for size in sizes)
-    unfolded = 3 * images * max(size.positions * size.dim for size in sizes) * members
+    crosses = 2 * targets * sum(size.dim * size.out for size in side_by_side)
     draws = sum(len(pool.sources) for pool in tile.pools) * sum(size.dim * size.out for size in sizes)
-    return 8 * (3 * wide + crosses + unfolded + draws + 4 * max(size.dim for size in sizes) ** 2)
+    group = 5 * max(size.dim * kept_rank(size, facts.train) for size in sizes)
+    return 8 * (wide + crosses + draws + group) + images * members * unfolded_bytes(tile.options, sizes)
 
 
 def hybrid_cost(tile: HybridTile, facts: DataFacts) -> Cost:
@@ -96,12 +103,15 @@ def hybrid_cost(tile: HybridTile, facts: DataFacts) -> Cost:
     flops = len(tile.pairs) * (
         shares * (facts.train * below + fits + classified + scored) + 2 * facts.train * below
     )
-    squares = (shares + 4) * max(size.dim for size in layers) ** 2
-    crosses = 2 * shares * max(size.dim * size.out for size in layers)
-    unfolded = 3 * images_per_batch(net) * max(size.positions * size.dim for size in layers)
-    last = 4 * facts.train * layers[-1].dim + 16 * min(facts.train, 2048) * layers[-1].dim
+    sizes = [arm_sizes(net, net, Arm(layer, "z", layer + 1)) for layer in range(net.depth - 1)]
+    grams = [size.dim * kept_rank(size, facts.train) for size in sizes]
+    squares = (shares + 5) * max(grams)
+    crosses = 2 * shares * max(size.dim * size.out for size in sizes)
+    images, last = images_per_batch(net), layers[-1].dim
+    unfolded = images * max(unfolded_bytes(tile.options, [size]) for size in sizes)
+    classified = 4 * facts.train * last + 16 * min(facts.train, 2048) * last
     memory = _held(tile.snapshots, facts) + 4 * (shares + 2) * parameter_count(net)
-    memory += 8 * (squares + crosses + unfolded) + last + 4 * 3 * images_per_batch(net) * _feature_count(net)
+    memory += 8 * (squares + crosses) + unfolded + classified + 4 * 3 * images * _feature_count(net)
     return Cost(flops, _bytes_in(tile.snapshots), int(memory))
 
 
