@@ -4,8 +4,8 @@ All three fit the same layers of the same nets on the same images, in one proces
 
 (a) Adam: `tasks.adam`'s steps of one pair and layer, its time that of some steps, scaled to the schedule.
 (b) One pair at a time: patches by im2col, float64 products, one solve, held-out scores.
-(c) The engine, `tasks.graft`: all ordered pairs and layers, with everything that it reports; its time is
-    shared out evenly over its grafts.
+(c) The engine, `tasks.graft`: all ordered pairs and layers, the ridge chosen on held-back images, with
+    everything that it reports; its time is shared out evenly over its grafts.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ from tasks.train import initial_state, train
 
 EPOCHS = 2
 RIDGE = 1e-6
+"""Of one pair at a time."""
+RIDGES = (1e-6, 1e-4, 1e-2, 1e-1)
+"""The engine chooses among these, on a fifth of the fitting images."""
 DEPTH = 5  # of the family `conv` as it is by default
 ADAM_PAIRS, ADAM_STEPS = ((0, 1), (1, 0)), 4
 """Adam is timed on these pairs, so many steps at a time."""
@@ -109,6 +112,7 @@ def machine(setup: Setup, data: Data) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         **asdict(setup),
+        "ridges": RIDGES,
         "held_out_images": len(data.y_test),
         "adam_steps": sum(1 for _ in rates(GraftOptions())),
         "adam_steps_timed": setup.repeats * ADAM_STEPS * len(ADAM_PAIRS),
@@ -170,7 +174,7 @@ class Measurement:
         """Seconds per graft, held-out FVU of the pair (0, 1) by layer, and the shares of the phases."""
         count, now = len(self.networks), clock(self.setup.device)
         pairs = tuple(Pair(f"{a}-{b}", a, b) for a in range(count) for b in range(count) if a != b)
-        tile = GraftTile(tuple(self.snapshots), pairs, GraftOptions(ridge=RIDGE))
+        tile = GraftTile(tuple(self.snapshots), pairs, GraftOptions(ridges=RIDGES))
         seconds: list[float] = []
         made = None
         with clocked(now) as phases:
