@@ -31,12 +31,15 @@ def _tell(made: Report) -> None:
     tables = made.tables
     out.print(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
     if len(made.fits):
-        shown = Table("layer", "alpha", "interval", "limit c", "interval", "model")
+        several = ["setting"] if "setting" in made.fits.columns else []
+        shown = Table(*several, "layer", "alpha", "interval", "limit c", "interval", "model")
         for fit in made.fits.to_dict("records"):
             numbers = [f"{fit[name]:.2f}" for name in ("alpha", "alpha_low", "alpha_high")]
             limits = [f"{fit[name]:.2g}" for name in ("c", "c_low", "c_high")]
             alpha, c = (f"{low} to {high}" for _, low, high in (numbers, limits))
-            shown.add_row(str(fit["layer"]), numbers[0], alpha, limits[0], c, fit["model"])
+            which = [str(fit[name]) for name in (*several, "layer")]
+            which = [str(fit[name]) for name in (*several, "layer")]
+            shown.add_row(*which, numbers[0], alpha, limits[0], c, fit["model"])
         out.print(shown)
     else:
         out.print(f"no fits: {made.reason}", markup=False, soft_wrap=True)
