@@ -33,7 +33,8 @@ def plates(rows: pd.DataFrame) -> Iterator[Plate]:
         for epoch in dict.fromkeys([*epochs[:1], *epochs[-1:]]):
             here = where(of_null, of_null["target_epoch"] == epoch)
             suffix = "" if epoch == epochs[0] else "_at_start"
-            yield Plate(name + suffix, f"{_TITLES[null]}, {when(int(epoch))}", _READING[null], ratios(here))
+            reading = _READING[null] if epoch == epochs[0] else _START
+            yield Plate(name + suffix, f"{_TITLES[null]}, {when(int(epoch))}", reading, ratios(here))
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -145,6 +146,11 @@ _DEPENDENT = (
 _SHARED = (
     "Targets share the nets that serve them, so their p-values depend on one another, and there is no "
     "standard error here. "
+)
+_START = (
+    "The same for the first snapshot. Of initial nets this checks the instrument: the channels of layer 1 "
+    "are independent draws, so that at layer 2 the ratio is 1 up to chance. The channels of a deeper layer "
+    "share the layers below of their own net, and are not exactly exchangeable."
 )
 _READING = {
     "pooled": (

@@ -34,10 +34,11 @@ def findings(rows: pd.DataFrame) -> list[str]:
     if ends.empty or mixed.empty:
         return []
     least = mixed.loc[mixed["mean"].idxmin()]
+    pairs = "1 pair" if least["pairs"] == 1 else f"mean over {least['pairs']:.0f} pairs"
     where_said = f"of width {largest(wide['target_width'])} {when(largest(wide['target_epoch']))}"
     return [
         f"Hybrids of two nets {where_said} are right on {100 * least['mean']:.1f} % of held-out images at "
-        f"worst (share {least['share']:g}, mean over {least['pairs']:.0f} pairs), those with one parent's "
+        f"worst (share {least['share']:g}, {pairs}), those with one parent's "
         f"channels alone on {100 * ends['mean'].mean():.1f} %."
     ]
 

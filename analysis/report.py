@@ -32,6 +32,14 @@ class Report:
     fits: pd.DataFrame
     reason: str
 
+    def by_setting(self) -> list[tuple[str, list[dict[Any, Any]]]]:
+        """The fits as rows by the setting's label, which is empty where there is one setting."""
+        if "setting" not in self.fits.columns:
+            return [("", self.fits.to_dict("records"))] if len(self.fits) else []
+        return [
+            (str(label), part.to_dict("records")) for label, part in self.fits.groupby("setting", sort=False)
+        ]
+
 
 def write_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: int = 2000) -> Path:
     """Write `report/index.html` into a sweep's folder and return its path; arguments as `make_report`."""
