@@ -13,7 +13,16 @@ from analysis.plate import Plate, span, when
 from analysis.resample import groups, summarise
 from analysis.selection import largest, usual_method, where
 from analysis.settings import known_settings, labels, setting_numbers
-from analysis.style import MARKERS, PALETTE, REFERENCE, log_values, new_panels, shared_legend, styled
+from analysis.style import (
+    MARKERS,
+    PALETTE,
+    REFERENCE,
+    bottom_labels,
+    log_values,
+    new_panels,
+    shared_legend,
+    styled,
+)
 from analysis.tables import Tables
 
 
@@ -67,8 +76,9 @@ def cross_setting(rows: pd.DataFrame, names: Sequence[str]) -> Figure:
     for axes, target in zip(panels, targets, strict=True):
         _draw(axes, where(means, means["target"] == target), names)
         axes.set_title(_broken(f"into {names[int(target)]}"))
-        layer_axis(axes, rows)
+        layer_axis(axes, rows, inches=7.0 / min(len(targets), 4))
     log_values(panels[0])
+    bottom_labels(panels, "re-fitted layer")
     figure.supylabel(FVU, fontsize=10)
     shared_legend(figure, panels, title="source (dashed: of the target's own setting)", ncols=1)
     return figure

@@ -172,8 +172,11 @@ def layer_names(grafts: pd.DataFrame) -> dict[int, str]:
     return {int(layer): f"{layer} · {name}" for layer, name in pairs}
 
 
-def layer_axis(axes: Axes, grafts: pd.DataFrame) -> None:
-    """An axis with a tick at each re-fitted layer and its name."""
+def layer_axis(axes: Axes, grafts: pd.DataFrame, inches: float = 6.0) -> None:
+    """An axis with a tick at each re-fitted layer, and its name where so many have room in the inches."""
     names = layer_names(grafts)
-    axes.set_xticks(list(names), [name.replace(" · ", "\n") for name in names.values()])
+    room = inches / len(names)
+    step = 1 if room > 0.2 else 2
+    words = [name.replace(" · ", "\n") if room > 0.55 else str(layer) for layer, name in names.items()]
+    axes.set_xticks(list(names)[::step], words[::step])
     axes.set_xlabel("re-fitted layer")
