@@ -91,7 +91,7 @@ def drop_by_layer(grafts: pd.DataFrame) -> Figure:
         style = {"color": colours[width], "marker": MARKERS[k % len(MARKERS)], "label": f"{width}"}
         axes.errorbar(part["layer"], 100 * part["mean"], 100 * part["error"], **style)
     axes.axhline(0, color="#5b6470", lw=0.9)
-    _layer_axis(axes, grafts)
+    layer_axis(axes, grafts)
     axes.set_ylabel("accuracy lost by grafting\n(percentage points, held out)")
     axes.legend(title="width", loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
@@ -123,6 +123,7 @@ def error_by_epoch(grafts: pd.DataFrame) -> Figure:
 @styled
 def error_of_nulls(grafts: pd.DataFrame) -> Figure:
     """Held-out error of real grafts and of each null against the layer; rows of one width and snapshot."""
+    grafts = where(grafts, grafts["null"].isin([*NULL_STYLE]))
     means = summarise(grafts, "fvu_test", ["null", "layer"])
     figure, axes = new_figure(8.2, 4.2)
     for null in [null for null in NULL_STYLE if null in set(means["null"])]:
@@ -131,7 +132,7 @@ def error_of_nulls(grafts: pd.DataFrame) -> Figure:
         value = part["mean"].clip(lower=SMALLEST)
         axes.errorbar(part["layer"], value, part["error"], color=colour, marker=marker, label=label)
     axes.axhline(1, color="#5b6470", lw=0.9, ls="--")
-    _layer_axis(axes, grafts)
+    layer_axis(axes, grafts)
     log_values(axes)
     axes.set_ylabel(FVU)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="source")
@@ -171,7 +172,11 @@ def layer_names(grafts: pd.DataFrame) -> dict[int, str]:
     return {int(layer): f"{layer} · {name}" for layer, name in pairs}
 
 
-def _layer_axis(axes: Axes, grafts: pd.DataFrame) -> None:
+def layer_axis(axes: Axes, grafts: pd.DataFrame, inches: float = 6.0) -> None:
+    """An axis with a tick at each re-fitted layer, and its name where so many have room in the inches."""
     names = layer_names(grafts)
-    axes.set_xticks(list(names), [name.replace(" · ", "\n") for name in names.values()])
+    room = inches / len(names)
+    step = 1 if room > 0.2 else 2
+    words = [name.replace(" · ", "\n") if room > 0.55 else str(layer) for layer, name in names.items()]
+    axes.set_xticks(list(names)[::step], words[::step])
     axes.set_xlabel("re-fitted layer")

@@ -27,6 +27,8 @@ def pair_matrix(grafts: pd.DataFrame) -> Figure:
     """
     names = layer_names(grafts)
     shown = where(grafts, grafts["null"].isin(["none", "self"]))
+    # Beside rows of pools, which have no one source, the seeds of all were read as reals.
+    shown = shown.astype({"source_seed": np.int64, "target_seed": np.int64})
     seeds = sorted({*shown["source_seed"], *shown["target_seed"]})
     matrices = {layer: _matrix(where(shown, shown["layer"] == layer), seeds) for layer in names}
     row_height = 2.75 if len(names) > 4 else 9.0 / (len(names) + 0.7)

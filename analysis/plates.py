@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from analysis import figures
-from analysis.limits import WidthLimit, fit_groups
+from analysis import crossings, exchange, figures, mixtures, ridge_path, variants
 from analysis.pair_matrix import pair_matrix
-from analysis.selection import comparable, where
+from analysis.plate import Plate
+from analysis.selection import plain_grafts, usual_method, where
+from analysis.snapshots import SnapshotFits
+from analysis.style import NULL_STYLE
 from analysis.tables import Tables
 
 
-@dataclass(frozen=True, eq=False)
-class Plate:
-    """A figure, its file's name, its title and one paragraph on how to read it."""
-
-    name: str
-    title: str
-    reading: str
-    figure: Figure
-
-
-@dataclass(frozen=True, eq=False)
-class SnapshotFits:
-    """The fits by layer of one snapshot, or why there are none; `left_out` names widths with too few nets."""
-
-    epoch: int
-    rows: pd.DataFrame
-    fits: Sequence[WidthLimit]
-    reason: str
-    left_out: str
-
-
-def snapshot_fits(grafts: pd.DataFrame, epoch: int, level: float, bootstraps: int) -> SnapshotFits:
-    """Fit the held-out error of one snapshot's real pairs against width, layer by layer.
-
-    While a sweep runs, its widest nets may lack seeds: widths with fewer than 3 are left out.
-    """
-    rows = comparable(where(grafts, grafts["target_epoch"] == epoch), ["layer"])
-    seeds = rows.groupby("target_width")["target_seed"].nunique()
-    few = [int(width) for width, count in zip(seeds.index, seeds, strict=True) if count < 3]
-    left_out = f"widths without 3 seeds as yet: {', '.join(map(str, few))}" if few else ""
-    ready = where(rows, ~rows["target_width"].isin(few))
-    try:
-        fits = fit_groups(ready, "fvu_test", ["layer"], level=level, bootstraps=bootstraps)
-        return SnapshotFits(epoch, rows, fits, "", left_out)
-    except ValueError as error:
-        return SnapshotFits(epoch, rows, [], str(error), left_out)
-
-
 def make_plates(tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None) -> Iterator[Plate]:
-    """All figures that the tables can give, in the report's order."""
+    """All figures that the tables of one setting can give, in the report's order."""
     if last is not None:
         yield from _width_plates(last, first)
-        yield from _graft_plates(tables.grafts, last)
+        yield from _graft_plates(plain_grafts(tables.grafts), last)
+    yield from exchange.plates(tables.exchangeability)
+    yield from crossings.plates(usual_method(tables.grafts))
+    yield from variants.plates(tables.grafts)
+    yield from mixtures.plates(tables.hybrids)
+    yield from ridge_path.plates(tables.ridges)
     if len(tables.curves):
         yield Plate("training", "How the nets learned", _TRAINING, figures.training(tables.curves))
+
+
+def more_findings(tables: Tables) -> list[str]:
+    """Sentences on what goes beyond pairs of one width: `analysis.findings` has those."""
+    return [
+        *exchange.findings(tables.exchangeability),
+        *crossings.findings(usual_method(tables.grafts)),
+        *variants.findings(tables.grafts),
+        *mixtures.findings(tables.hybrids),
+        *ridge_path.findings(tables.ridges),
+    ]
 
 
 def _width_plates(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[Plate]:
@@ -79,7 +57,7 @@ def _graft_plates(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[Plate]:
     wide = where(grafts, (grafts["target_epoch"] == last.epoch) & (grafts["target_width"] == widest))
     matrix = pair_matrix(where(wide, wide["null"].isin(["none", "self"])))
     yield Plate("pair_matrix", f"All pairs at width {widest}", _MATRIX, matrix)
-    if set(wide["null"]) - {"none"}:
+    if set(wide["null"]) & set(NULL_STYLE) - {"none"}:
         yield Plate("nulls", f"Nulls and floors at width {widest}", _NULLS, figures.error_of_nulls(wide))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,32 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.findings import findings
-from analysis.limits import COLUMNS
-from analysis.plates import Plate, SnapshotFits, make_plates, snapshot_fits
-from analysis.selection import comparable, plain_grafts, where
+from analysis.chapter import Chapter, chapters
+from analysis.plate import Plate
+from analysis.selection import where
 from analysis.style import png_bytes, svg_text
 from analysis.tables import Tables, load
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What was written: the page's path, the fits of the last snapshot (a frame), and why it may be empty."""
+    """What was written: the page's path, the fits of the last snapshot (a frame), and why it may be empty.
+
+    Where there are several settings `fits` has a column `setting`.
+    """
 
     path: Path
     tables: Tables
     fits: pd.DataFrame
     reason: str
+
+    def by_setting(self) -> list[tuple[str, list[dict[Any, Any]]]]:
+        """The fits as rows by the setting's label, which is empty where there is one setting."""
+        if "setting" not in self.fits.columns:
+            return [("", self.fits.to_dict("records"))] if len(self.fits) else []
+        return [
+            (str(label), part.to_dict("records")) for label, part in self.fits.groupby("setting", sort=False)
+        ]
 
 
 def write_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: int = 2000) -> Path:
@@ -52,30 +63,27 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
         raise ValueError(f"a report is written to a local folder; copy '{folder}' here first")
     if not 0 < level < 1 or bootstraps < 1:
         raise ValueError(f"level must lie between 0 and 1 and bootstraps be positive: {level}, {bootstraps}")
-    whole = load(place)
-    tables = replace(whole, grafts=plain_grafts(whole.grafts))
-    last, first = _snapshots(tables.grafts, level, bootstraps)
-    plates = list(make_plates(tables, last, first))
+    tables = load(place)
+    made = chapters(tables, level, bootstraps)
     where_to = place / "report"
     where_to.mkdir(exist_ok=True)
-    svgs = {plate.name: _write_figure(where_to, plate) for plate in plates}
-    page = _page(place, tables, last, first, plates, svgs, level)
-    (where_to / "index.html").write_text(page, encoding="utf-8")
-    fits = pd.DataFrame([fit.row() for fit in last.fits] if last else [], columns=["layer", *COLUMNS])
-    return Report(where_to / "index.html", whole, fits, last.reason if last else "there are no grafts yet")
+    svgs = {plate.name: _write_figure(where_to, plate) for chapter in made for plate in chapter.plates}
+    (where_to / "index.html").write_text(_page(place, tables, made, svgs, level), encoding="utf-8")
+    return Report(where_to / "index.html", tables, _fits(made), _reason(made))
 
 
-def _snapshots(
-    grafts: pd.DataFrame, level: float, bootstraps: int
-) -> tuple[SnapshotFits | None, SnapshotFits | None]:
-    """The fits of the last snapshot and of the initial nets; None where there is no row."""
-    real = comparable(grafts, ["layer", "target_epoch"])
-    epochs = sorted(real["target_epoch"].unique())
-    if not epochs:
-        return None, None
-    last = snapshot_fits(grafts, int(epochs[-1]), level, bootstraps)
-    first = snapshot_fits(grafts, 0, level, bootstraps) if epochs[0] == 0 and len(epochs) > 1 else None
-    return last, first
+def _fits(made: Sequence[Chapter]) -> pd.DataFrame:
+    """The fits of all chapters, told apart by their label if there are several."""
+    if len(made) == 1:
+        return made[0].fits()
+    frames = [chapter.fits().assign(setting=chapter.label) for chapter in made]
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _reason(made: Sequence[Chapter]) -> str:
+    """Why there may be no fit."""
+    snapshots = [chapter.snapshots[0] for chapter in made if chapter.snapshots]
+    return snapshots[0].reason if snapshots else "there are no grafts between nets of one width yet"
 
 
 def _write_figure(folder: Path, plate: Plate) -> str:
@@ -85,22 +93,13 @@ def _write_figure(folder: Path, plate: Plate) -> str:
     return text
 
 
-def _page(
-    place: Path,
-    tables: Tables,
-    last: SnapshotFits | None,
-    first: SnapshotFits | None,
-    plates: list[Plate],
-    svgs: dict[str, str],
-    level: float,
-) -> str:
+def _page(place: Path, tables: Tables, made: Sequence[Chapter], svgs: dict[str, str], level: float) -> str:
     source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     return template.render(
         name=place.resolve().name,
-        plates=[(plate, Markup(svgs[plate.name])) for plate in plates],
-        findings=findings(tables.grafts, last.fits) if last else [],
-        fit_tables=[(fits, [fit.row() for fit in fits.fits]) for fits in (last, first) if fits],
+        chapters=made,
+        svgs={name: Markup(svg) for name, svg in svgs.items()},
         level=f"{100 * level:g} %",
         facts=_facts(tables),
         problems=_problems(tables.jobs),
@@ -112,14 +111,13 @@ def _page(
 def _facts(tables: Tables) -> list[tuple[str, str]]:
     """What was run, as pairs of words and numbers."""
     nets, grafts, jobs = tables.nets, tables.grafts, tables.jobs
-    real = where(grafts, grafts["null"] == "none")
     warned = (grafts["warning"].fillna("") != "").mean() if len(grafts) else 0.0
     widths = ", ".join(map(str, sorted(nets["width"].unique()))) or "none yet"
     return [
         ("nets", f"{nets['net'].nunique()} ({len(nets)} snapshots)"),
         ("widths", widths),
         ("seeds", str(nets["seed"].nunique())),
-        ("grafts", f"{len(real):,} of real pairs, {len(grafts) - len(real):,} nulls (pair × layer × epoch)"),
+        ("grafts", f"{_pairs_in_words(grafts)} (pair × layer × epoch)"),
         ("rows with a warning", f"{100 * warned:.1f} % of grafts"),
         ("computing time", _hours(float(jobs.loc[jobs["outcome"] == "done", "seconds"].sum()))),
         (
@@ -127,6 +125,13 @@ def _facts(tables: Tables) -> list[tuple[str, str]]:
             ", ".join(f"{n} {outcome}" for outcome, n in jobs["outcome"].value_counts().items()) or "none",
         ),
     ]
+
+
+def _pairs_in_words(grafts: pd.DataFrame) -> str:
+    real = where(grafts, grafts["null"] == "none")
+    each = [f"{count:,} {name}" for name, count in real["pairing"].value_counts().items()]
+    told = f" ({', '.join(each)})" if len(each) > 1 else ""
+    return f"{len(real):,} of real pairs{told}, {len(grafts) - len(real):,} nulls"
 
 
 def _hours(seconds: float) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.selection import comparable, net_codes, width_column
+from analysis.selection import comparable, narrower_width, net_codes
 
 Floats = NDArray[np.float64]
 
@@ -112,9 +112,9 @@ def _pair_noise(centred_R: Floats, sides: NDArray[np.int64], influence_S: Floats
 
 
 def width_means(frame: pd.DataFrame, y: str) -> list[WidthMean]:
-    """Means of the column `y` of the frame, one per width, narrowest first."""
+    """Means of the column `y` of the frame, one per width (of a pair the narrower one), narrowest first."""
     codes = [code.to_numpy() for code in net_codes(frame)]
-    width_R, y_R = frame[width_column(frame)].to_numpy(), frame[y].to_numpy(dtype=np.float64)
+    width_R, y_R = narrower_width(frame), frame[y].to_numpy(dtype=np.float64)
     means = []
     for width in np.unique(width_R):
         here = width_R == width
@@ -126,7 +126,8 @@ def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean and standard error over nets of `y`, a row per group of `by` and width.
 
     The rows are chosen as in `analysis.selection.comparable`. Columns: those of `by`, `width`,
-    `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`.
+    `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the narrower one of
+    a pair's two.
     """
     rows = comparable(frame, by)
     lines = [

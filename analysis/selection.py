@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from tasks.spec import METHODS
 
 SETTING = ("architecture", "parametrization", "init", "dataset", "regularizer", "reg_weight", "recipe")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""
@@ -23,10 +25,15 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     the last `target_epoch` with `source_epoch` equal to it (rows of a null keep their own
     source epoch), or the last `epoch` of a frame of nets, unless `by` has these columns.
 
+    Pairs across widths may be a group of their own if all go into one wider width, or all out of one:
+    then their axis is the narrower width (`narrower_width`). Their wide nets are the same at every
+    narrower width, so that the means share an error, of which a fit does not know.
+
     Raises:
-        ValueError: A column of `by` is missing; the two nets of a row differ in width; or another
-            axis (`layer`, `method`, `bn`, a setting of the nets) has several values within a group, which
-            would be averaged silently.
+        ValueError: A column of `by` is missing; a group mixes pairs of one width with pairs across
+            widths, or several wider widths or directions of these; or another axis (`layer`, `method`,
+            `bn`, a setting of the nets) has several values within a group, which would be averaged
+            silently.
     """
     missing = [name for name in by if name not in frame.columns]
     if missing:
@@ -35,22 +42,29 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         frame = where(frame, frame["null"] == "none")
     frame = _one_pairing(frame, by)
     frame = _one_epoch(frame, by)
-    _refuse_mixed_widths(frame)
+    _refuse_mixed_widths(frame, by)
     _refuse_mixed_axes(frame, by)
     return frame
 
 
 def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:
-    """The rows of most figures: pairs of one width and setting, exact, the target's own BN statistics.
+    """The rows of most figures: pairs of one width and setting, of `usual_method`."""
+    return usual_method(where(grafts, grafts["pairing"] == "same_width"))
 
-    Where a sweep has no such rows it shows what it has.
+
+def usual_method(grafts: pd.DataFrame) -> pd.DataFrame:
+    """Grafts by one method, the target's own BN statistics; where there are none, what there is.
+
+    The method is `exact`, else the first one of `stitch` and `adam` that has rows.
     """
-    grafts = _one_pairing(grafts, ())
-    hidden = (("method", "exact", ("stitch", "adam")), ("bn", "target", ("reestimated",)))
-    for column, plain, others in hidden:
-        if plain in set(grafts[column]):
-            grafts = where(grafts, ~grafts[column].isin(others))
-    return grafts
+    method = next((name for name in METHODS if name in set(grafts["method"])), "exact")
+    return usual_bn(where(grafts, grafts["method"] == method))
+
+
+def usual_bn(grafts: pd.DataFrame) -> pd.DataFrame:
+    """Grafts with the target's own BN statistics, or without BN; all of them where that leaves none."""
+    hidden = "target" in set(grafts["bn"])
+    return where(grafts, grafts["bn"] != "reestimated") if hidden else grafts
 
 
 def is_pairs(frame: pd.DataFrame) -> bool:
@@ -58,16 +72,18 @@ def is_pairs(frame: pd.DataFrame) -> bool:
     return "source_seed" in frame.columns
 
 
-def width_column(frame: pd.DataFrame) -> str:
-    """The column that holds the width axis."""
-    return "target_width" if is_pairs(frame) else "width"
+def narrower_width(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """The width axis of each row: the net's width, or the narrower one of a pair's two."""
+    sides = [frame[f"{side}width"].to_numpy(dtype=np.int64) for side in _sides(frame)]
+    return np.min(sides, axis=0)
 
 
 def net_codes(frame: pd.DataFrame) -> list[pd.Series]:
     """For each net of a row (two of a pair, else one) an integer that tells the nets apart.
 
     A net is its width, seed and setting. Snapshots of one training run are one net: they are not
-    independent.
+    independent. A row whose source is a pool of several nets (no `source_seed`) follows its target alone,
+    since the table does not say which nets; what pools of several targets share is not counted.
     """
     sides = ("source_", "target_") if is_pairs(frame) else ("",)
     names = [
@@ -75,8 +91,15 @@ def net_codes(frame: pd.DataFrame) -> list[pd.Series]:
     ]
     stacked = pd.concat([frame[[side + name for name in names]].set_axis(names, axis=1) for side in sides])
     codes = stacked.groupby(names, dropna=False, sort=True).ngroup().to_numpy()
-    rows = len(frame)
-    return [pd.Series(codes[k * rows : (k + 1) * rows], index=frame.index) for k in range(len(sides))]
+    parts = np.split(codes, len(sides))
+    if is_pairs(frame):
+        parts[0] = np.where(frame["source_seed"].isna(), parts[1], parts[0])
+    return [pd.Series(part, index=frame.index) for part in parts]
+
+
+def largest(values: ArrayLike) -> int:
+    """The greatest of some whole numbers, such as widths or epochs."""
+    return int(np.max(np.asarray(values)))
 
 
 def where(frame: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
@@ -101,19 +124,35 @@ def _one_epoch(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def _refuse_mixed_widths(frame: pd.DataFrame) -> None:
+def _refuse_mixed_widths(frame: pd.DataFrame, by: Sequence[str]) -> None:
     needed = [f"{side}{name}" for side in _sides(frame) for name in ("width", "seed")]
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise ValueError(f"nets are told apart by *_width and *_seed; the frame has no column {missing}")
-    if is_pairs(frame):
-        by_design = frame["null"] == "wider_subset" if "null" in frame.columns else False
-        mixed = where(frame, (frame["source_width"] != frame["target_width"]) & ~by_design)
-        for source, target in mixed[["source_width", "target_width"]].to_numpy()[:1]:
-            raise ValueError(
-                f"a width limit needs pairs of equal width; found source_width {source} with target_width "
-                f"{target}: select rows with source_width == target_width first"
-            )
+    if not is_pairs(frame):
+        return
+    if "null" in frame.columns:  # a subset of a wider net stands for a net of the target's width
+        frame = where(frame, frame["null"] != "wider_subset")
+    crossing = frame.assign(_crossing=_crossing(frame))
+    groups = crossing.groupby(list(by), dropna=False)["_crossing"] if len(by) else crossing["_crossing"]
+    if pd.Series(groups.nunique()).gt(1).any():
+        _refuse_widths(where(frame, crossing["_crossing"] != 0))
+
+
+def _crossing(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """0 for pairs of one width, else the wider width, negative if it is the target's."""
+    source, target = (frame[f"{side}width"].to_numpy(dtype=np.int64) for side in _sides(frame))
+    return np.sign(source - target) * np.maximum(source, target)
+
+
+def _refuse_widths(crossing: pd.DataFrame) -> None:
+    source, target = (int(crossing[f"{side}_width"].iloc[0]) for side in ("source", "target"))
+    wider = "source_width" if source > target else "target_width"
+    raise ValueError(
+        f"a mean or a fit by width would mix pairs of different widths; found source_width {source} with "
+        f"target_width {target}: select rows with source_width == target_width first, or those across "
+        f"widths that share the wider one, such as {wider} == {max(source, target)} alone"
+    )
 
 
 def _refuse_mixed_axes(frame: pd.DataFrame, by: Sequence[str]) -> None:

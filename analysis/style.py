@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -48,6 +48,12 @@ NULL_STYLE = {
     "permuted": ("channels permuted", "#009e73", "^"),
 }
 """Label, colour (Okabe & Ito) and marker of each null."""
+
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6470", "#1f2933")
+"""Colours of things without an order (Okabe & Ito); the first is that of real grafts."""
+REFERENCE: dict[str, Any] = {"color": "#5b6470", "ls": "--", "lw": 1.1}
+"""How a line is drawn that the others are read against."""
 
 
 P = ParamSpec("P")
@@ -104,6 +110,22 @@ def ramp(values: Sequence[Any], name: str = "viridis") -> dict[Any, Any]:
     return {value: tuple(colour) for value, colour in zip(values, colours, strict=False)}
 
 
+def bottom_labels(panels: Sequence[Axes], text: str) -> None:
+    """The label of an x axis that panels share, at the lowest panel of each column alone."""
+    for axes in panels:
+        axes.set_xlabel(text if axes.xaxis.get_tick_params()["labelbottom"] else "")
+
+
+def shared_legend(figure: Figure, panels: Sequence[Axes], title: str | None = None, ncols: int = 6) -> None:
+    """One legend below all panels, of whatever is drawn in any of them."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    columns = min(len(found), ncols) or 1
+    figure.legend([*found.values()], [*found], title=title, loc="outside lower center", ncols=columns)
+
+
 def width_axis(axes: Axes, widths: Sequence[int]) -> None:
     """A log2 axis with a tick at each width."""
     axes.set_xscale("log", base=2)
@@ -130,11 +152,20 @@ def log_values(axes: Axes) -> None:
     low, high = axes.get_ylim()
     if low < 1e-4:
         return
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    ticks = [step * 10.0**power for power in range(-5, 4) for step in steps]
-    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in _ticks(low, high) if low <= tick <= high]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers for a log axis: the shorter it is, the closer they are."""
+    if high / low < 4:
+        return list(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high))
+    steps = next(steps for most, steps in _STEPS if high / low < most)
+    return [step * 10.0**power for power in range(-5, 4) for step in steps]
+
+
+_STEPS = ((12, (1, 1.5, 2, 3, 5, 7)), (300, (1, 2, 5)), (float("inf"), (1,)))
 
 
 def svg_text(figure: Figure, name: str) -> str:

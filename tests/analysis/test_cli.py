@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from analysis.cli import app
 from tests.analysis.conftest import graft_rows, write_tables
+from tests.analysis.more_rows import in_setting
 
 
 @pytest.fixture
@@ -19,6 +20,15 @@ def test_report_tells_nets_grafts_and_fits(espalier, sweep):
     assert "20 nets, 1280 grafts, 4 fits" in answer.output
     assert "0.81" in answer.output
     assert "index.html" in answer.output
+
+
+def test_report_tells_the_fits_of_each_setting_apart(espalier, tmp_path):
+    rows = graft_rows(epochs=(20,), layers=(2,), nulls=False)
+    both = [*rows, *in_setting(rows, init="uniform")]
+    answer = espalier("report", write_tables(tmp_path, grafts=both), "--bootstraps", 50)
+    assert answer.exit_code == 0
+    for setting in ("init = he_normal", "init = uniform"):
+        assert answer.output.count(setting) == 1
 
 
 def test_report_says_why_there_is_no_fit(espalier, tmp_path):

@@ -1,0 +1,60 @@
+"""A chapter of a report: what one setting's nets say, or what pairs of nets of two settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from analysis import between_settings
+from analysis.findings import findings
+from analysis.limits import COLUMNS
+from analysis.plate import Plate
+from analysis.plates import make_plates, more_findings
+from analysis.selection import plain_grafts
+from analysis.settings import Setting, by_setting
+from analysis.snapshots import SnapshotFits, end_fits
+from analysis.tables import Tables
+
+
+@dataclass(frozen=True, eq=False)
+class Chapter:
+    """Its label (empty if it is the only one), sentences, figures, fits of the last and first snapshot."""
+
+    label: str
+    findings: Sequence[str]
+    plates: Sequence[Plate]
+    snapshots: Sequence[SnapshotFits] = ()
+
+    def fits(self) -> pd.DataFrame:
+        """The fits of the last snapshot."""
+        last = self.snapshots[0].table() if self.snapshots else []
+        return pd.DataFrame(last, columns=["layer", *COLUMNS])
+
+
+def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
+    """One chapter per setting, and a last one on pairs of nets of two settings where there are such.
+
+    Settings are never averaged. Names of the figures of the second setting and on end in its number.
+    """
+    settings = by_setting(tables)
+    made = [_chapter(setting, level, bootstraps) for setting in settings]
+    named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
+    between = list(between_settings.plates(tables)) if len(settings) > 1 else []
+    if between:
+        named.append(Chapter("Between settings", between_settings.findings(tables), between))
+    return named
+
+
+def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
+    grafts = plain_grafts(setting.tables.grafts)
+    last, first = end_fits(grafts, level, bootstraps)
+    said = [*(findings(grafts, last.fits) if last else []), *more_findings(setting.tables)]
+    plates = list(make_plates(setting.tables, last, first))
+    return Chapter(setting.label, said, plates, [fits for fits in (last, first) if fits])
+
+
+def _numbered(chapter: Chapter, number: int) -> Chapter:
+    suffix = "" if number == 1 else f"_{number}"
+    return replace(chapter, plates=[replace(plate, name=plate.name + suffix) for plate in chapter.plates])
