@@ -1,7 +1,7 @@
 """Everything that a fit adds up stays where its images lie, checked without a GPU.
 
-Tensors of PyTorch's device `meta` have a shape and a device, and no numbers: a sum that began on the CPU, say, is
-still there after they were added to it.
+Tensors of PyTorch's device `meta` have a shape and a device, and no numbers: a sum that began on the CPU,
+say, is still there after they were added to it.
 """
 
 import pytest
