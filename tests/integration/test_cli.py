@@ -143,7 +143,7 @@ def test_a_folder_without_a_config_is_told_how_to_get_one(tmp_path, command):
         ({"train__speed": 1}, ["train.speed: unknown field"]),
         ({"network__layers": '["pool", 1]'}, ["network.layers", "pool that follows no conv"]),
         ({"data__dataset": '"imagenet"'}, ["imagenet", "digits"]),
-        ({"run__memory_gib": 0.1}, ["run.memory_gib", "a slot has 0.1 GiB"]),
+        ({"run__memory_gib": 0.1}, ["run.memory_gib", "a slot has 0.10 GiB"]),
         ({"train__lr": "["}, ["not valid TOML"]),
     ],
     ids=str,
