@@ -5,6 +5,7 @@ The operations are checked against PyTorch's own counter in the tests, the memor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ from tasks.cuts import (
 )
 from tasks.images import DataFacts
 from tasks.parts import Part, Source, gram_source, parts, whole
-from tasks.spec import Architecture, AtOnce, GraftOptions, GraftTile, Layer, Pair, TrainSegment, in_float32
+from tasks.spec import Architecture, AtOnce, GraftOptions, GraftTile, Layer, TrainSegment, in_float32
 
 ALL = AtOnce()
 
@@ -184,15 +185,20 @@ def part_flops(tile: GraftTile, part: Part, facts: DataFacts) -> float:
     """Operations of a part without its Gram matrices."""
     images = facts.train + facts.test
     flops = sum(count * images * forward_flops(net) for net, count in passes(tile, part))
-    again = [cut for cut in part.cuts if any(reestimated(tile, pair, cut) for pair in part.pairs)]
-    if again:
+    ends = pair_ends(tile, part)
+    if any(reestimated(tile, target, cut) for _, target in ends for cut in part.cuts):
         flops += facts.train * sum(forward_flops(_net(tile, source.snapshot)) for source in part.sources)
-    for pair in part.pairs:
-        source, target = _net(tile, pair.source), _net(tile, pair.target)
-        flops += facts.train * sum(arm_flops(source, target, arm) for arm in all_arms(part.cuts))
-        flops += sum(trial_flops(tile, source, target, arm) for arm in all_arms(part.cuts))
-        flops += sum(top_flops(tile, pair, cut, facts) for cut in part.cuts)
+    arms = all_arms(part.cuts)
+    for (source, target), count in ends.items():
+        flops += count * facts.train * sum(arm_flops(source, target, arm) for arm in arms)
+        flops += count * sum(trial_flops(tile, source, target, arm) for arm in arms)
+        flops += count * sum(top_flops(tile, source, target, cut, facts) for cut in part.cuts)
     return flops + adam_flops(tile, part)
+
+
+def pair_ends(tile: GraftTile, part: Part) -> Counter[tuple[Architecture, Architecture]]:
+    """How many pairs there are of each source's and target's architecture."""
+    return Counter((_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs)
 
 
 def trial_flops(tile: GraftTile, source: Architecture, target: Architecture, arm: Arm) -> float:
@@ -207,32 +213,33 @@ def adam_flops(tile: GraftTile, part: Part) -> float:
     The gradient of a weight takes as many as the map itself; what follows on each number is left out.
     """
     arms = all_arms([cut for cut in part.cuts if cut.by_adam])
-    nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
-    maps = sum(2 * arm_flops(source, target, arm) for source, target in nets for arm in arms)
+    ends = pair_ends(tile, part).items()
+    maps = sum(2 * count * arm_flops(*nets, arm) for nets, count in ends for arm in arms)
     forward = sum(count * forward_flops(net) for net, count in passes(tile, part))
     shown = tile.options.adam_epochs * tile.options.adam_batches * ADAM_BATCH
     return shown * (forward + maps) if arms else 0.0
 
 
 def passes(tile: GraftTile, part: Part) -> list[tuple[Architecture, int]]:
-    """The nets that go forward, each as it is and in each variant that the part has of it."""
+    """How many nets go forward, each as it is and in each variant that the part has of it."""
     plain = {source.snapshot for source in map(gram_source, part.sources) if source.variant == "plain"}
     varied = [source.snapshot for source in part.sources if source.variant != "plain"]
-    return [(_net(tile, index), 1) for index in [*sorted(plain | set(part.targets)), *varied]]
+    return list(Counter(_net(tile, index) for index in [*(plain | set(part.targets)), *varied]).items())
 
 
-def top_flops(tile: GraftTile, pair: Pair, cut: Cut, facts: DataFacts) -> float:
+def top_flops(
+    tile: GraftTile, source: Architecture, target: Architecture, cut: Cut, facts: DataFacts
+) -> float:
     """Operations of one graft's joint and top: on held-out images, and where BN is re-estimated on all."""
-    source, target = _net(tile, pair.source), _net(tile, pair.target)
     chosen = len(tile.options.statistics) if norms_from(target, cut.layer) else 1
-    again = facts.train if reestimated(tile, pair, cut) else 0
+    again = facts.train if reestimated(tile, target, cut) else 0
     joints = (facts.test + again) * joint_flops(source, target, cut)
     return joints + (chosen * facts.test + again) * forward_flops(target, cut.layer + 1)
 
 
-def reestimated(tile: GraftTile, pair: Pair, cut: Cut) -> bool:
+def reestimated(tile: GraftTile, target: Architecture, cut: Cut) -> bool:
     """Whether BN statistics are re-estimated for a graft."""
-    return "reestimated" in tile.options.statistics and bool(norms_from(_net(tile, pair.target), cut.layer))
+    return "reestimated" in tile.options.statistics and bool(norms_from(target, cut.layer))
 
 
 def gram_part(tile: GraftTile, source: Source, part: Part, facts: DataFacts) -> float:
@@ -297,14 +304,14 @@ def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) ->
     grams = [size.dim * kept_rank(size, facts.train) for size in read]
     ridges = bool(tile.options.ridges)  # then the held-back images have sums of their own
     squares = (2 + ridges) * sum(grams) * factored / len(sources) + 4 * max(grams)
-    nets = [(_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs]
-    arms = all_arms(part.cuts)
-    solved = [arm_sizes(source, target, arm) for source, target in nets for arm in arms]
+    ends, arms = pair_ends(tile, part), all_arms(part.cuts)
+    solved = [(arm_sizes(*nets, arm), count) for nets, count in ends.items() for arm in arms]
     by_adam = any(cut.by_adam for cut in part.cuts)
     # Of a map of Adam's: weight, two moments and their copy in float64.
-    crosses = (2 + ridges + 3 * by_adam) * sum(size.dim * size.out for size in solved)
-    again = any(reestimated(tile, pair, cut) for pair in part.pairs for cut in part.cuts)
-    images = mixed_batch(nets[0][1]) if again else images_per_batch(nets[0][1])
+    crosses = (2 + ridges + 3 * by_adam) * sum(count * size.dim * size.out for size, count in solved)
+    again = any(reestimated(tile, target, cut) for _, target in ends for cut in part.cuts)
+    frame = _net(tile, part.targets[0])
+    images = mixed_batch(frame) if again else images_per_batch(frame)
     images = max(images, ADAM_BATCH) if by_adam else images
     unfolded = images * unfolded_bytes(tile.options, read[: len(read) // len(sources)])
     features = sum(
