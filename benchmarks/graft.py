@@ -41,9 +41,7 @@ from tasks.train import initial_state, train
 
 EPOCHS = 2
 RIDGE = 1e-6
-"""Of one pair at a time."""
-RIDGES = (1e-6, 1e-4, 1e-2, 1e-1)
-"""The engine chooses among these, on a fifth of the fitting images."""
+"""Of one pair at a time, and of the engine where it has no ridges to choose from."""
 DEPTH = 5  # of the family `conv` as it is by default
 ADAM_PAIRS, ADAM_STEPS = ((0, 1), (1, 0)), 4
 """Adam is timed on these pairs, so many steps at a time."""
@@ -51,7 +49,11 @@ ADAM_PAIRS, ADAM_STEPS = ((0, 1), (1, 0)), 4
 
 @dataclass(frozen=True)
 class Setup:
-    """What is asked for. Adam's whole schedule is run at the layers `to_the_end`, for its FVU."""
+    """What is asked for.
+
+    The engine chooses among `ridges`, on a fifth of the fitting images. Adam's whole schedule is run at the
+    layers `to_the_end`, for its FVU.
+    """
 
     widths: tuple[int, ...] = (32, 64)
     nets: int = 8
@@ -59,6 +61,7 @@ class Setup:
     images: int = 1000
     device: str = "cpu"
     to_the_end: tuple[int, ...] = (3, DEPTH)
+    ridges: tuple[float, ...] = (1e-6, 1e-4, 1e-2, 1e-1)
 
 
 def run(setup: Setup) -> dict[str, Any]:
@@ -112,7 +115,6 @@ def machine(setup: Setup, data: Data) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         **asdict(setup),
-        "ridges": RIDGES,
         "held_out_images": len(data.y_test),
         "adam_steps": sum(1 for _ in rates(GraftOptions())),
         "adam_steps_timed": setup.repeats * ADAM_STEPS * len(ADAM_PAIRS),
@@ -174,7 +176,9 @@ class Measurement:
         """Seconds per graft, held-out FVU of the pair (0, 1) by layer, and the shares of the phases."""
         count, now = len(self.networks), clock(self.setup.device)
         pairs = tuple(Pair(f"{a}-{b}", a, b) for a in range(count) for b in range(count) if a != b)
-        tile = GraftTile(tuple(self.snapshots), pairs, GraftOptions(ridges=RIDGES))
+        ridges = self.setup.ridges
+        options = GraftOptions(ridges=ridges) if ridges else GraftOptions(ridge=RIDGE)
+        tile = GraftTile(tuple(self.snapshots), pairs, options)
         seconds: list[float] = []
         made = None
         with clocked(now) as phases:

@@ -23,6 +23,7 @@ PHASES: list[tuple[str, Any, str]] = [
     ("cross terms", LayerInput, "cross_CD"),
     ("factorisations", fit, "factorise"),
     ("solutions", fit, "solve"),
+    ("solutions", fit, "choose"),
     ("BN statistics", join, "_reestimate"),
     ("held-out predictions", Joiner, "joint"),
     ("held-out tops", score, "run_top"),

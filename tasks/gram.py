@@ -6,6 +6,7 @@ flattened from its second axis on); C output channels; M rows, images x position
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -188,9 +189,14 @@ class Factor:
 
     def solve(self, cross_DC: Tensor, ridge: float) -> Tensor:
         """`W` (D, C) = (G + lambda I)^-1 R for a centred cross term R, lambda = ridge x trace(G) / D."""
-        shift = ridge * self.values_K.sum() / self.dim
-        projected = self.vectors_DK.T @ cross_DC
-        return self.vectors_DK @ (projected / (self.values_K + shift)[:, None])
+        return self.path(cross_DC, (ridge,))
+
+    def path(self, cross_DC: Tensor, ridges: Sequence[float]) -> Tensor:
+        """The solutions of several ridges side by side, (D, ridges x C): Q is read twice for all of them."""
+        projected_KC = self.vectors_DK.T @ cross_DC
+        shifts = [ridge * self.values_K.sum() / self.dim for ridge in ridges]
+        shrunk = [projected_KC / (self.values_K + shift)[:, None] for shift in shifts]
+        return self.vectors_DK @ torch.cat(shrunk, 1)
 
     def explained(self, weight_DC: Tensor) -> Tensor:
         """`w^T G w` of each column of `weight_DC`, shape (C,)."""

@@ -49,16 +49,27 @@ class Sums(NamedTuple):
         """The centred cross term."""
         return self.cross_DC - self.patches.rows * torch.outer(self.patches.mean_D, self.output.mean_C)
 
-    def unexplained(self, weight_DC: Tensor, bias_C: Tensor) -> float:
-        """FVU of any weight and bias.
+    def errors(self, weight_DC: Tensor, bias_C: Tensor) -> Tensor:
+        """Mean squared error (C,) of any weight and bias.
 
         Per channel `w^T G w - 2 w^T r + z^T z` is the squared error of the centred map, to which the bias
-        adds the square of what it leaves of the means.
+        adds the square of what it leaves of the means. Of several maps side by side C counts all.
         """
-        residual_C = self.patches.explained(weight_DC) - 2 * (weight_DC * self.centred_DC).sum(0)
-        shift_C = bias_C + self.patches.mean_D @ weight_DC - self.output.mean_C
-        error_C = residual_C / self.output.rows + self.output.variance_C + shift_C.square()
-        return fraction_unexplained(error_C, self.output.variance_C)
+        maps = weight_DC.shape[1] // len(self.output.mean_C)
+        mean_C, variance_C = self.output.mean_C.repeat(maps), self.output.variance_C.repeat(maps)
+        centred_DC = self.centred_DC.repeat(1, maps)
+        residual_C = self.patches.explained(weight_DC) - 2 * (weight_DC * centred_DC).sum(0)
+        shift_C = bias_C + self.patches.mean_D @ weight_DC - mean_C
+        return residual_C / self.output.rows + variance_C + shift_C.square()
+
+    def unexplained(self, weight_DC: Tensor, bias_C: Tensor) -> float:
+        """FVU of any weight and bias."""
+        return fraction_unexplained(self.errors(weight_DC, bias_C), self.output.variance_C)
+
+    def each_unexplained(self, weight_DC: Tensor, bias_C: Tensor) -> list[float]:
+        """FVU of several maps side by side."""
+        parts = self.errors(weight_DC, bias_C).split(len(self.output.mean_C))
+        return [fraction_unexplained(error_C, self.output.variance_C) for error_C in parts]
 
 
 def solve(factor: Factor, sums: Sums, ridge: float) -> Fit:
@@ -70,14 +81,15 @@ def solve(factor: Factor, sums: Sums, ridge: float) -> Fit:
 
 def choose(factor: Factor, sums: Sums, held: Sums, ridges: Sequence[float]) -> tuple[Fit, list[Trial]]:
     """The map whose ridge leaves the least unexplained on the held-back images; of equals the first."""
-    fits = [solve(factor, sums, ridge) for ridge in ridges]
-    errors = [held.unexplained(fit.weight_DC, fit.bias_C) for fit in fits]
-    best = errors.index(min(errors))
+    weight_DC = factor.path(sums.centred_DC, ridges)
+    bias_C = sums.output.mean_C.repeat(len(ridges)) - factor.mean_D @ weight_DC
+    train, validation = (part.each_unexplained(weight_DC, bias_C) for part in (sums, held))
+    best, count = validation.index(min(validation)), len(sums.output.mean_C)
     tried = [
-        Trial(ridge, fit.fvu_train, error, number == best)
-        for number, (ridge, fit, error) in enumerate(zip(ridges, fits, errors, strict=True))
+        Trial(ridge, train[number], validation[number], number == best) for number, ridge in enumerate(ridges)
     ]
-    return fits[best], tried
+    chosen = weight_DC.split(count, 1)[best].clone(), bias_C.split(count)[best].clone()
+    return Fit(*chosen, train[best], ridges[best]), tried
 
 
 def split(images: int, options: GraftOptions) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ ROW = {
 @pytest.fixture(scope="module")
 def result():
     # 200 images for 18 to 36 patch dimensions; the classifier has more than that.
-    return run(Setup(widths=(2, 3), nets=2, repeats=1, images=200, to_the_end=()))
+    return run(Setup(widths=(2, 3), nets=2, repeats=1, images=200, to_the_end=(), ridges=()))
 
 
 def test_every_width_and_layer_has_a_row_with_positive_times(result):

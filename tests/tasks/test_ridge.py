@@ -49,18 +49,27 @@ def test_the_path_has_the_errors_of_separate_solves_and_its_rows_are_those_of_th
     }
     rows = {ridge: {(row["key"], row["layer"]): row for row in one.grafts} for ridge, one in alone.items()}
     for trial in made.ridges:
-        assert trial["fvu_train"] == rows[trial["ridge"]][trial["key"], trial["layer"]]["fvu_train"]
+        separate = rows[trial["ridge"]][trial["key"], trial["layer"]]["fvu_train"]
+        assert trial["fvu_train"] == pytest.approx(separate, rel=1e-9, abs=1e-12)
     chosen = {(t["key"], t["layer"]): t["ridge"] for t in made.ridges if t["chosen"]}
     assert len(chosen) == len(made.grafts)
     assert len(set(chosen.values())) > 2, "the choice differs between maps, so that the test says something"
     for row in made.grafts:
-        assert row == rows[chosen[row["key"], row["layer"]]][row["key"], row["layer"]]
+        assert_alike(row, rows[chosen[row["key"], row["layer"]]][row["key"], row["layer"]])
         assert row["images_train"] == 14
     downstream = {(row["key"], row["graft_layer"], row["layer"]): row for row in made.downstream}
     for ridge, one in alone.items():
         for row in one.downstream:
             if chosen[row["key"], row["graft_layer"]] == ridge:
-                assert downstream[row["key"], row["graft_layer"], row["layer"]] == row
+                assert_alike(downstream[row["key"], row["graft_layer"], row["layer"]], row)
+
+
+def assert_alike(row, other):
+    """Equal up to the last bits: the solutions of several ridges come of one product."""
+    assert row.keys() == other.keys()
+    for name, value in row.items():
+        wanted = other[name]
+        assert value == (pytest.approx(wanted, rel=1e-6, abs=1e-9) if isinstance(wanted, float) else wanted)
 
 
 def numpy_errors(nets, arm, data, ridges):
