@@ -58,15 +58,14 @@ class SweepConfig(Section):
                 "graft.pairings has 'cross_setting', but there is one setting: list several values of a "
                 'field in [sweep.cross], such as "train.reg_weight" = [5e-4, 5e-3]'
             )
-        if "pooled" in self.graft.nulls and len(self.sweep.seeds) < 3:
+        wanted = [null for null in ("pooled", "wider_subset") if null in self.graft.nulls]
+        if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:
             raise ValueError(
-                "graft.nulls has 'pooled', which deals the channels of 2 or more other nets to each: "
-                f"give 3 or more sweep.seeds, found {list(self.sweep.seeds)}"
+                f"graft.nulls has '{wanted[0]}', which holds each net against {self.graft.pool_nets} others "
+                f"(graft.pool_nets): give more sweep.seeds than that, found {list(self.sweep.seeds)}"
             )
-        if "wider_subset" in self.graft.nulls and (len(self.sweep.widths) < 2 or len(self.sweep.seeds) < 3):
-            raise ValueError(
-                "graft.nulls has 'wider_subset', which needs 2 or more sweep.widths and 3 or more sweep.seeds"
-            )
+        if "wider_subset" in wanted and len(self.sweep.widths) < 2:
+            raise ValueError("graft.nulls has 'wider_subset', which needs 2 or more sweep.widths")
         return self
 
     def settings(self) -> list[SweepConfig]:

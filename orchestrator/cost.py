@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from tasks.architectures import (
     EVALUATION_BATCH,
@@ -73,6 +74,7 @@ class LayerSizes:
     gram_flops: float
 
 
+@cache
 def layer_sizes(architecture: Architecture) -> list[LayerSizes]:
     """Sizes of layers 1 to L."""
     shapes = input_shapes(architecture)
@@ -108,6 +110,7 @@ def gram_flops(layer: Layer, shape: Shape) -> float:
     return 2.0 * lags * channels**2 * (height + down) * (width + right)
 
 
+@cache
 def forward_flops(architecture: Architecture, first: int = 1) -> float:
     """Operations of one image's linear maps, from h of layer `first` - 1 on: layers and projections."""
     total = sum(map_flops(sizes) for sizes in layer_sizes(architecture)[first - 1 :])

@@ -91,6 +91,8 @@ def wanted_pairs(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedP
 
 
 def _pair(source: Snapshot, target: Snapshot, options: GraftOptions, null: str = "none") -> WantedPair:
+    if not any(layer.batch_norm for layer in target.net.architecture.layers):
+        options = replace(options, statistics=STATISTICS)  # no matter where no BN is, so no part of the key
     return WantedPair(graft_key(source, target, null, options), source, target, null, options)
 
 
@@ -170,15 +172,23 @@ def _fit(source: Ladder, target: Ladder) -> bool:
 
 
 def _skip(config: SweepConfig, groups: Sequence[Group]) -> Iterator[WantedPair]:
-    """The real pairs of `same_width` with layers left out, where a layer can be."""
-    skips = tuple(sorted(set(config.graft.skips)))
-    options = replace(graft_options(config), methods=("exact",), skips=skips)
-    groups = [group for group in groups if cuts(group[0][0].net.architecture, options.methods, skips)]
-    if not groups:
-        raise ConfigError(
-            f"graft.skips: found {list(skips)}, but no layer of these nets can be fitted with so many left "
-            "out below it: a skip graft needs a plain chain of layers, and layer 1 stays the source's"
-        )
+    """The real pairs of `same_width` with layers left out, where a layer can be; a key for each number."""
     plain = config.graft.model_copy(update={"nulls": ()})
-    for pair in _same_width(config.model_copy(update={"graft": plain}), groups):
-        yield _pair(pair.source, pair.target, options)
+    pairs = list(_same_width(config.model_copy(update={"graft": plain}), groups))
+    options = GraftOptions(
+        ridge=plain.ridge, products=plain.products, statistics=graft_options(config).statistics
+    )
+    if plain.ridges:
+        options = replace(options, ridges=plain.ridges, validation=plain.validation)
+    found = [
+        _pair(pair.source, pair.target, replace(options, skips=(skip,)))
+        for skip in sorted(set(plain.skips))
+        for pair in pairs
+        if cuts(pair.target.net.architecture, ("exact",), (skip,))
+    ]
+    if not found:
+        raise ConfigError(
+            f"graft.skips: found {list(plain.skips)}, but no layer of these nets can be fitted with so many "
+            "left out below it: a skip graft needs a plain chain of layers, and layer 1 stays the source's"
+        )
+    yield from found

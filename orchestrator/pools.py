@@ -44,7 +44,8 @@ def wanted_pools(
 ) -> list[WantedPool]:
     """Every pool that the config asks for, of nets whose training did not diverge.
 
-    A target's sources are the first others of its width: one more seed changes no pool that has its number.
+    A target's sources are the first others of its width by seed, always `graft.pool_nets` of them: one more
+    seed then adds pools and doubles none.
     """
     groups = ladder_groups(ladders)
     found: list[WantedPool] = []
@@ -60,7 +61,8 @@ def wanted_pools(
 
 
 def _alive(group: Group, position: int, hopeless: set[str]) -> list[Snapshot]:
-    return [ladder[position] for ladder in group if ladder[position].key not in hopeless]
+    alive = [ladder[position] for ladder in group if ladder[position].key not in hopeless]
+    return sorted(alive, key=lambda snap: snap.net.seed)
 
 
 def _pools(
@@ -69,8 +71,8 @@ def _pools(
     options, partitions = mixture_options(config), config.graft.partitions
     for target in here:
         others = [snap for snap in here if snap is not target]
-        count = min(config.graft.pool_nets, len(others), len(wide))
-        if count >= 2:  # fewer are left where nets diverged
+        count = config.graft.pool_nets
+        if min(len(others), len(wide)) >= count:  # fewer are left where nets diverged
             sources = tuple(others[:count])
             wider = tuple(wide[:count]) if null == "wider_subset" else ()
             key = pool_key(null, partitions, options, (target, *sources, *wider))

@@ -187,7 +187,7 @@ class GraftConfig(Section):
         tuple[Literal["self", "untrained", "shuffled_images", "permuted", "pooled", "wider_subset"], ...],
         BeforeValidator(_listed),
     ] = NULLS
-    pool_nets: Annotated[int, Field(ge=2)] = 4
+    pool_nets: Annotated[int, Field(ge=2)] = 2
     partitions: Annotated[int, Field(ge=9)] = 19
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"

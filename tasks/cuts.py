@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -179,6 +180,7 @@ class ArmSizes(NamedTuple):
     positions: int
 
 
+@cache
 def arm_sizes(source: Architecture, target: Architecture, arm: Arm) -> ArmSizes:
     """Sizes of an arm's fit; the two nets may differ in their channels."""
     layer = arm_map(target, arm)

@@ -238,7 +238,7 @@ def fraction_unexplained(error_C: Tensor, variance_C: Tensor) -> float:
     tiny = torch.finfo(torch.float32).tiny
     error, variance = error_C.sum().item(), variance_C.sum().item()
     if variance > tiny:
-        return max(0.0, error) / variance
+        return 0.0 if error < 0 else error / variance  # and NaN stays NaN
     return float(error > tiny)
 
 

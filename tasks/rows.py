@@ -279,8 +279,9 @@ def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:
 
 
 def setting(net: NetSpec) -> NetSpec:
-    """What a net is apart from its width and seed."""
-    return replace(net, architecture=Architecture((0, 0, 0), ()), width=0, seed=0, order=net.order[:0])
+    """What a net is apart from its width and seed; of its order whether it is its own."""
+    order = (0,) if net.order else ()
+    return replace(net, architecture=Architecture((0, 0, 0), ()), width=0, seed=0, order=order)
 
 
 def recipe_text(net: NetSpec) -> str:

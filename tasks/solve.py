@@ -5,6 +5,7 @@ No second pass over the images: errors of any map follow from the sums. Legend: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -84,7 +85,8 @@ def choose(factor: Factor, sums: Sums, held: Sums, ridges: Sequence[float]) -> t
     weight_DC = factor.path(sums.centred_DC, ridges)
     bias_C = sums.output.mean_C.repeat(len(ridges)) - factor.mean_D @ weight_DC
     train, validation = (part.each_unexplained(weight_DC, bias_C) for part in (sums, held))
-    best, count = validation.index(min(validation)), len(sums.output.mean_C)
+    known = [math.inf if math.isnan(error) else error for error in validation]
+    best, count = known.index(min(known)), len(sums.output.mean_C)
     tried = [
         Trial(ridge, train[number], validation[number], number == best) for number, ridge in enumerate(ridges)
     ]

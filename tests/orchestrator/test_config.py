@@ -74,7 +74,7 @@ FAULTS = {
     ),
     "pooled of two seeds": (
         {"graft": {"nulls": ["pooled"]}, "sweep": {"seeds": 2}},
-        ["graft.nulls has 'pooled'", "3 or more", "[0, 1]"],
+        ["graft.nulls has 'pooled'", "against 2 others", "more sweep.seeds", "[0, 1]"],
     ),
     "wider_subset of one width": (
         {"graft": {"nulls": ["wider_subset"]}, "sweep": {"widths": [4]}},

@@ -403,6 +403,33 @@ def test_skip_grafts_are_pairs_of_their_own_in_tiles_of_their_own():
     assert {task.job.payload.options.skips for task in tiles(both)} == {(0,), (1,)}
 
 
+def test_each_number_of_skipped_layers_has_keys_of_its_own():
+    layers = {"layers": [1, 1, "pool", 1]}
+    one, two = (
+        plan(config(network=layers, graft={"nulls": [], "pairings": ["skip"], "skips": skips}))
+        for skips in ([1], [1, 2])
+    )
+    assert set(pairs(one)) < set(pairs(two))
+
+
+def test_settings_that_differ_in_the_order_of_images_alone_are_two():
+    cross = {"widths": [2], "seeds": 2, "cross": {"train.data_order": ["shared", "independent"]}}
+    made = plan(config(**paired("same_width", "cross_setting", sweep=cross)))
+    counted = Counter(
+        (bool(source.net.order), bool(target.net.order)) for source, target, _ in pairs(made).values()
+    )
+    assert counted == {(a, b): 2 * len(EPOCHS) for a in (False, True) for b in (False, True)}
+    assert all(source.net.seed != target.net.seed for source, target, _ in pairs(made).values())
+
+
+def test_a_setting_with_bn_changes_no_key_of_one_without():
+    plain = {"widths": [2], "seeds": 2, "settings": [{"network.batch_norm": False}]}
+    both = {**plain, "settings": [{"network.batch_norm": False}, {"network.batch_norm": True}]}
+    graft = {"nulls": [], "bn": ["target"]}
+    one, two = (plan(config(sweep=axes, graft=graft)) for axes in (plain, both))
+    assert set(pairs(one)) < set(pairs(two))
+
+
 def test_skip_grafts_of_nets_that_have_none_are_refused():
     with pytest.raises(ConfigError, match=r"graft.skips: found \[1\]"):
         plan(config(network={"layers": [1]}, **paired("skip")))

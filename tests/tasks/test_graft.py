@@ -318,3 +318,8 @@ def test_skip_grafts_equal_float64_lstsq_on_the_pooled_map():
         fvu_train, fvu_test = skipped_lstsq(*networks, layer, skip, pool, data)
         assert found[skip, layer]["fvu_train"] == pytest.approx(fvu_train, abs=1e-6)
         assert found[skip, layer]["fvu_test"] == pytest.approx(fvu_test, abs=1e-6)
+
+
+def test_what_is_not_a_number_is_never_a_perfect_fit():
+    assert np.isnan(fraction_unexplained(torch.tensor([torch.nan]), torch.ones(1)))
+    assert fraction_unexplained(torch.tensor([-1e-12]), torch.ones(1)) == 0.0
