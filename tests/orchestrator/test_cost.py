@@ -239,7 +239,7 @@ RESIDUAL = CONV | {
     "graft": {"nulls": [], "methods": ["exact", "stitch"]},
 }
 POOLED = CONV | {
-    "sweep": {"widths": [24], "seeds": 4},
+    "sweep": {"widths": [12], "seeds": 4},
     "graft": {"nulls": ["pooled"], "pool_nets": 3, "partitions": 9},
 }
 HYBRID = CONV | {"sweep": {"widths": [32], "seeds": 2}, "hybrids": {"pairs": 1}}
