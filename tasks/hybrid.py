@@ -19,13 +19,13 @@ from tasks.architectures import images_per_batch, input_shapes, patch_dim
 from tasks.classifier import refit
 from tasks.cuts import Arm
 from tasks.data import Data
+from tasks.evaluation import evaluate
 from tasks.gram import ChannelMoments, channel_sums, fraction_unexplained
 from tasks.hybrid_fit import Hybrid, Parents, fit_hidden, maps_at, mixture, unfitted
 from tasks.mixture import Masks
 from tasks.network import LayerFeatures, Network
 from tasks.rows import net_axes
 from tasks.spec import HybridTile, Pair, Recipe
-from tasks.train import evaluate
 from tasks.walk import given
 
 Features = Sequence[LayerFeatures]

@@ -9,11 +9,12 @@ import torch
 from tasks.cosine import FACTS
 from tasks.data import load, load_with_normalization
 from tasks.dense import dense
+from tasks.evaluation import evaluate
 from tasks.graft import graft
 from tasks.images import facts, read
 from tasks.rows import table
 from tasks.spec import GraftOptions, GraftTile, Pair, Schedule, TrainSegment
-from tasks.train import evaluate, initial_state, train
+from tasks.train import initial_state, train
 from tests.tasks.conftest import make_net, make_snapshot
 
 

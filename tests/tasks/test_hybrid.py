@@ -11,12 +11,13 @@ import torch
 from tasks.classifier import refit
 from tasks.data import load
 from tasks.dense import dense
+from tasks.evaluation import evaluate
 from tasks.hybrid import hybrids, make
 from tasks.mixture import channels_of_a
 from tasks.network import Network, permute_channels, streams
 from tasks.rows import table
 from tasks.spec import WIDE, GraftOptions, HybridTile, Pair, Schedule, TrainSegment
-from tasks.train import evaluate, initial_state, train
+from tasks.train import initial_state, train
 from tasks.vgg import vgg
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, CLASSES, family_net, lively

@@ -9,9 +9,11 @@ import torch
 
 from tasks.checkpoint import pack_state, unpack_state
 from tasks.data import Data
+from tasks.evaluation import evaluate
 from tasks.network import Network, initialise
+from tasks.schedule import factor
 from tasks.spec import Architecture, Layer, Recipe, Schedule, TrainSegment
-from tasks.train import Diverged, State, evaluate, factor, initial_state, order, train
+from tasks.train import Diverged, State, initial_state, order, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 
