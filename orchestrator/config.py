@@ -14,14 +14,18 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from orchestrator.sections import (
     DataConfig,
+    Dimension,
     GraftConfig,
     HybridsConfig,
     NetworkConfig,
     RunConfig,
     Section,
     SweepAxes,
+    TrackConfig,
     TrainConfig,
+    TuneConfig,
 )
+from orchestrator.tune_space import space_fault
 
 
 class ConfigError(ValueError):
@@ -48,7 +52,27 @@ class SweepConfig(Section):
     sweep: SweepAxes = SweepAxes()
     graft: GraftConfig = GraftConfig()
     hybrids: HybridsConfig = HybridsConfig()
+    tune: TuneConfig = TuneConfig()
+    track: TrackConfig = TrackConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Self:
+        shared = sorted({*self.tune.seeds} & {*self.sweep.seeds}) if self.tune.space else []
+        if shared:
+            raise ValueError(
+                f"tune.seeds and sweep.seeds share {shared}: a recipe would be chosen for the very nets that "
+                "are compared, so give the trials seeds of their own, such as tune.seeds = [1000]"
+            )
+        for one in self.settings():
+            fault = space_fault(self.tune.space, one.train)
+            if fault:
+                raise ValueError(fault)
+        varied = {*self.sweep.cross}.union(*self.sweep.settings)
+        both = [place for place in self.tune.space if place in varied]
+        if both:
+            raise ValueError(f"tune.space has '{both[0]}', which [sweep] varies: leave it out of one of the two")
+        return self
 
     @model_validator(mode="after")
     def _describes_settings(self) -> Self:
@@ -156,7 +180,9 @@ def _faults(error: ValidationError) -> str:
 
 def _known(location: tuple[int | str, ...]) -> str:
     fields = SweepConfig.model_fields
-    if len(location) > 1:
+    if location[:2] == ("tune", "space"):
+        fields = Dimension.model_fields
+    elif len(location) > 1:
         section = fields[str(location[0])].annotation
         fields = cast("type[BaseModel]", section).model_fields
     return f"known here: {', '.join(fields)}"

@@ -117,18 +117,25 @@ class Driver:
             self._progress.skipped(skipped.task, skipped.units)
 
     def _log(self, task: Task, event: Done | Failed, outcome: str, error: str) -> None:
-        row: dict[str, Any] = {
-            "key": task.job.key,
-            "kind": task.job.kind,
-            "label": task.label,
-            "attempt": event.attempt,
-            "node": event.node,
-            "device": event.device,
-            "start": self._started.get(task.job.key, self._now()),
-            "seconds": event.seconds,
-            "flops": task.cost.flops,
-            "bytes_in": task.cost.bytes_in,
-            "outcome": outcome,
-            "error": " ".join(error.split())[:2000],
-        }
-        self._store.append_job(row)
+        start = self._started.get(task.job.key, self._now())
+        self._store.append_job(job_row(task, event, start, outcome, error))
+
+
+def job_row(
+    task: Task, event: Done | Failed, start: datetime, outcome: str, error: str = ""
+) -> dict[str, Any]:
+    """The row of table `jobs` of an attempt that was submitted at `start`."""
+    return {
+        "key": task.job.key,
+        "kind": task.job.kind,
+        "label": task.label,
+        "attempt": event.attempt,
+        "node": event.node,
+        "device": event.device,
+        "start": start,
+        "seconds": event.seconds,
+        "flops": task.cost.flops,
+        "bytes_in": task.cost.bytes_in,
+        "outcome": outcome,
+        "error": " ".join(error.split())[:2000],
+    }

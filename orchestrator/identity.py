@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from tasks.spec import GraftOptions, NetSpec, Snapshot
 
-SCHEMA = {"net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1}
+SCHEMA = {"net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1, "study": 1}
 """Bump a number when results of that kind change their meaning; old rows then no longer match."""
 
 KEY_DIGITS = 24
@@ -82,9 +82,10 @@ def content_key(kind: str, parameters: object, inputs: Sequence[str] = ()) -> st
 
 
 def net_key(net: NetSpec) -> str:
-    """Key of a trained net. The data set counts by its content, not by its name."""
+    """Key of a trained net. The data set counts by its content, not by its name; who chose a recipe does not."""
     parameters = canonical(net)
     del parameters["data"]["name"]
+    parameters.pop("tuning", None)
     return content_key("net", parameters)
 
 

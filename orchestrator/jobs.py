@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from cluster.pool import Job, Output
 from orchestrator.plan import state_name
 from orchestrator.tiles import blob_name
 from tasks.rows import table
-from tasks.spec import AtOnce, DataSpec, GraftTile, HybridTile, PoolTile, Snapshot, TrainSegment
+from tasks.spec import AtOnce, DataSpec, GraftTile, HybridTile, PoolTile, Snapshot, TrainSegment, TrialSegment
 
 if TYPE_CHECKING:
     from tasks.data import Data, Normalization
@@ -29,6 +31,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
 
     use_one_thread()
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
+        "tune": run_tune,
         "train": run_train,
         "graft": run_graft,
         "pool": run_pool,
@@ -60,6 +63,26 @@ def run_train(segment: TrainSegment, blobs: Mapping[str, bytes], where: Mapping[
         packed[state_name(key)] = pack_state(after.parameters, after.momentum, after.epoch)
     tables = {"curves": table("curves", trained.curve_rows), "nets": table("nets", [trained.net_row])}
     return Output(tables, packed)
+
+
+def run_tune(segment: TrialSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
+    """Train a trial's nets for some epochs; table `epochs` has their curves, the blobs are their states."""
+    from tasks.checkpoint import pack_state, unpack_state
+    from tasks.train import State, initial_state
+    from tasks.trial import train_trial
+
+    data, _ = _data(segment.nets[0].data, where)
+    packed = dict(zip((net.seed for net in segment.nets), blobs.values(), strict=bool(blobs)))
+    states = {
+        net.seed: State(*unpack_state(packed[net.seed])) if blobs else initial_state(net)
+        for net in segment.nets
+    }
+    rows, after = train_trial(segment, states, data)
+    packed_after = {
+        name: pack_state(after[net.seed].parameters, after[net.seed].momentum, after[net.seed].epoch)
+        for name, net in zip(where["states"], segment.nets, strict=True)
+    }
+    return Output({"epochs": pa.Table.from_pylist(rows)}, packed_after)
 
 
 def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:

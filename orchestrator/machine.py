@@ -78,7 +78,7 @@ class Machine:
     def _queue(self, task: Task) -> None:
         """Training first, since tiles wait for it; the costlier first, so that no long job is left over."""
         self._queued += 1
-        priority = (task.job.kind != "train", -task.cost.flops)
+        priority = (task.job.kind not in ("tune", "train"), -task.cost.flops)
         heapq.heappush(self._ready, (priority, self._queued, task))
 
     @property

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.sections import FAMILIES, NetworkConfig, TrainConfig
+from orchestrator.tune_space import PREFIX, Parameters, with_parameters
 from tasks.architectures import Architecture, ArchitectureError, Shape, conv
 from tasks.dense import dense
 from tasks.images import DataFacts
 from tasks.resnet import resnet
-from tasks.spec import DataSpec, NetSpec, Recipe, Schedule
+from tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Tuning
 from tasks.vgg import vgg
 
 
@@ -103,35 +104,60 @@ def used(config: SweepConfig, facts: DataFacts) -> DataFacts:
     return replace(facts, train=train, test=test)
 
 
-def nets(config: SweepConfig, facts: DataFacts) -> list[NetSpec]:
-    """All nets of a sweep, each once: settings and widths in the config's order, seeds within."""
-    data = DataSpec(
+Choices = Mapping[tuple[int, int], Parameters]
+"""What studies chose, by the number of the setting (from 0) and the width."""
+
+
+def nets(config: SweepConfig, facts: DataFacts, chosen: Choices | None = None) -> list[NetSpec]:
+    """All nets of a sweep, each once: settings and widths in the config's order, seeds within.
+
+    Where `[tune]` asks for a study and nothing is chosen yet, a net has the recipe of `[train]`.
+    """
+    made = [
+        net
+        for number, one in enumerate(config.settings())
+        for width in config.sweep.widths
+        for net in nets_of(one, facts, width, config.sweep.seeds, (chosen or {}).get((number, width), {}))
+    ]
+    return list(dict.fromkeys(made))
+
+
+def nets_of(
+    config: SweepConfig, facts: DataFacts, width: int, seeds: Sequence[int], parameters: Parameters
+) -> list[NetSpec]:
+    """The nets of one setting at a width, with what was tuned of its recipe.
+
+    Raises:
+        ValueError: The tuned values do not go together.
+    """
+    loss = "mse" if facts.regression else "cross_entropy"
+    base = replace(recipe(config.train), loss=loss)
+    tuned = replace(recipe(with_parameters(config.train, parameters)), loss=loss) if parameters else base
+    names = tuple(sorted(place.removeprefix(PREFIX) for place in config.tune.space))
+    made = NetSpec(
+        family=label(config.network),
+        architecture=architecture(config, facts, width),
+        width=width,
+        parametrization=config.network.parametrization,
+        init=config.network.init,
+        recipe=tuned,
+        data=data_spec(config, facts),
+        seed=0,
+        order=(),
+        tuning=Tuning(names, base) if names else None,
+    )
+    shared = config.train.data_order == "shared"
+    return [replace(made, seed=seed, order=() if shared else (width, seed)) for seed in seeds]
+
+
+def data_spec(config: SweepConfig, facts: DataFacts) -> DataSpec:
+    """The images of a sweep; `facts` are of the whole data set."""
+    return DataSpec(
         facts.name,
         facts.content,
         _binding(config.data.limit_train, facts.train),
         _binding(config.data.limit_test, facts.test),
     )
-    made = [net for one in config.settings() for net in _nets_of(one, facts, data)]
-    return list(dict.fromkeys(made))
-
-
-def _nets_of(config: SweepConfig, facts: DataFacts, data: DataSpec) -> Iterator[NetSpec]:
-    """The nets of one setting."""
-    plan = replace(recipe(config.train), loss="mse" if facts.regression else "cross_entropy")
-    shared = config.train.data_order == "shared"
-    for width in config.sweep.widths:
-        for seed in config.sweep.seeds:
-            yield NetSpec(
-                family=label(config.network),
-                architecture=architecture(config, facts, width),
-                width=width,
-                parametrization=config.network.parametrization,
-                init=config.network.init,
-                recipe=plan,
-                data=data,
-                seed=seed,
-                order=() if shared else (width, seed),
-            )
 
 
 def _binding(limit: int | None, images: int) -> int | None:

@@ -19,8 +19,10 @@ from orchestrator.nets import nets, used
 from orchestrator.pairs import graft_options, wanted_pairs
 from orchestrator.pools import pool_task, pool_tasks, wanted_pools
 from orchestrator.pools import wanted as wanted_of
+from orchestrator.studies import choices
 from orchestrator.tiles import Limits, Task, blob_name, graft_task, graft_tasks
 from orchestrator.tiles import wanted as wanted_grafts
+from orchestrator.tune_space import Parameters
 from tasks.images import DataFacts
 from tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainSegment
 
@@ -39,6 +41,7 @@ class Have:
         pools, hybrids: The same of pools (`pooled`, `wider_subset`) and of hybrids.
         blobs: Names of checkpoints.
         hopeless: Keys of snapshots that can never be had, since training diverged.
+        tuned: What was chosen, by the key of the study.
     """
 
     snapshots: frozenset[str] = frozenset()
@@ -48,6 +51,7 @@ class Have:
     hybrids: frozenset[str] = frozenset()
     blobs: frozenset[str] = frozenset()
     hopeless: frozenset[str] = frozenset()
+    tuned: Mapping[str, Parameters] = field(default_factory=dict[str, Parameters])
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def make_plan(
     """
     where, costed = dict(where or {}), used(config, facts)
     refuse_empty_validation(graft_options(config), costed)
-    ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts)]
+    chosen = choices(config, facts, have.tuned)
+    ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts, chosen)]
     wanted = wanted_pairs(config, ladders)
     hopeless = {key for ladder in ladders for key in _from_first(ladder, have.hopeless)}
     pools, hybrids = wanted_pools(config, ladders, hopeless), wanted_hybrids(config, ladders)

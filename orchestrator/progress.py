@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 from orchestrator.plan import Plan
 from orchestrator.tiles import Task
 
-UNITS = {"train": "snapshots", "graft": "pairs", "pool": "pools", "hybrid": "hybrid pairs"}
+UNITS = {"tune": "trials", "train": "snapshots", "graft": "pairs", "pool": "pools", "hybrid": "hybrid pairs"}
 LINE_SECONDS = 10.0
 
 

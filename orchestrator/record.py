@@ -24,6 +24,7 @@ EXTENDS = {
     "hybrids.pairs",
     "hybrids.epochs",
     "graft.skips",
+    "tune.trials",
 }
 """Fields that add to a sweep or leave something out, without changing what is there."""
 PACKAGES = ("espalier", "torch", "ray", "numpy", "scipy", "pandas", "pyarrow")
@@ -64,7 +65,7 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
     if earlier is None:
         return
     there, here = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
-    free = EXTENDS | {name for name in here if name.startswith("run.")}
+    free = EXTENDS | {name for name in here if name.startswith(("run.", "track."))} | {"tune.storage"}
     if config.train.schedule != "cosine":
         free = free | {"train.epochs"}
     if store.read_json(RECORD).get("data") == facts.content:

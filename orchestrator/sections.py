@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, cast
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tasks.spec import NULLS, STATISTICS
 
@@ -232,6 +233,84 @@ class HybridsConfig(Section):
             if list(values) != sorted(set(values)):
                 raise ValueError(f"{name} must rise without repeats, found {list(values)}")
         return self
+
+
+class Dimension(Section):
+    """One field of `tune.space`: a range, on a log scale or in steps where it says so, or `choices`."""
+
+    low: Real | None = None
+    high: Real | None = None
+    log: bool = False
+    step: Annotated[Real, Field(gt=0)] | None = None
+    choices: Annotated[tuple[bool | int | float | str, ...], BeforeValidator(_listed)] = ()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ranged = self.low is not None or self.high is not None
+        if ranged == bool(self.choices) or (ranged and (self.low is None or self.high is None)):
+            raise ValueError("give low and high, or choices, such as {low = 1e-3, high = 1.0, log = true}")
+        if self.choices and len(set(map(repr, self.choices))) < max(len(self.choices), 2):
+            raise ValueError(f"choices must be two or more without repeats, found {list(self.choices)}")
+        if self.choices and (self.log or self.step):
+            raise ValueError("log and step belong to a range, with low and high")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low must be below high, found low = {self.low:g}, high = {self.high:g}")
+        if self.log and (self.low or 0.0) <= 0:
+            raise ValueError(f"log = true needs a low above 0, found {self.low:g}")
+        if self.log and self.step:
+            raise ValueError("log and step exclude each other: leave one out")
+        return self
+
+
+class TuneConfig(Section):
+    """`[tune]`: a study for each width, whose best recipe the sweep's nets take; none without a space."""
+
+    space: dict[str, Dimension] = {}
+    trials: Positive = 20
+    per: Annotated[tuple[Literal["width", "setting"], ...], BeforeValidator(_listed)] = ("width", "setting")
+    objective: Literal["loss", "accuracy"] = "loss"
+    validation: Annotated[Real, Field(gt=0, lt=1)] = 0.2
+    validation_seed: Natural = 0
+    epochs: Positive | None = None
+    seeds: Annotated[tuple[Natural, ...], BeforeValidator(_listed), Field(min_length=1)] = (1000,)
+    sampler: Literal["tpe", "random", "cmaes"] = "tpe"
+    sampler_seed: Natural = 0
+    pruner: Literal["none", "median", "halving", "hyperband"] = "median"
+    startup_trials: Natural = 5
+    least_epochs: Positive = 1
+    storage: str | None = None
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _never_the_test_set(cls, value: object) -> object:
+        if isinstance(value, str) and "test" in value:
+            raise ValueError(
+                f"found {value!r}: what is chosen by test images can no longer be judged by them; 'loss' and "
+                "'accuracy' are those of a part of the training images that is held back (tune.validation)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, values in (("per", self.per), ("seeds", self.seeds)):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} has repeats: {list(values)}")
+        password = urlsplit(self.storage or "").password
+        if password and not password.startswith("$"):
+            raise ValueError(
+                "storage has a password in it, which run.json and the report would show: put the name of an "
+                "environment variable in its place, such as postgresql://me:$PASSWORD@host/studies"
+            )
+        return self
+
+
+class TrackConfig(Section):
+    """`[track]`: who else is told the nets' curves; nobody by default. Nothing here changes a result."""
+
+    to: Annotated[tuple[Literal["tensorboard", "mlflow"], ...], BeforeValidator(_listed)] = ()
+    folder: str | None = None
+    uri: str | None = None
+    experiment: str | None = None
 
 
 class RunConfig(Section):

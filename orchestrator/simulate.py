@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from orchestrator.machine import Machine
 from orchestrator.plan import Plan
 
-SHARE_OF_GEMM = {"train": 0.2, "graft": 0.2, "pool": 0.1, "hybrid": 0.1}
+SHARE_OF_GEMM = {"tune": 0.2, "train": 0.2, "graft": 0.2, "pool": 0.1, "hybrid": 0.1}
 """Share of a float32 GEMM's rate that a job of each kind reaches, where no job was measured yet.
 
 The demo's jobs on two AMD EPYC cores: 19.7 (train) and 18.4 (graft) GFLOP/s beside a GEMM of about 95.

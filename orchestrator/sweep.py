@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
 from orchestrator.machine import Machine
 from orchestrator.nets import used
-from orchestrator.plan import Have, Plan, make_plan, without
+from orchestrator.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
 from orchestrator.store import Inventory, Store
+from orchestrator.studies import Study, wanted_studies
 from orchestrator.tiles import Limits
+from orchestrator.tune import Means, Tuned, better_since, read_rows, run_studies, tuned_parameters, with_studies
 from tasks import images
 from tasks.images import DataFacts
 
@@ -45,17 +48,21 @@ class Summary:
         outcome: Units done in this run, and failures.
         seconds: Wall time.
         repaired: Messages about broken files that were put aside and computed again.
+        tuned: What running the studies of `[tune]` came to.
     """
 
     plan: Plan
     outcome: Outcome = field(default_factory=Outcome)
     seconds: float = 0.0
     repaired: tuple[str, ...] = ()
+    tuned: Tuned = field(default_factory=Tuned)
 
     @property
     def complete(self) -> bool:
         """Everything that the config asks for is there."""
-        failed = bool(self.outcome.failures or self.outcome.skipped or self.plan.hopeless)
+        failed = bool(
+            self.outcome.failures or self.outcome.skipped or self.plan.hopeless or self.tuned.failures
+        )
         return not failed and sum(self.outcome.done.values()) + sum(self.plan.done.values()) == sum(
             self.plan.total.values()
         )
@@ -125,8 +132,20 @@ class Sweep:
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        where = {"dataset": self.config.data.dataset, "folder": self._folder}
-        return make_plan(self.config, self.facts, have, limits, where)
+        plan = make_plan(self.config, self.facts, have, limits, self._where)
+        if self.studies:
+            plan = with_studies(plan, self.studies, read_rows(self.store, "trials"), self._where)
+            refuse_what_cannot_fit(plan.tasks, limits)
+        return plan
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {"dataset": self.config.data.dataset, "folder": self._folder}
+
+    @cached_property
+    def studies(self) -> list[Study]:
+        """The studies that `[tune]` asks for, none without a space."""
+        return wanted_studies(self.config, self.facts)
 
     def have(self, inventory: Inventory) -> Have:
         """What the folder holds. A piece is there when all the tables that its job writes have it."""
@@ -145,6 +164,7 @@ class Sweep:
             hybrids=frozenset(str(key) for (key,) in present["hybrids"]),
             blobs=frozenset(inventory.blobs),
             hopeless=frozenset(diverged),
+            tuned=tuned_parameters(read_rows(self.store, "tuned")),
         )
 
     def run(
@@ -172,13 +192,43 @@ class Sweep:
             if any(inventory.rows.values()):
                 refuse_another(self.store, self.config, self.facts)
             plan, repaired = self._sound_plan(inventory)
-            if not plan.tasks:
-                return Summary(plan, seconds=time.monotonic() - start, repaired=repaired)
+            if not plan.tasks and self._all_chosen():
+                notes = better_since(self.studies, *(read_rows(self.store, name) for name in ("trials", "tuned")))
+                return Summary(plan, Outcome(), time.monotonic() - start, repaired, Tuned(notes=tuple(notes)))
             self._origin = provenance()
             record(self.store, self.config, self.facts, self._origin)
             maker = pool or (lambda fetch, config: ray_pool(fetch, config, address))
-            outcome = self._drive(plan, maker, show)
-            return Summary(plan, outcome, time.monotonic() - start, repaired)
+            tuned, outcome = Tuned(), Outcome()
+            with ExitStack() as stack:
+                means = self._means(maker, show, stack)
+                try:
+                    if self.studies:
+                        tuned = run_studies(self.store, self.studies, means)
+                        plan, repaired = self._sound_plan(self.store.inventory)
+                    if plan.tasks and not tuned.failures:
+                        outcome = self._drive(plan, means.pool(), show)
+                finally:
+                    self.store.flush()
+            return Summary(plan, outcome, time.monotonic() - start, repaired, tuned)
+
+    def _all_chosen(self) -> bool:
+        known = {row["study"] for row in read_rows(self.store, "tuned")}
+        return all(study.key in known for study in self.studies)
+
+    def _means(self, maker: PoolMaker, show: Callable[[Plan, int], Lines], stack: ExitStack) -> Means:
+        """What a run works with; the pool starts with its first use and ends with the stack."""
+        states: dict[str, bytes] = {}
+
+        def fetch(name: str) -> bytes:
+            return states[name] if name in states else self.store.read_blob(name)
+
+        @cache
+        def pool() -> Pool:
+            made = maker(fetch, self.config)
+            stack.callback(made.close)
+            return made
+
+        return Means(pool, states, show, self.config.run.attempts, self._where, self._origin)
 
     def _sound_plan(self, inventory: Inventory) -> tuple[Plan, tuple[str, ...]]:
         """The plan, made again while it rests on checkpoints that turn out to be broken."""
@@ -209,28 +259,19 @@ class Sweep:
             if name.endswith(".resume.safetensors") and name not in inputs:
                 self.store.remove_blob(name)
 
-    def _drive(self, plan: Plan, maker: PoolMaker, show: Callable[[Plan, int], Lines]) -> Outcome:
+    def _drive(self, plan: Plan, pool: Pool, show: Callable[[Plan, int], Lines]) -> Outcome:
         facts = used(self.config, self.facts)
-        pool = maker(self.store.read_blob, self.config)
-        try:
-            if (
-                pool.slots > self.slots
-            ):  # a cluster: cut the tiles for its slots, with a node's memory like ours
-                plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
-            machine = Machine(
-                plan.tasks,
-                self.store.blobs(),
-                room=pool.slots * JOBS_IN_FLIGHT_PER_SLOT,
-                attempts=self.config.run.attempts,
-                reduce=lambda task, lost: without(task, lost, facts),
-            )
-            with show(plan, pool.slots) as progress:
-                return Driver(
-                    machine, pool, self.store, progress, lambda: datetime.now(UTC), self._origin
-                ).run()
-        finally:
-            pool.close()
-            self.store.flush()
+        if pool.slots > self.slots:  # a cluster: cut the tiles for its slots, with a node's memory like ours
+            plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
+        machine = Machine(
+            plan.tasks,
+            self.store.blobs(),
+            room=pool.slots * JOBS_IN_FLIGHT_PER_SLOT,
+            attempts=self.config.run.attempts,
+            reduce=lambda task, lost: without(task, lost, facts),
+        )
+        with show(plan, pool.slots) as progress:
+            return Driver(machine, pool, self.store, progress, lambda: datetime.now(UTC), self._origin).run()
 
 
 def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from tasks.exchange_columns import EXCHANGEABILITY
 from tasks.spec import PAIRINGS, Architecture, NetSpec, Snapshot
+from tasks.trial_columns import TRIAL_CURVES, TRIALS, TUNED
 
 TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
@@ -28,7 +29,14 @@ NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("dataset", TEXT, "name of the data set"),
     ("seed", INTEGER, "seed of the initial weights"),
     ("epoch", INTEGER, "epochs of training behind this snapshot; 0 is the initial net"),
+    ("tuned", TEXT, "empty, or what a study chose for this net (table `tuned`), in words"),
 ]
+SETTING_AXES = [
+    column for column in NET_AXES if column[0] not in ("net", "width", "seed", "epoch", "tuned")
+]
+"""What a net is apart from its width and seed; the table `trials` has them before anything was chosen."""
+STUDY = ("study", TEXT, "content key of the study: what is tuned, and how")
+WIDTH = NET_AXES[2]
 PAIR_AXES = [
     (f"{side}_{name}", kind, f"{side}: {text}")
     for side in ("source", "target")
@@ -188,6 +196,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
     "exchangeability": _schema([KEY, *PAIR_AXES[len(NET_AXES) :], *EXCHANGEABILITY]),
+    "trials": _schema([STUDY, WIDTH, *SETTING_AXES, *TRIALS]),
+    "trial_curves": _schema([STUDY, WIDTH, *TRIAL_CURVES]),
+    "tuned": _schema([STUDY, WIDTH, *SETTING_AXES, *TUNED]),
     "jobs": _schema(
         [
             ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
@@ -218,6 +229,9 @@ ROW_PER = {
     "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
     "hybrids": "ordered pair and share of the source's channels",
     "exchangeability": "pool of nets and layer",
+    "trials": "trial of a study, where `[tune]` asks for one",
+    "trial_curves": "trial, seed and epoch",
+    "tuned": "study whose best trial was chosen; it is chosen once",
     "jobs": "attempt at a job",
 }
 
@@ -229,21 +243,28 @@ ROW_IDENTITY: dict[str, tuple[str, ...]] = {
     "ridges": ("key",),
     "hybrids": ("key",),
     "exchangeability": ("key",),
+    "trials": ("study", "number"),
+    "trial_curves": ("study", "number"),
+    "tuned": ("study",),
 }
 """The columns that say which piece of work a row belongs to: the store keeps each piece once.
 
 All rows of a graft key are made, published and kept together.
 """
 
-_NET_ADDED: dict[str, Any] = {"init": "he_normal", "recipe": ""}
+_NET_ADDED: dict[str, Any] = {"init": "he_normal", "recipe": "", "tuned": ""}
 _PAIR_ADDED: dict[str, Any] = {
     f"{side}_{name}": value for side in ("source", "target") for name, value in _NET_ADDED.items()
 } | {"bn": "none", "pairing": "same_width", "skip": 0, "draw": 0, "source_nets": 1}
+_TUNED_ADDED: dict[str, Any] = {"source_tuned": "", "target_tuned": ""}
 ADDED: dict[str, dict[str, Any]] = {
     "nets": _NET_ADDED,
     "curves": _NET_ADDED,
     "grafts": _PAIR_ADDED,
     "downstream": _PAIR_ADDED,
+    "ridges": _TUNED_ADDED,
+    "hybrids": _TUNED_ADDED,
+    "exchangeability": {"target_tuned": ""},
 }
 """Columns that came after tables had been written, and what holds for every row from before."""
 
@@ -279,41 +300,79 @@ def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:
 
 
 def setting(net: NetSpec) -> NetSpec:
-    """What a net is apart from its width and seed; of its order whether it is its own."""
-    order = (0,) if net.order else ()
-    return replace(net, architecture=Architecture((0, 0, 0), ()), width=0, seed=0, order=order)
+    """What a net is apart from its width and seed, and from what was tuned for its width.
+
+    Of its order whether it is its own.
+    """
+    order, recipe = (0,) if net.order else (), net.tuning.base if net.tuning else net.recipe
+    empty = Architecture((0, 0, 0), ())
+    return replace(net, architecture=empty, width=0, recipe=recipe, seed=0, order=order)
 
 
 def recipe_text(net: NetSpec) -> str:
-    """Column `recipe`: what of the training no other axis says."""
-    recipe, schedule = net.recipe, net.recipe.schedule
-    momentum = f"momentum {recipe.momentum:g}{' nesterov' if recipe.nesterov else ''}"
-    parts = [f"sgd lr {recipe.lr:g}", momentum, f"batch {recipe.batch_size}", schedule.kind]
-    if schedule.epochs is not None:
+    """Column `recipe`: what of the training no other axis says; what was tuned is told without its value."""
+    recipe, schedule, tuned = net.recipe, net.recipe.schedule, tuned_fields(net)
+    momentum = f"momentum {recipe.momentum:g}"
+    parts = [
+        "sgd lr tuned" if "lr" in tuned else f"sgd lr {recipe.lr:g}",
+        ("momentum tuned" if "momentum" in tuned else momentum) + (" nesterov" if recipe.nesterov else ""),
+        "batch tuned" if "batch_size" in tuned else f"batch {recipe.batch_size}",
+        "schedule tuned" if "schedule" in tuned else schedule.kind,
+    ]
+    if schedule.epochs is not None and "schedule" not in tuned:
         parts.append(f"over {schedule.epochs} epochs")
     if schedule.milestones:
-        parts.append(f"x {schedule.gamma:g} at {' '.join(map(str, schedule.milestones))}")
-    parts += [f"warm-up {schedule.warmup_epochs:g}", "own order" if net.order else "shared order"]
+        gamma = "tuned" if "gamma" in tuned else f"{schedule.gamma:g}"
+        parts.append(f"x {gamma} at {' '.join(map(str, schedule.milestones))}")
+    warm_up = "tuned" if "warmup_epochs" in tuned else f"{schedule.warmup_epochs:g}"
+    parts += [f"warm-up {warm_up}", "own order" if net.order else "shared order"]
     return ", ".join(parts)
+
+
+def tuned_fields(net: NetSpec) -> dict[str, Any]:
+    """What a study chose of a net's recipe, by the fields' names in `[train]`."""
+    values = vars(net.recipe.schedule) | vars(net.recipe) | {"schedule": net.recipe.schedule.kind}
+    return {name: values[name] for name in net.tuning.fields} if net.tuning else {}
+
+
+def setting_axes(net: NetSpec) -> dict[str, Any]:
+    """The axes that tell a net's setting; those that were tuned hold no value, since each width has its own.
+    """
+    tuned = tuned_fields(net)
+    return {
+        "architecture": net.family,
+        "parametrization": net.parametrization,
+        "init": net.init,
+        "regularizer": "tuned" if "regularizer" in tuned else net.recipe.regularizer,
+        "reg_weight": None if "reg_weight" in tuned else net.recipe.reg_weight,
+        "recipe": recipe_text(net),
+        "dataset": net.data.name,
+    }
+
+
+def in_words(parameters: Mapping[str, Any]) -> str:
+    """What was tuned, in words.
+
+    >>> in_words({"lr": 0.03125, "momentum": 0.9})
+    'lr 0.03125, momentum 0.9'
+    """
+    told = {
+        name: f"{value:.6g}" if isinstance(value, float) else value for name, value in parameters.items()
+    }
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:
     """The axes of a snapshot as plain columns, each name after `prefix`."""
     net = snapshot.net
-    axes = {
+    axes = setting_axes(net) | {
         "net": snapshot.net_key[:10],
-        "architecture": net.family,
         "width": net.width,
-        "parametrization": net.parametrization,
-        "init": net.init,
-        "regularizer": net.recipe.regularizer,
-        "reg_weight": net.recipe.reg_weight,
-        "recipe": recipe_text(net),
-        "dataset": net.data.name,
         "seed": net.seed,
         "epoch": snapshot.epoch,
+        "tuned": in_words(tuned_fields(net)),
     }
-    return {prefix + name: value for name, value in axes.items()}
+    return {prefix + name: axes[name] for name, _, _ in NET_AXES}
 
 
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

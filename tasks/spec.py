@@ -131,11 +131,23 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What a study chose of a recipe: the `fields` by their names there, and `base`, the recipe before.
+
+    All widths of a setting have the same base, and so tell by it that they belong together.
+    """
+
+    fields: tuple[str, ...]
+    base: Recipe
+
+
+@dataclass(frozen=True)
 class NetSpec:
     """One trained network.
 
     `seed` (with the width) draws the initial weights, `order` names the stream that draws the order of
-    the training images: `()` for the one that all nets share.
+    the training images: `()` for the one that all nets share. `tuning` says where the recipe is from, and
+    is part of no key: a net is the same whoever chose its learning rate.
     """
 
     family: str
@@ -147,6 +159,7 @@ class NetSpec:
     data: DataSpec
     seed: int
     order: tuple[int, ...]
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +183,21 @@ class TrainSegment:
     snapshot: Snapshot
     start: int | None
     keep_state: bool
+
+
+@dataclass(frozen=True)
+class TrialSegment:
+    """Train the `nets` of a trial, which differ in their seeds, from epoch `start` to `epoch`.
+
+    They learn from the training images but a share of `validation`, drawn by the stream of `split`; what
+    was held back judges them. The test images have no part in it.
+    """
+
+    nets: tuple[NetSpec, ...]
+    start: int
+    epoch: int
+    validation: float
+    split: int
 
 
 @dataclass(frozen=True)
