@@ -58,7 +58,7 @@ def setting_numbers(frame: pd.DataFrame, side: str, known: pd.DataFrame) -> NDAr
 def labels(known: pd.DataFrame) -> list[str]:
     """What each setting has that not all have, as in `reg_weight = 0.005, init = uniform`."""
     told = known.assign(recipe=_own_parts(known["recipe"].tolist()))
-    differing = [name for name in SETTING if len(set(known[name])) > 1]
+    differing = [name for name in SETTING if len(known[name].unique()) > 1]
     return [
         ", ".join(f"{name} = {_text(row[name])}" for name in differing) for row in told.to_dict("records")
     ]

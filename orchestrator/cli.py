@@ -21,6 +21,7 @@ from orchestrator.plan import Plan
 from orchestrator.progress import UNITS, duration
 from orchestrator.sweep import Fetch, PoolMaker, Summary, Sweep, ray_pool
 from orchestrator.sweep import in_process as in_this_process
+from orchestrator.tune import better_since, choices_in_words, read_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,7 +104,9 @@ def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
     """What the run came to."""
     for message in summary.repaired:
         out.print(f"repaired: {message}", markup=False, soft_wrap=True)
-    for failure in summary.outcome.failures[:20]:
+    for note in summary.tuned.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    for failure in [*summary.tuned.failures, *summary.outcome.failures][:20]:
         out.print(f"failed: {failure}", markup=False, soft_wrap=True)
     if summary.plan.hopeless:
         out.print(
@@ -111,7 +114,8 @@ def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
             "run (table jobs says why)"
         )
     rows = {name: sweep.store.row_count(name) for name in ("nets", "grafts")}
-    done = ", ".join(f"{count} {UNITS[kind]}" for kind, count in summary.outcome.done.items())
+    counts = {"tune": summary.tuned.trials} if summary.tuned.trials else {}
+    done = ", ".join(f"{count} {UNITS[kind]}" for kind, count in (counts | summary.outcome.done).items())
     nothing = "nothing could be done" if summary.plan.tasks else "nothing to do"
     skipped = f", {summary.outcome.skipped} skipped" if summary.outcome.skipped else ""
     out.print(f"{done or nothing}{skipped} in {duration(summary.seconds)}.")
@@ -142,6 +146,7 @@ def plan(
     slots = nodes * per_node if nodes else sweep.slots
     todo = sweep.plan(slots, slots_per_node=per_node if nodes else None)
     out.print(_plan_table(todo))
+    _tell_studies(sweep)
     gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
     log = sweep.store.read_table("jobs", skip_broken=True)
     speed = rates(log.slice(0, 0) if nodes and gpus else log, gemm)
@@ -149,6 +154,22 @@ def plan(
     out.print(
         f"Predicted time on {slots} slots: {duration(seconds)}. Speed from {speed.origin}.", soft_wrap=True
     )
+
+
+def _tell_studies(sweep: Sweep) -> None:
+    """What the studies chose, and what they are still to say."""
+    rows, tuned = (read_rows(sweep.store, name) for name in ("trials", "tuned"))
+    for line in choices_in_words(sweep.studies, tuned):
+        out.print(f"tuned: {line}", markup=False, soft_wrap=True)
+    for note in better_since(sweep.studies, rows, tuned):
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
+    left = len(sweep.studies) - len({study.key for study in sweep.studies} & {row["study"] for row in tuned})
+    if left:
+        out.print(
+            f"{left} of {len(sweep.studies)} studies have chosen nothing yet: their nets are counted "
+            "with the recipe of [train].",
+            soft_wrap=True,
+        )
 
 
 def _plan_table(todo: Plan) -> Table:
@@ -178,12 +199,13 @@ def status(folder: Folder) -> None:
     sweep = Sweep(folder)
     todo = sweep.plan()
     out.print(_plan_table(todo))
+    _tell_studies(sweep)
     for problem in sweep.store.inventory.problems:
         out.print(f"broken: {problem}", markup=False, soft_wrap=True)
     bad = [
         row
         for row in sweep.store.read_table("jobs", skip_broken=True).to_pylist()
-        if row["outcome"] in ("gave_up", "diverged")
+        if row["outcome"] in ("gave_up", "diverged") and row["kind"] != "tune"
     ]
     for row in bad[-10:]:
         out.print(f"{row['outcome']}: {row['label']}: {row['error']}", markup=False, soft_wrap=True)

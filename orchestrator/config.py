@@ -71,7 +71,9 @@ class SweepConfig(Section):
         varied = {*self.sweep.cross}.union(*self.sweep.settings)
         both = [place for place in self.tune.space if place in varied]
         if both:
-            raise ValueError(f"tune.space has '{both[0]}', which [sweep] varies: leave it out of one of the two")
+            raise ValueError(
+                f"tune.space has '{both[0]}', which [sweep] varies: leave it out of one of the two"
+            )
         return self
 
     @model_validator(mode="after")

@@ -82,7 +82,7 @@ def content_key(kind: str, parameters: object, inputs: Sequence[str] = ()) -> st
 
 
 def net_key(net: NetSpec) -> str:
-    """Key of a trained net. The data set counts by its content, not by its name; who chose a recipe does not."""
+    """Key of a trained net: the data set by its content, not its name; the recipe, not who chose it."""
     parameters = canonical(net)
     del parameters["data"]["name"]
     parameters.pop("tuning", None)

@@ -49,15 +49,14 @@ def open_storage(store: Store, url: str | None) -> tuple[BaseStorage, list[str]]
 
 
 def _named(url: str) -> BaseStorage:
-    shown, name = url, "tune.storage"
     try:
         return get_storage(os.path.expandvars(url))
     except ImportError as error:
-        raise ConfigError(f"{name}: {shown} needs a package that is not installed: {error}") from error
-    except Exception as error:  # each database has its own; none of them may show what was filled in
+        raise ConfigError(f"tune.storage: {url} needs a package that is not installed: {error}") from error
+    except Exception as error:  # noqa: BLE001 - each database has its own; none may show what was filled in
         raise ConfigError(
-            f"{name}: {shown} cannot be opened ({type(error).__name__}): an Optuna storage is wanted, such as "
-            "sqlite:////disk/studies.db or postgresql://me:$PASSWORD@host/studies"
+            f"tune.storage: {url} cannot be opened ({type(error).__name__}): an Optuna storage is wanted, "
+            "such as sqlite:////disk/studies.db or postgresql://me:$PASSWORD@host/studies"
         ) from None
 
 

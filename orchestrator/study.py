@@ -92,7 +92,7 @@ class Book:
     Args:
         study: What is tuned.
         storage: Where Optuna keeps it.
-        owner: The sweep's folder: a storage may serve many, and only one may ask for a study's trials.
+        owner: The sweep's folder if the storage may serve others: only one may ask for a study's trials.
         rows: All rows of table `trials`.
         curves: All rows of table `trial_curves`.
         commit: Publishes a row; it comes before Optuna is told.
@@ -102,14 +102,17 @@ class Book:
         self,
         study: Study,
         storage: BaseStorage,
-        owner: str,
+        owner: str | None,
         rows: Iterable[Mapping[str, Any]],
         curves: Iterable[Mapping[str, Any]],
         commit: Commit,
     ) -> None:
         self.study, self._commit = study, commit
         self.rows = [dict(row) for row in rows if row["study"] == study.key]
-        self._space = {place: distribution(place.removeprefix(PREFIX), dimension) for place, dimension in study.tune.space.items()}
+        self._space = {
+            place: distribution(place.removeprefix(PREFIX), dimension)
+            for place, dimension in study.tune.space.items()
+        }
         direction = "minimize" if study.tune.objective == "loss" else "maximize"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna.create_study(
@@ -120,7 +123,8 @@ class Book:
             pruner=pruner(study),
             load_if_exists=True,
         )
-        self._claim(owner)
+        if owner:
+            self._claim(owner)
         self._settle(_reported(study, curves))
         self._next = 1 + max((row["number"] for row in self.rows), default=-1)
         self.running = 0
@@ -130,7 +134,7 @@ class Book:
         if holder != owner:
             raise ConfigError(
                 f"tune.storage: its study '{self.study.name}' is that of {holder}: give each sweep a storage of "
-                f"its own, or delete the study (`optuna delete-study`), which is made anew from {owner}'s rows"
+                "its own, or delete the study (`optuna delete-study`): this sweep's rows make it anew"
             )
         if "folder" not in self._optuna.user_attrs:
             self._optuna.set_user_attr("folder", owner)
@@ -155,7 +159,10 @@ class Book:
 
     def _record(self, trial: FrozenTrial, number: int) -> None:
         """A trial without a row: its run ended before there was one. It is asked again."""
-        parameters = {place.removeprefix(PREFIX): plain(place.removeprefix(PREFIX), value) for place, value in trial.params.items()}
+        parameters = {
+            place.removeprefix(PREFIX): plain(place.removeprefix(PREFIX), value)
+            for place, value in trial.params.items()
+        }
         finished = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "lost")
         epochs = len(trial.intermediate_values)
@@ -232,7 +239,8 @@ def _reported(study: Study, curves: Iterable[Mapping[str, Any]]) -> dict[int, di
         if row["study"] == study.key:
             values[row["number"]][row["epoch"]].append(row[f"{study.tune.objective}_validation"])
     return {
-        number: {epoch: fmean(some) for epoch, some in by_epoch.items()} for number, by_epoch in values.items()
+        number: {epoch: fmean(some) for epoch, some in by_epoch.items()}
+        for number, by_epoch in values.items()
     }
 
 

@@ -26,7 +26,15 @@ from orchestrator.record import provenance, record, recorded_config, refuse_anot
 from orchestrator.store import Inventory, Store
 from orchestrator.studies import Study, wanted_studies
 from orchestrator.tiles import Limits
-from orchestrator.tune import Means, Tuned, better_since, read_rows, run_studies, tuned_parameters, with_studies
+from orchestrator.tune import (
+    Means,
+    Tuned,
+    better_since,
+    read_rows,
+    run_studies,
+    tuned_parameters,
+    with_studies,
+)
 from tasks import images
 from tasks.images import DataFacts
 
@@ -193,7 +201,9 @@ class Sweep:
                 refuse_another(self.store, self.config, self.facts)
             plan, repaired = self._sound_plan(inventory)
             if not plan.tasks and self._all_chosen():
-                notes = better_since(self.studies, *(read_rows(self.store, name) for name in ("trials", "tuned")))
+                notes = better_since(
+                    self.studies, *(read_rows(self.store, name) for name in ("trials", "tuned"))
+                )
                 return Summary(plan, Outcome(), time.monotonic() - start, repaired, Tuned(notes=tuple(notes)))
             self._origin = provenance()
             record(self.store, self.config, self.facts, self._origin)

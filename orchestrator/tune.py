@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cluster.pool import Pool
@@ -20,7 +21,7 @@ from orchestrator.store import Store
 from orchestrator.studies import Study, chosen, counted, parameters_of, tuned_row, whole_trial
 from orchestrator.tiles import Task
 from orchestrator.tune_space import Parameters
-from tasks.rows import in_words, table
+from tasks.rows import SETTING_AXES, in_words, table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -94,9 +95,9 @@ def better_since(studies: Iterable[Study], rows: Rows, tuned: Rows) -> list[str]
         row, best = by_study.get(study.key), chosen(study, rows)
         if row is not None and best is not None and best["number"] != row["number"]:
             told.append(
-                f"study {study.name}: trial {best['number']} ({study.tune.objective} {best['value']:.4g}) is better "
-                f"than trial {row['number']} ({row['value']:.4g}), which was chosen from {row['trials']} trials and "
-                "which the nets keep: a folder of its own would take the better one"
+                f"study {study.name}: trial {best['number']} ({study.tune.objective} {best['value']:.4g}) is "
+                f"better than trial {row['number']} ({row['value']:.4g}), which was chosen from "
+                f"{row['trials']} trials and which the nets keep; a folder of its own would take the other"
             )
     return told
 
@@ -128,21 +129,34 @@ def _run(
 
     curves = read_rows(store, "trial_curves")
     storage, notes = open_storage(store, studies[0].tune.storage)
-    publish, owner = publisher(store, means.origin), str(store.root)
+    publish = publisher(store, means.origin)
+    owner = _address(store) if studies[0].tune.storage else None
     books = [Book(study, storage, owner, rows, curves, publish) for study in studies]
     total = sum(study.tune.trials for study in studies)
     plan = Plan(tuple(missing), done={"tune": total - len(missing)}, total={"tune": total})
     pool = means.pool()
     try:
         with means.show(plan, pool.slots) as progress:
-            now = lambda: datetime.now(UTC)  # noqa: E731
-            tuner = Tuner(books, pool, store, progress, means.states, means.attempts, means.where, now)
+            tuner = Tuner(
+                books,
+                pool,
+                store,
+                progress,
+                means.states,
+                means.attempts,
+                means.where,
+                partial(datetime.now, UTC),
+            )
             tuner.run()
     finally:
         means.states.clear()
-        with suppress(AttributeError):
-            storage.remove_session()
+        storage.remove_session()
     return tuner.ended, tuner.failures, notes
+
+
+def _address(store: Store) -> str:
+    """The sweep's folder as everyone would call it."""
+    return store.root if "://" in store.root else str(Path(store.root).resolve())
 
 
 def _choose(store: Store, study: Study, rows: Rows, origin: Mapping[str, Any]) -> list[str]:
@@ -160,12 +174,18 @@ def _choose(store: Store, study: Study, rows: Rows, origin: Mapping[str, Any]) -
     return []
 
 
-def choices_in_words(studies: Iterable[Study], tuned: Rows) -> list[str]:
-    """What was chosen for each study, a line each."""
+def choices_in_words(studies: Sequence[Study], tuned: Rows) -> list[str]:
+    """What was chosen for each study, a line each; of its setting what not all studies share."""
     by_study = {row["study"]: row for row in tuned}
-    return [
-        f"width {study.width}: {in_words(parameters_of(row))} ({row['objective']} {row['value']:.4g}, trial "
-        f"{row['number']} of {row['trials']})"
-        for study in studies
-        if (row := by_study.get(study.key)) is not None
-    ]
+    axes = [study.axes() for study in studies]
+    differing = [name for name, _, _ in SETTING_AXES if len({each[name] for each in axes}) > 1]
+    lines = list[str]()
+    for study, own in zip(studies, axes, strict=True):
+        row = by_study.get(study.key)
+        if row is not None:
+            place = ", ".join([f"width {study.width}", *(f"{name} {own[name]}" for name in differing)])
+            lines.append(
+                f"{place}: {in_words(parameters_of(row))} ({row['objective']} {row['value']:.4g}, trial "
+                f"{row['number']} of {row['trials']})"
+            )
+    return lines

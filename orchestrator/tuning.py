@@ -144,7 +144,8 @@ class Tuner:
         """An epoch's rows: go on, or end the trial."""
         study = trial.book.study
         rows = event.output.tables["epochs"].to_pylist()
-        trial.images = [row.pop("images_validation") for row in rows][0]
+        for row in rows:
+            trial.images = row.pop("images_validation")
         axes = {"study": study.key, "width": study.width, "number": trial.asked.number}
         trial.curves += [axes | row for row in rows]
         self._drop_states(trial)
@@ -206,7 +207,9 @@ class Tuner:
         self._failed[key] = self._failed.get(key, 0) + 1
         self._progress.note(f"{trial.task.label} failed with {in_words(asked.parameters)}: {error}")
         if self._given_up(book):
-            self.failures.append(f"study {book.study.name}: {self._failed[key]} trials failed in a row: {error}")
+            self.failures.append(
+                f"study {book.study.name}: {self._failed[key]} trials failed in a row: {error}"
+            )
 
     def _count(self, book: Book, number: int, seconds: float) -> None:
         self.ended += 1
@@ -215,4 +218,3 @@ class Tuner:
     def _log(self, trial: Running, event: Done | Failed, outcome: str) -> None:
         error = event.error if isinstance(event, Failed) else ""
         self._store.append_job(job_row(trial.task, event, trial.start, outcome, error))
-

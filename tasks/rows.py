@@ -31,9 +31,7 @@ NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("epoch", INTEGER, "epochs of training behind this snapshot; 0 is the initial net"),
     ("tuned", TEXT, "empty, or what a study chose for this net (table `tuned`), in words"),
 ]
-SETTING_AXES = [
-    column for column in NET_AXES if column[0] not in ("net", "width", "seed", "epoch", "tuned")
-]
+SETTING_AXES = [column for column in NET_AXES if column[0] not in ("net", "width", "seed", "epoch", "tuned")]
 """What a net is apart from its width and seed; the table `trials` has them before anything was chosen."""
 STUDY = ("study", TEXT, "content key of the study: what is tuned, and how")
 WIDTH = NET_AXES[2]
@@ -336,8 +334,7 @@ def tuned_fields(net: NetSpec) -> dict[str, Any]:
 
 
 def setting_axes(net: NetSpec) -> dict[str, Any]:
-    """The axes that tell a net's setting; those that were tuned hold no value, since each width has its own.
-    """
+    """The axes that tell a net's setting; what was tuned has no value there, since each width has its own."""
     tuned = tuned_fields(net)
     return {
         "architecture": net.family,
@@ -356,9 +353,7 @@ def in_words(parameters: Mapping[str, Any]) -> str:
     >>> in_words({"lr": 0.03125, "momentum": 0.9})
     'lr 0.03125, momentum 0.9'
     """
-    told = {
-        name: f"{value:.6g}" if isinstance(value, float) else value for name, value in parameters.items()
-    }
+    told = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in parameters.items()}
     return ", ".join(f"{name} {value}" for name, value in told.items())
 
 

@@ -14,7 +14,9 @@ from tasks.spec import Snapshot, TrainSegment, TrialSegment
 from tasks.train import State, train
 
 _COLUMNS = {"loss_test": "loss_validation", "accuracy_test": "accuracy_validation"}
-_KEPT = ("seed", "epoch", "loss_train", "loss_test", "accuracy_train", "accuracy_test", "learning_rate", "seconds")  # fmt: skip
+_KEPT = (
+    "seed", "epoch", "loss_train", "loss_test", "accuracy_train", "accuracy_test", "learning_rate", "seconds",
+)  # fmt: skip
 
 
 def held_back(y: Tensor, share: float, split: int) -> Tensor:
@@ -23,7 +25,9 @@ def held_back(y: Tensor, share: float, split: int) -> Tensor:
     Of each class `share` of its images (rounded, at least one, and at least one is left; the only image of
     a class is left). They are the first in the order of the stream of `split` and the class.
     """
-    classes = [torch.arange(len(y))] if y.is_floating_point() else [(y == c).nonzero()[:, 0] for c in y.unique()]
+    classes = (
+        [torch.arange(len(y))] if y.is_floating_point() else [(y == c).nonzero()[:, 0] for c in y.unique()]
+    )
     chosen = [_some(rows, share, stream("validation", split, number)) for number, rows in enumerate(classes)]
     return torch.cat(chosen).sort().values
 

@@ -27,6 +27,7 @@ def net_axes(width, seed, epoch, prefix=""):
         "dataset": "digits",
         "seed": seed,
         "epoch": epoch,
+        "tuned": "",
     }
     return {prefix + name: value for name, value in values.items()}
 

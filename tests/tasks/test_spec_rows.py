@@ -22,7 +22,7 @@ DESIGN = {
     "ratio_low ratio_high p_value p_spread ridge products patch_dim images_train images_test warning",
     "jobs": "kind node device start seconds flops bytes_in outcome error",
 }
-AXES = "net architecture width parametrization init regularizer reg_weight recipe dataset seed epoch"
+AXES = "net architecture width parametrization init regularizer reg_weight recipe dataset seed epoch tuned"
 
 
 def wanted_columns(name):
