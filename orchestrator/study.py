@@ -133,8 +133,8 @@ class Book:
         holder = self._optuna.user_attrs.get("folder", owner)
         if holder != owner:
             raise ConfigError(
-                f"tune.storage: its study '{self.study.name}' is that of {holder}: give each sweep a storage of "
-                "its own, or delete the study (`optuna delete-study`): this sweep's rows make it anew"
+                f"tune.storage: its study '{self.study.name}' is that of {holder}: give each sweep a storage "
+                "of its own, or delete the study (`optuna delete-study`): this sweep's rows make it anew"
             )
         if "folder" not in self._optuna.user_attrs:
             self._optuna.set_user_attr("folder", owner)

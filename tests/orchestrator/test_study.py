@@ -185,11 +185,9 @@ def test_a_second_run_asks_for_nothing_and_chooses_nothing(tmp_path):
 def test_more_trials_go_on_and_what_was_chosen_stays(tmp_path):
     run(tmp_path, studies(sampler="random"))
     before = rows(tmp_path, "tuned")
-    worst = max(row["value"] for row in rows(tmp_path))
     pool = FakePool(value=lambda net, epoch: 0.001 * loss(net, epoch))
     tuned, made = run(tmp_path, studies(sampler="random", trials=9), pool)
     assert (tuned.trials, len(made)) == (3, 9)
-    assert worst > 0.001 * worst
     assert rows(tmp_path, "tuned") == before
     (note,) = tuned.notes
     assert re.search(r"is better than trial \d .*chosen from 6 trials and which the nets keep", note)
@@ -297,7 +295,7 @@ def test_an_objective_that_is_no_number_is_a_diverged_trial_and_never_the_best(t
     pool = FakePool(
         value=lambda net, epoch: value if net.recipe.lr > 0.02 and epoch == 2 else loss(net, epoch)
     )
-    tuned, made = run(tmp_path, wanted, pool)
+    _tuned, made = run(tmp_path, wanted, pool)
     diverged = [row for row in made if row["state"] == "diverged"]
     assert {row["tried_lr"] > 0.02 for row in diverged} == {True}
     assert len(made) == 6
@@ -373,7 +371,7 @@ def test_whole_fields_stay_whole_and_choices_are_what_was_given(tmp_path):
 
 def test_values_that_do_not_go_together_are_a_refused_trial(tmp_path):
     space = {"train.momentum": {"choices": [0.0, 0.5]}}
-    tuned, made = run(tmp_path, studies(space=space, sampler="random"))
+    _tuned, made = run(tmp_path, studies(space=space, sampler="random"))
     for row in made:
         assert row["state"] == ("refused" if row["tried_momentum"] == 0 else "complete")
     refused = [row for row in made if row["state"] == "refused"]
@@ -474,9 +472,9 @@ def test_at_a_url_the_studies_are_made_anew_from_the_rows(tmp_path):
     import fsspec
 
     url = "memory://tune-at-a-url"
-    fsspec.filesystem("memory").rm("/tune-at-a-url", recursive=True) if fsspec.filesystem("memory").exists(
-        "/tune-at-a-url"
-    ) else None
+    memory = fsspec.filesystem("memory")
+    if memory.exists("/tune-at-a-url"):
+        memory.rm("/tune-at-a-url", recursive=True)
     run(url, studies(trials=4, sampler="random"))
     tuned, made = run(url, studies(trials=6, sampler="random"))
     assert tuned.trials == 2
@@ -488,9 +486,8 @@ def test_trials_that_others_put_into_the_study_are_left_alone(tmp_path):
     (study,) = wanted = studies(trials=3)
     run(tmp_path, wanted)
     foreign = loaded(tmp_path, study)
-    foreign.add_trial(optuna.create_trial(params={}, value=9.0)) if False else foreign.enqueue_trial(
-        {"train.lr": 0.5}
-    )
+    foreign.enqueue_trial({"train.lr": 0.5})
+    foreign.add_trial(optuna.trial.create_trial(params={}, value=9.0))
     _, made = run(tmp_path, studies(trials=5))
     assert len(made) == 5
     assert tried(made)[3] == 0.5  # what a user enqueued in the dashboard is asked first

@@ -94,7 +94,8 @@ def test_a_study_is_another_if_its_shape_is_and_the_same_with_more_trials_widths
     assert len(set(same)) == 1
     others = [
         {"objective": "accuracy"}, {"validation": 0.3}, {"validation_seed": 1}, {"epochs": 5}, {"seeds": [9]},
-        {"sampler": "random"}, {"sampler_seed": 1}, {"pruner": "none"}, {"least_epochs": 2}, {"startup_trials": 1},
+        {"sampler": "random"}, {"sampler_seed": 1}, {"pruner": "none"}, {"least_epochs": 2},
+        {"startup_trials": 1},
         {"space": RATE | {"train.momentum": {"choices": [0.5, 0.9]}}},
     ]  # fmt: skip
     assert len({same[0], *map(key, others)}) == len(others) + 1
@@ -133,7 +134,7 @@ def test_a_trial_may_be_shorter_than_the_snapshots_and_has_a_schedule_of_its_own
     (study, *_) = wanted_studies(config({"epochs": 3}), DIGITS)
     (net,) = study.nets({"lr": 0.5})
     assert (net.recipe.lr, net.recipe.schedule.epochs, net.seed) == (0.5, 3, 1000)
-    with pytest.raises(ValueError, match="momentum.*nesterov"):
+    with pytest.raises(ValueError, match=r"momentum.*nesterov"):
         study.nets({"momentum": 0.0})
     assert with_parameters(SweepConfig().train, {"batch_size": 7}).batch_size == 7
 
