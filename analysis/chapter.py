@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis import between_settings
+from analysis import between_settings, studies
 from analysis.findings import findings
 from analysis.limits import COLUMNS
 from analysis.plate import Plate
@@ -20,12 +20,16 @@ from analysis.tables import Tables
 
 @dataclass(frozen=True, eq=False)
 class Chapter:
-    """Its label (empty if it is the only one), sentences, figures, fits of the last and first snapshot."""
+    """Its label (empty if its setting is the only one), sentences, figures, fits of the last and first snapshot.
+
+    `of_setting` says whether it is about one setting's nets.
+    """
 
     label: str
     findings: Sequence[str]
     plates: Sequence[Plate]
     snapshots: Sequence[SnapshotFits] = ()
+    of_setting: bool = True
 
     def fits(self) -> pd.DataFrame:
         """The fits of the last snapshot."""
@@ -34,7 +38,7 @@ class Chapter:
 
 
 def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
-    """One chapter per setting, and a last one on pairs of nets of two settings where there are such.
+    """One chapter per setting, one on pairs of nets of two settings and one on studies where there are such.
 
     Settings are never averaged. Names of the figures of the second setting and on end in its number.
     """
@@ -43,7 +47,14 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
     named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
     between = list(between_settings.plates(tables)) if len(settings) > 1 else []
     if between:
-        named.append(Chapter("Between settings", between_settings.findings(tables), between))
+        said = between_settings.findings(tables)
+        named.append(Chapter("Between settings", said, between, of_setting=False))
+    if len(tables.trials):
+        said, drawn = (
+            studies.findings(tables.trials, tables.tuned),
+            studies.plates(tables.trials, tables.tuned),
+        )
+        named.append(Chapter("Tuning", said, list(drawn), of_setting=False))
     return named
 
 

@@ -74,6 +74,7 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
 
 def _fits(made: Sequence[Chapter]) -> pd.DataFrame:
     """The fits of all chapters, told apart by their label if there are several."""
+    made = [chapter for chapter in made if chapter.of_setting]
     if len(made) == 1:
         return made[0].fits()
     frames = [chapter.fits().assign(setting=chapter.label) for chapter in made]
@@ -142,7 +143,10 @@ def _hours(seconds: float) -> str:
 
 
 def _problems(jobs: pd.DataFrame) -> list[dict[str, Any]]:
-    return where(jobs, jobs["outcome"] != "done").to_dict("records")
+    diverged_trial = (jobs["kind"] == "tune") & (
+        jobs["outcome"] == "diverged"
+    )  # the studies' chapter counts them
+    return where(jobs, (jobs["outcome"] != "done") & ~diverged_trial).to_dict("records")
 
 
 def _text(path: Path) -> str:

@@ -90,13 +90,18 @@ def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def new_panels(count: int, row_height: float, more_height: float) -> tuple[Figure, list[Axes]]:
-    """A figure 9 inches wide of `count` panels that share their axes; inches per row, and for the rest."""
+def new_panels(
+    count: int, row_height: float, more_height: float, one_scale: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure 9 inches wide of `count` panels that share their axes; inches per row, and for the rest.
+
+    Without `one_scale` each has a y axis of its own.
+    """
     columns = count if count <= 4 else 3
     rows = -(-count // columns)
     figure = Figure(figsize=(9.0, more_height + row_height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel())
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=one_scale).ravel())
     for axes in panels[count:]:
         axes.set_visible(False)
     for axes in panels[max(count - columns, 0) : count]:  # the lowest panel of each column

@@ -31,6 +31,9 @@ class Tables:
     ridges: pd.DataFrame
     exchangeability: pd.DataFrame
     hybrids: pd.DataFrame
+    trials: pd.DataFrame
+    trial_curves: pd.DataFrame
+    tuned: pd.DataFrame
     jobs: pd.DataFrame
 
 

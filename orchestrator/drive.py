@@ -31,7 +31,7 @@ class Driver:
     """Runs a machine's decisions against a pool and a store, the only writer of that store.
 
     `now` gives the wall clock that labels attempts; nothing is decided by it. `origin` (versions, machine,
-    commit) goes into the metadata of every part.
+    commit) goes into the metadata of every part. `follow` is told each job's tables once they are published.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Driver:
         progress: Progress,
         now: Callable[[], datetime],
         origin: Mapping[str, Any] | None = None,
+        follow: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._machine, self._pool, self._store, self._progress, self._now = (
             machine,
@@ -51,6 +52,7 @@ class Driver:
             now,
         )
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
+        self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
         self.outcome = Outcome()
 
@@ -89,6 +91,7 @@ class Driver:
                 task, Failed(event.key, event.attempt, "error", text, event.seconds, event.node, event.device)
             )
             return
+        self._follow(tables)
         self._finish(task, event)
 
     def _finish(self, task: Task, event: Done) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from orchestrator.record import provenance, record, recorded_config, refuse_anot
 from orchestrator.store import Inventory, Store
 from orchestrator.studies import Study, wanted_studies
 from orchestrator.tiles import Limits
+from orchestrator.track import open_trackers
 from orchestrator.tune import (
     Means,
     Tuned,
@@ -190,7 +191,8 @@ class Sweep:
             show: Makes the progress display from the plan and the number of slots.
 
         Raises:
-            ConfigError: The folder holds another config's sweep, or a job exceeds a slot's memory.
+            ConfigError: The folder holds another config's sweep, a job exceeds a slot's memory, or a library
+                that the config asks for is not installed.
             StoreLocked: Another run writes to this folder.
             StoreWriteError: The disk is full, say; what was published is whole.
         """
@@ -199,12 +201,17 @@ class Sweep:
             inventory = self.store.scan()
             if any(inventory.rows.values()):
                 refuse_another(self.store, self.config, self.facts)
+            told = list[str]()
+            trackers = open_trackers(self.config.track, self.store, told.append)
             plan, repaired = self._sound_plan(inventory)
+            if self.config.track.to:
+                trackers.follow({"curves": self.store.read_table("curves", skip_broken=True)})
             if not plan.tasks and self._all_chosen():
                 notes = better_since(
                     self.studies, *(read_rows(self.store, name) for name in ("trials", "tuned"))
                 )
-                return Summary(plan, Outcome(), time.monotonic() - start, repaired, Tuned(notes=tuple(notes)))
+                tuned = Tuned(notes=(*notes, *told))
+                return Summary(plan, Outcome(), time.monotonic() - start, repaired, tuned)
             self._origin = provenance()
             record(self.store, self.config, self.facts, self._origin)
             maker = pool or (lambda fetch, config: ray_pool(fetch, config, address))
@@ -216,9 +223,10 @@ class Sweep:
                         tuned = run_studies(self.store, self.studies, means)
                         plan, repaired = self._sound_plan(self.store.inventory)
                     if plan.tasks and not tuned.failures:
-                        outcome = self._drive(plan, means.pool(), show)
+                        outcome = self._drive(plan, means.pool(), show, trackers.follow)
                 finally:
                     self.store.flush()
+            tuned = replace(tuned, notes=(*tuned.notes, *told))
             return Summary(plan, outcome, time.monotonic() - start, repaired, tuned)
 
     def _all_chosen(self) -> bool:
@@ -269,7 +277,13 @@ class Sweep:
             if name.endswith(".resume.safetensors") and name not in inputs:
                 self.store.remove_blob(name)
 
-    def _drive(self, plan: Plan, pool: Pool, show: Callable[[Plan, int], Lines]) -> Outcome:
+    def _drive(
+        self,
+        plan: Plan,
+        pool: Pool,
+        show: Callable[[Plan, int], Lines],
+        follow: Callable[[Mapping[str, Any]], None],
+    ) -> Outcome:
         facts = used(self.config, self.facts)
         if pool.slots > self.slots:  # a cluster: cut the tiles for its slots, with a node's memory like ours
             plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
@@ -281,7 +295,10 @@ class Sweep:
             reduce=lambda task, lost: without(task, lost, facts),
         )
         with show(plan, pool.slots) as progress:
-            return Driver(machine, pool, self.store, progress, lambda: datetime.now(UTC), self._origin).run()
+            driver = Driver(
+                machine, pool, self.store, progress, partial(datetime.now, UTC), self._origin, follow
+            )
+            return driver.run()
 
 
 def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
