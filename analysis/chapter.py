@@ -20,9 +20,9 @@ from analysis.tables import Tables
 
 @dataclass(frozen=True, eq=False)
 class Chapter:
-    """Its label (empty if its setting is the only one), sentences, figures, fits of the last and first snapshot.
+    """Its label (empty if its setting is the only one), sentences, figures, and fits.
 
-    `of_setting` says whether it is about one setting's nets.
+    The fits are those of the last and the first snapshot. `of_setting`: it is about one setting's nets.
     """
 
     label: str

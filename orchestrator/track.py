@@ -182,7 +182,7 @@ def open_trackers(track: TrackConfig, store: Store, note: Callable[[str], None])
             ) from error
         except ConfigError:
             raise
-        except Exception as error:  # noqa: BLE001 - each library has its own; said before hours of training
+        except Exception as error:  # each library has its own; said before hours of training
             text = str(error).split("\n")[0]
             raise ConfigError(
                 f"track.to: '{name}' cannot be opened: {type(error).__name__}: {text}"
