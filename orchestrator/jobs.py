@@ -87,7 +87,8 @@ def run_hybrid(tile: HybridTile, blobs: Mapping[str, bytes], where: Mapping[str,
     from tasks.hybrid import hybrids
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    return Output({"hybrids": table("hybrids", hybrids(tile, _networks(tile.snapshots, blobs), data))})
+    rows = hybrids(tile, _networks(tile.snapshots, blobs), data, where.get("shares_at_once", 0))
+    return Output({"hybrids": table("hybrids", rows)})
 
 
 def _networks(snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes]) -> list[Network]:

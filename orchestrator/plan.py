@@ -15,6 +15,7 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import train_cost, widest_reading
 from orchestrator.hybrids import hybrid_task, wanted_hybrids
 from orchestrator.identity import net_key, snapshot
+from orchestrator.mixture_cost import widest_mixed
 from orchestrator.nets import nets, used
 from orchestrator.pairs import graft_options, wanted_pairs
 from orchestrator.pools import pool_task, pool_tasks, wanted_pools
@@ -93,8 +94,8 @@ def make_plan(
         task for ladder in ladders for task in _train_tasks(ladder, have, inputs, hopeless, costed, where)
     ]
     tasks += graft_tasks(open_pairs, costed, limits, where)
-    tasks += pool_tasks(open_pools, costed, where)
-    tasks += [hybrid_task(pair, costed, where) for pair in open_hybrids]
+    tasks += pool_tasks(open_pools, costed, limits, where)
+    tasks += [hybrid_task(pair, costed, limits, where) for pair in open_hybrids]
     refuse_what_cannot_fit(tasks, limits)
     snapshots = [snap for ladder in ladders for snap in ladder]
     planned = {task.job.key for task in tasks}
@@ -206,9 +207,10 @@ def refuse_what_cannot_fit(tasks: Sequence[Task], limits: Limits) -> None:
 
 def _widest(task: Task) -> str:
     """Of a tile whose Gram matrices ask for so much, how wide they are."""
-    if not isinstance(task.job.payload, GraftTile):
+    tile = task.job.payload
+    if isinstance(tile, TrainSegment):
         return ""
-    dim = widest_reading(task.job.payload)
+    dim = widest_reading(tile) if isinstance(tile, GraftTile) else widest_mixed(tile)
     square = 8 * dim**2
     if square < WORTH_TELLING * task.cost.memory:
         return ""
