@@ -58,6 +58,8 @@ class SweepConfig(Section):
                 "graft.pairings has 'cross_setting', but there is one setting: list several values of a "
                 'field in [sweep.cross], such as "train.reg_weight" = [5e-4, 5e-3]'
             )
+        if "cross_width" in self.graft.pairings and len(self.sweep.widths) < 2:
+            raise ValueError("graft.pairings has 'cross_width', which needs 2 or more sweep.widths")
         wanted = [null for null in ("pooled", "wider_subset") if null in self.graft.nulls]
         if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:
             raise ValueError(
@@ -148,7 +150,8 @@ def _faults(error: ValidationError) -> str:
         if fault["type"] == "extra_forbidden":
             lines.append(f"  {place}: unknown field; {_known(fault['loc'])}")
         elif fault["type"] == "value_error":
-            lines.append(f"  {place}: {fault['msg'].removeprefix('Value error, ')}")
+            told = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"  {place}: {told}" if place else f"  {told}")
         else:
             lines.append(f"  {place}: found {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
     return "\n".join(dict.fromkeys(lines))

@@ -36,7 +36,7 @@ def wanted_hybrids(config: SweepConfig, ladders: Sequence[Sequence[Snapshot]]) -
     asked = config.hybrids
     epochs = asked.epochs or config.train.snapshots[-1:]
     _check(config, epochs)
-    options = mixture_options(config)
+    options = mixture_options(config, asked.ridge)
     found: list[WantedHybrid] = []
     for group in ladder_groups(ladders).values() if asked.pairs else ():
         for one, other in zip(group[0 : 2 * asked.pairs : 2], group[1 : 2 * asked.pairs : 2], strict=True):

@@ -68,7 +68,7 @@ def _alive(group: Group, position: int, hopeless: set[str]) -> list[Snapshot]:
 def _pools(
     config: SweepConfig, null: PoolNull, here: Sequence[Snapshot], wide: Sequence[Snapshot]
 ) -> Iterator[WantedPool]:
-    options, partitions = mixture_options(config), config.graft.partitions
+    options, partitions = mixture_options(config, config.graft.pool_ridge), config.graft.partitions
     for target in here:
         others = [snap for snap in here if snap is not target]
         count = config.graft.pool_nets

@@ -146,6 +146,20 @@ class TrainConfig(Section):
 Values = Annotated[tuple[Any, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
+def _dotted(value: object) -> object:
+    """`{"train": {"lr": x}}`, which TOML makes of an unquoted `train.lr = x`, as `{"train.lr": x}`."""
+    if not isinstance(value, dict):
+        return value
+    flat: dict[str, object] = {}
+    for place, inner in cast("dict[str, object]", value).items():
+        fields = cast("dict[str, object]", inner) if isinstance(inner, dict) else None
+        flat |= {place: inner} if fields is None else {f"{place}.{name}": one for name, one in fields.items()}
+    return flat
+
+
+Fields = Annotated[dict[str, Any], BeforeValidator(_dotted)]
+
+
 class SweepAxes(Section):
     """`[sweep]`: the axes that are crossed. `seeds = 4` stands for [0, 1, 2, 3].
 
@@ -155,8 +169,8 @@ class SweepAxes(Section):
 
     widths: Annotated[tuple[Positive, ...], BeforeValidator(_listed), Field(min_length=1)] = (4, 8, 16, 32)
     seeds: Annotated[tuple[Natural, ...], BeforeValidator(_counted)] = (0, 1, 2, 3)
-    cross: dict[str, Values] = {}
-    settings: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_listed)] = ()
+    cross: Annotated[dict[str, Values], BeforeValidator(_dotted)] = {}
+    settings: Annotated[tuple[Fields, ...], BeforeValidator(_listed)] = ()
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -170,6 +184,10 @@ class SweepAxes(Section):
         for name, values in self.cross.items():
             if any(value in values[:place] for place, value in enumerate(values)):
                 raise ValueError(f"cross.'{name}' has repeats: {list(values)}")
+            if any(name in one for one in self.settings):
+                raise ValueError(
+                    f"'{name}' is in sweep.cross and in sweep.settings: a setting can have one value of it"
+                )
         return self
 
 
@@ -189,6 +207,7 @@ class GraftConfig(Section):
     ] = NULLS
     pool_nets: Annotated[int, Field(ge=2)] = 2
     partitions: Annotated[int, Field(ge=9)] = 19
+    pool_ridge: Annotated[Real, Field(ge=0)] | None = None
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"
     methods: Annotated[
@@ -221,6 +240,7 @@ class HybridsConfig(Section):
     """`[hybrids]`: nets with channels of two others (docs/method.md, section 2); none by default."""
 
     pairs: Natural = 0
+    ridge: Annotated[Real, Field(ge=0)] | None = None
     shares: Annotated[tuple[Share, ...], BeforeValidator(_listed), Field(min_length=1)] = (
         0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
     )  # fmt: skip

@@ -321,3 +321,26 @@ def test_each_setting_has_every_seed_and_no_net_is_there_twice():
 def test_a_sweep_without_settings_is_its_own_only_setting():
     config = SweepConfig()
     assert config.settings() == [config]
+
+
+def test_an_unquoted_dotted_field_is_the_quoted_one(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text("[sweep.cross]\ntrain.lr = [0.1, 0.2]\n[[sweep.settings]]\ntrain.momentum = 0.5\n")
+    made = SweepConfig.read(path)
+    assert made.sweep.cross == {"train.lr": (0.1, 0.2)}
+    assert [(one.train.lr, one.train.momentum) for one in made.settings()] == [(0.1, 0.5), (0.2, 0.5)]
+
+
+def test_pairings_that_would_find_no_pair_are_refused():
+    for graft, words in (
+        ({"pairings": ["cross_width"]}, "2 or more sweep.widths"),
+        ({"pairings": ["cross_setting"]}, "one setting"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            SweepConfig.parse({"graft": graft, "sweep": {"widths": [4]}})
+
+
+def test_a_field_is_listed_or_crossed_and_not_both():
+    axes = {"cross": {"train.lr": [0.1, 0.2]}, "settings": [{"train.lr": 0.3}]}
+    with pytest.raises(ConfigError, match=r"'train\.lr' is in sweep\.cross and in sweep\.settings"):
+        SweepConfig.parse({"sweep": axes})
