@@ -25,9 +25,9 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
     Raises:
         KeyError: A kind of job that does not exist.
     """
-    from tasks.threads import use_one_thread
+    from tasks.devices import use
 
-    use_one_thread()
+    use(_device(job.where))
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
         "train": run_train,
         "graft": run_graft,
@@ -38,9 +38,14 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
 
 
 def _data(spec: DataSpec, where: Mapping[str, Any]) -> tuple[Data, Normalization]:
-    from tasks.data import load_cached
+    from tasks.devices import load_on
 
-    return load_cached(where["dataset"], spec.limit_train, spec.limit_test, where.get("folder"))
+    folder = where.get("folder")
+    return load_on(_device(where), where["dataset"], spec.limit_train, spec.limit_test, folder)
+
+
+def _device(where: Mapping[str, Any]) -> str:
+    return where.get("device", "cpu")
 
 
 def run_train(segment: TrainSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
@@ -67,7 +72,7 @@ def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, A
     from tasks.graft import graft
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    rows = graft(tile, _networks(tile.snapshots, blobs), data, AtOnce(*where.get("at_once", ())))
+    rows = graft(tile, _networks(tile.snapshots, blobs, where), data, AtOnce(*where.get("at_once", ())))
     made = {"downstream": rows.downstream, "ridges": rows.ridges, "grafts": rows.grafts}
     return Output({name: table(name, lines) for name, lines in made.items()})
 
@@ -77,7 +82,7 @@ def run_pool(tile: PoolTile, blobs: Mapping[str, bytes], where: Mapping[str, Any
     from tasks.exchange import exchange
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    rows = exchange(tile, _networks(tile.snapshots, blobs), data)
+    rows = exchange(tile, _networks(tile.snapshots, blobs, where), data)
     made = {"downstream": rows.downstream, "grafts": rows.grafts, "exchangeability": rows.exchangeability}
     return Output({name: table(name, lines) for name, lines in made.items()})
 
@@ -87,11 +92,14 @@ def run_hybrid(tile: HybridTile, blobs: Mapping[str, bytes], where: Mapping[str,
     from tasks.hybrid import hybrids
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    rows = hybrids(tile, _networks(tile.snapshots, blobs), data, where.get("shares_at_once", 0))
+    rows = hybrids(tile, _networks(tile.snapshots, blobs, where), data, where.get("shares_at_once", 0))
     return Output({"hybrids": table("hybrids", rows)})
 
 
-def _networks(snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes]) -> list[Network]:
+def _networks(
+    snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes], where: Mapping[str, Any]
+) -> list[Network]:
     from tasks.checkpoint import unpack_network
+    from tasks.devices import on
 
-    return [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in snapshots]
+    return [on(unpack_network(blobs[blob_name(snap.key)]), _device(where)) for snap in snapshots]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cluster.pool import Job
+from orchestrator.axes import refuse_idle_axes
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import train_cost, widest_reading
 from orchestrator.hybrids import hybrid_task, wanted_hybrids
@@ -78,6 +79,7 @@ def make_plan(
             job alone exceeds a slot's memory.
     """
     where, costed = dict(where or {}), used(config, facts)
+    refuse_idle_axes(config, facts)
     refuse_empty_validation(graft_options(config), costed)
     ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts)]
     wanted = wanted_pairs(config, ladders)

@@ -258,5 +258,7 @@ class RunConfig(Section):
     """`[run]`: where and how it runs. Nothing here changes a result or a key."""
 
     slots: Positive | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    gpus_per_slot: Annotated[Real, Field(gt=0)] = 1.0
     memory_gib: Annotated[Real, Field(gt=0)] | None = None
     attempts: Positive = 3

@@ -125,7 +125,11 @@ class Sweep:
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        where = {"dataset": self.config.data.dataset, "folder": self._folder}
+        where = {
+            "dataset": self.config.data.dataset,
+            "folder": self._folder,
+            "device": self.config.run.device,
+        }
         return make_plan(self.config, self.facts, have, limits, where)
 
     def have(self, inventory: Inventory) -> Have:
@@ -242,7 +246,10 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
     """A pool of Ray actors, one per slot."""
     from cluster.ray_pool import RayPool
 
-    return RayPool("orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots)
+    gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
+    return RayPool(
+        "orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots, gpus_per_slot=gpus
+    )
 
 
 def slot_memory(config: SweepConfig, slots: int) -> int:

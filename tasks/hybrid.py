@@ -20,7 +20,7 @@ from tasks.classifier import refit
 from tasks.cuts import Arm
 from tasks.data import Data
 from tasks.evaluation import evaluate
-from tasks.gram import ChannelMoments, channel_sums, fraction_unexplained
+from tasks.gram import ChannelMoments, add_to, channel_sums, fraction_unexplained
 from tasks.hybrid_fit import Hybrid, Parents, fit_hidden, maps_at, mixture, unfitted
 from tasks.mixture import Masks
 from tasks.network import LayerFeatures, Network
@@ -98,7 +98,7 @@ def _last_features(network: Network, x: Tensor) -> Tensor:
     """h_{L-1} (N, D) of images `x`, in float32: D is small where pooling has left few positions."""
     architecture, size = network.architecture, images_per_batch(network.architecture)
     dim = patch_dim(architecture.layers[-1], input_shapes(architecture)[-1])
-    h_ND = torch.empty(len(x), dim)
+    h_ND = torch.empty(len(x), dim, device=x.device)
     for rows, images in zip(h_ND.split(size), x.split(size), strict=True):
         rows.copy_(network.prefix(architecture.depth, images).flatten(1))
     return h_ND
@@ -110,14 +110,15 @@ class _Errors:
     def __init__(self, of_a: Masks, arms: Sequence[Arm]) -> None:
         self._of_a = of_a
         self._outputs = {arm: ChannelMoments(len(of_a[arm.into])) for arm in arms}
-        self._errors_C = {arm: torch.zeros(len(of_a[arm.into]), dtype=torch.float64) for arm in arms}
+        self._errors_C: dict[Arm, Tensor] = {}
 
     def add(self, own: Features, a: Features, b: Features) -> None:
         """Add a batch: the features of the hybrid and of its parents at all layers."""
         for arm, output in self._outputs.items():
             wanted = mixture(self._of_a, arm, a[arm.reads], b[arm.reads])
             output.add(wanted)
-            self._errors_C[arm] += channel_sums((given(arm, own[arm.reads]) - wanted).double().square())
+            missed = (given(arm, own[arm.reads]) - wanted).double().square()
+            add_to(self._errors_C, arm, channel_sums(missed))
 
     def fvus(self) -> dict[Arm, float]:
         """FVU of every map."""

@@ -591,3 +591,29 @@ def test_hybrids_take_as_many_shares_at_once_as_the_memory_holds():
     assert (parted.job.key, parted.job.where["shares_at_once"]) == (whole.job.key, 6)
     assert parted.cost.memory < whole.cost.memory
     assert parted.cost.flops > whole.cost.flops
+
+
+def axes(**sweep):
+    return {"sweep": {"widths": [2], "seeds": 2, **sweep}}
+
+
+@pytest.mark.parametrize(
+    ("varied", "words"),
+    [
+        ({"cross": {"train.gamma": [0.1, 0.2]}}, r"sweep\.cross\.'train\.gamma'.*all make the same nets"),
+        ({"cross": {"train.lr": [0.1, 0.2], "train.gamma": [0.1, 0.2]}}, r"'train\.gamma'"),
+        ({"settings": [{"train.gamma": 0.1}, {"train.gamma": 0.3}]}, r"all of sweep\.settings"),
+    ],
+    ids=str,
+)
+def test_axes_that_change_no_net_are_refused(varied, words):
+    sweep = config().model_dump() | axes(**varied) | {"graft": {"pairings": ["cross_setting"]}}
+    with pytest.raises(ConfigError, match=words):
+        plan(SweepConfig.parse(sweep))
+
+
+def test_an_axis_that_changes_some_nets_may_be_crossed():
+    cross = {"train.regularizer": ["none", "l2"], "train.reg_weight": [1e-3, 1e-4]}
+    made = plan(SweepConfig.parse(config().model_dump() | axes(cross=cross)))
+    nets = {segment.snapshot.net_key for segment in segments(made)}
+    assert len(nets) == 3 * 2  # none, and l2 of either weight; two seeds
