@@ -191,7 +191,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "jobs": _schema(
         [
             ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
-            ("kind", TEXT, "train or graft"),
+            ("kind", TEXT, "train, graft, pool (nulls pooled and wider_subset) or hybrid"),
             ("label", TEXT, "the job in words"),
             ("attempt", INTEGER, "from 1; counts within one run of the driver"),
             ("node", TEXT, "host that ran it"),
