@@ -20,9 +20,13 @@ NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("net", TEXT, "short id of the trained net: the first 10 digits of its content key"),
     ("architecture", TEXT, "the family and its layer list, without the width"),
     ("width", INTEGER, "width multiple: channels of a layer = width x its entry in the layer list"),
-    ("parametrization", TEXT, "how scales and learning rates depend on the width: sp"),
+    (
+        "parametrization",
+        TEXT,
+        "how scales and learning rates depend on the width: sp, ntk, mup or mean_field",
+    ),
     ("init", TEXT, "distribution of the initial weights: he_normal or uniform"),
-    ("regularizer", TEXT, "l2 or none"),
+    ("regularizer", TEXT, "l2, l12 or none"),
     ("reg_weight", REAL, "weight of the regularizer in the loss"),
     ("recipe", TEXT, "the rest of how it was trained, in words; empty where it was not recorded"),
     ("dataset", TEXT, "name of the data set"),
@@ -288,13 +292,29 @@ def recipe_text(net: NetSpec) -> str:
     """Column `recipe`: what of the training no other axis says."""
     recipe, schedule = net.recipe, net.recipe.schedule
     momentum = f"momentum {recipe.momentum:g}{' nesterov' if recipe.nesterov else ''}"
-    parts = [f"sgd lr {recipe.lr:g}", momentum, f"batch {recipe.batch_size}", schedule.kind]
+    moments = f"betas {recipe.beta1:g} {recipe.beta2:g}, eps {recipe.eps:g}"
+    parts = [f"{recipe.optimizer} lr {recipe.lr:g}", momentum if recipe.optimizer == "sgd" else moments]
+    parts += [f"batch {recipe.batch_size}", schedule.kind]
     if schedule.epochs is not None:
         parts.append(f"over {schedule.epochs} epochs")
     if schedule.milestones:
         parts.append(f"x {schedule.gamma:g} at {' '.join(map(str, schedule.milestones))}")
     parts += [f"warm-up {schedule.warmup_epochs:g}", "own order" if net.order else "shared order"]
-    return ", ".join(parts)
+    return ", ".join([*parts, *_more_of_the_recipe(net)])
+
+
+def _more_of_the_recipe(net: NetSpec) -> list[str]:
+    """What is told only where it is used."""
+    recipe = net.recipe
+    told = {
+        recipe.augment: recipe.augment != "none",
+        f"classes kept {' '.join(f'{share:g}' for share in recipe.class_keep)}": recipe.class_keep,
+        f"label noise {recipe.label_noise:g}": recipe.label_noise,
+        f"data seed {recipe.data_seed}": recipe.class_keep or recipe.label_noise,
+        f"base width {net.base_width}": net.parametrization in ("ntk", "mup"),
+        f"richness {net.richness:g}": net.parametrization == "mean_field",
+    }
+    return [text for text, used in told.items() if used]
 
 
 def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:
