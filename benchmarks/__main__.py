@@ -52,6 +52,26 @@ def graft(
         show(result)
 
 
+@app.command()
+def lr_transfer(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    widths: Annotated[
+        list[int] | None, typer.Option("--width", min=1, help="Widths; 8, 16, 32, 64 and 128 by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width and rate.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of training.")] = 3,
+    images: Annotated[int, typer.Option(min=100, help="Training images of mnist5k.")] = 1000,
+) -> None:
+    """The best learning rate at each width, in standard parametrization and in muP."""
+    from benchmarks.lr_transfer import Setup, run
+
+    result = run(Setup(tuple(widths or Setup.widths), seeds, epochs, images))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()

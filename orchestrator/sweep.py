@@ -98,10 +98,10 @@ class Sweep:
     @cached_property
     def facts(self) -> DataFacts:
         """Shape and number of the images (docs/data.md)."""
-        return images.facts(self.config.data.dataset, self._folder)
+        return images.facts(self.config.data.dataset, self.folder)
 
     @property
-    def _folder(self) -> str | None:
+    def folder(self) -> str | None:
         """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
         here = self.config.data.dataset.startswith("parquet:") and "://" not in str(self.path)
         return str(Path(self.path).resolve()) if here else None
@@ -125,7 +125,7 @@ class Sweep:
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        where = {"dataset": self.config.data.dataset, "folder": self._folder}
+        where = {"dataset": self.config.data.dataset, "folder": self.folder}
         return make_plan(self.config, self.facts, have, limits, where)
 
     def have(self, inventory: Inventory) -> Have:

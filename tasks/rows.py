@@ -214,6 +214,18 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+COORDINATES = _schema(
+    [
+        *(axis for axis in NET_AXES if axis[0] not in ("net", "epoch")),
+        ("step", INTEGER, "steps of the optimizer, from 1, at a constant learning rate"),
+        ("layer", INTEGER, "l, 1 to L"),
+        ("layer_name", TEXT, "kind and number of that layer"),
+        ("initial", REAL, "root mean square of z_l before training, over images, channels and positions"),
+        ("change", REAL, "root mean square of z_l after the step minus z_l before training"),
+    ]
+)
+"""What `espalier coordcheck` writes beside the tables, to `coordcheck/changes.parquet`."""
+
 ROW_PER = {
     "nets": "net and snapshot",
     "curves": "net and epoch of training",
@@ -317,6 +329,12 @@ def _more_of_the_recipe(net: NetSpec) -> list[str]:
     return [text for text, used in told.items() if used]
 
 
+def coordinate_axes(net: NetSpec) -> dict[str, Any]:
+    """The axes of a net as the table of a coordinate check has them."""
+    axes = net_axes(Snapshot("", "", net, 0))
+    return {name: value for name, value in axes.items() if name not in ("net", "epoch")}
+
+
 def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:
     """The axes of a snapshot as plain columns, each name after `prefix`."""
     net = snapshot.net
@@ -362,9 +380,21 @@ def page() -> str:
         "is made from `tasks/rows.py` by `make docs`.",
     ]
     for name, schema in SCHEMAS.items():
-        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", "| column | type | meaning |"]
-        lines.append("| --- | --- | --- |")
-        for field in schema:
-            text = (field.metadata or {})[b"description"].decode()
-            lines.append(f"| `{field.name}` | {field.type} | {text} |")
+        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", *_columns(schema)]
+    lines += [
+        "",
+        "## `coordcheck/changes.parquet`",
+        "",
+        "Written by `espalier coordcheck` beside the tables, anew at",
+    ]
+    lines += ["each call. One row per net, step and layer.", "", *_columns(COORDINATES)]
     return "\n".join(lines) + "\n"
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """A table of the columns, in Markdown."""
+    lines = ["| column | type | meaning |", "| --- | --- | --- |"]
+    for field in schema:
+        text = (field.metadata or {})[b"description"].decode()
+        lines.append(f"| `{field.name}` | {field.type} | {text} |")
+    return lines
