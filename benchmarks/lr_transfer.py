@@ -49,7 +49,7 @@ class Setup:
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """The best rate of every parametrization and width, how far it moves, and every loss that was measured."""
+    """The best rate of every parametrization and width, how far it moves, and every measured loss."""
     use_one_thread()
     data = load("mnist5k", limit_train=setup.images)
     # Time goes about as the width squared, and each width needs about as many rates.
@@ -147,7 +147,7 @@ def _best(setup: Setup, measured: dict[int, float]) -> dict[str, float]:
 
 
 def vertex(measured: dict[int, float], best: int) -> float:
-    """Where the parabola through the log losses within `AROUND` of the best place is least, within that range.
+    """Where the parabola through the log losses within `AROUND` of the best place is least, in that range.
 
     >>> round(vertex({-1: 2.0**2.25, 0: 2.0**0.25, 1: 2.0**0.25, 2: 2.0**2.25}, 0), 6)
     0.5
