@@ -1,4 +1,4 @@
-"""The console script `espalier`: the commands of the orchestrator, and `report`."""
+"""The console script `espalier`: the commands of the orchestrator, `report` and `coordcheck`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from orchestrator.cli import Folder, app, out, plain_errors
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from analysis.coordcheck import Checked
     from analysis.report import Report
 
 
@@ -48,6 +49,66 @@ def _table(fits: list[dict[Any, Any]]) -> Table:
         limits = [f"{fit[name]:.2g}" for name in ("c", "c_low", "c_high")]
         alpha, c = (f"{low} to {high}" for _, low, high in (numbers, limits))
         shown.add_row(str(fit["layer"]), numbers[0], alpha, limits[0], c, fit["model"])
+    return shown
+
+
+@app.command()
+@plain_errors
+def coordcheck(
+    folder: Folder,
+    widths: Annotated[
+        str | None,
+        typer.Option(help="Such as 8,16,32,64,128. Default: the sweep's least width, doubled 4 times."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of training; the slopes are those after the last.")
+    ] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width.")] = 3,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; that of the sweep by default.")] = None,
+    drawn_outputs: Annotated[
+        bool, typer.Option("--drawn-outputs", help="Start the last layer as drawn rather than at 0.")
+    ] = False,
+) -> None:
+    """Check how far training moves each layer at widths over a factor of 16: table, figure, slopes."""
+    from analysis.coordcheck import checked, figure
+    from analysis.style import png_bytes, svg_text
+    from orchestrator.coordcheck import PLACE, Check, run_check
+    from orchestrator.sweep import Sweep
+
+    sweep = Sweep(folder)
+    check = Check(_widths(widths), steps, seeds, lr, drawn_outputs)
+    settings = checked(run_check(sweep, check).to_pandas())
+    drawn = figure(settings)
+    sweep.store.files.replace(f"{PLACE}/changes.png", png_bytes(drawn))
+    sweep.store.files.replace(f"{PLACE}/changes.svg", svg_text(drawn, "coordcheck").encode())
+    for setting in settings:
+        out.print(setting.label, markup=False, soft_wrap=True)
+        out.print(_slopes_table(setting))
+    out.print(f"table and figure: {folder}/{PLACE}", markup=False, soft_wrap=True)
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    """The widths of a list such as `8,16,32`."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--widths: found {text!r}; give whole numbers, as in 8,16,32,64,128") from None
+
+
+def _slopes_table(setting: Checked) -> Table:
+    """Each layer's slope in log width, and its change at the least and the largest width."""
+    from rich.table import Table
+
+    means = setting.rows.groupby(["layer", "layer_name", "width"], as_index=False)["change"].mean()
+    least, largest = means["width"].min(), means["width"].max()
+    shown = Table("layer", "slope", f"change at {least}", f"at {largest}")
+    for (layer, name), part in means.groupby(["layer", "layer_name"]):
+        changes = part.set_index("width")["change"]
+        slope = setting.slopes[int(layer)]
+        told = "diverged" if slope != slope else f"{slope:+.2f}"
+        shown.add_row(f"{layer} · {name}", told, f"{changes[least]:.3g}", f"{changes[largest]:.3g}")
     return shown
 
 

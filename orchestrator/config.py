@@ -12,16 +12,17 @@ from typing import Any, Self, cast
 
 from pydantic import BaseModel, ValidationError, model_validator
 
+from orchestrator.network_section import NetworkConfig
+from orchestrator.presets import refuse_other_dropout
 from orchestrator.sections import (
     DataConfig,
     GraftConfig,
     HybridsConfig,
-    NetworkConfig,
     RunConfig,
     Section,
     SweepAxes,
-    TrainConfig,
 )
+from orchestrator.train_section import TrainConfig
 
 
 class ConfigError(ValueError):
@@ -30,7 +31,7 @@ class ConfigError(ValueError):
 
 CROSSED = {
     "network": sorted(set(NetworkConfig.model_fields) - {"family", "layers"}),
-    "train": sorted(set(TrainConfig.model_fields) - {"epochs", "snapshots"}),
+    "train": sorted(set(TrainConfig.model_fields) - {"preset", "epochs", "snapshots"}),
 }
 """By section the fields that `[sweep.cross]` and `[[sweep.settings]]` may vary."""
 
@@ -52,7 +53,8 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _describes_settings(self) -> Self:
-        self.settings()
+        for one in self.settings():
+            refuse_other_dropout(one.train.preset, one.network.family, one.network.dropout)
         if "cross_setting" in self.graft.pairings and len(self.settings()) < 2:
             raise ValueError(
                 "graft.pairings has 'cross_setting', but there is one setting: list several values of a "

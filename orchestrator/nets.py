@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.sections import FAMILIES, NetworkConfig, TrainConfig
+from orchestrator.network_section import FAMILIES, NetworkConfig
+from orchestrator.train_section import TrainConfig
 from tasks.architectures import Architecture, ArchitectureError, Shape, conv
 from tasks.dense import dense
 from tasks.images import DataFacts
@@ -16,7 +17,7 @@ from tasks.vgg import vgg
 
 
 def recipe(train: TrainConfig) -> Recipe:
-    """The recipe of `[train]`. Fields that its schedule does not use are left out, so they change no key."""
+    """The recipe of `[train]`. Fields that it does not use are left out, so they change no key."""
     stepped = train.schedule == "multi_step"
     schedule = Schedule(
         kind=train.schedule,
@@ -25,7 +26,7 @@ def recipe(train: TrainConfig) -> Recipe:
         gamma=train.gamma if stepped else 1.0,
         epochs=train.epochs if train.schedule == "cosine" else None,
     )
-    return Recipe(
+    plan = Recipe(
         lr=train.lr,
         momentum=train.momentum,
         nesterov=train.nesterov,
@@ -33,7 +34,16 @@ def recipe(train: TrainConfig) -> Recipe:
         schedule=schedule,
         regularizer=train.regularizer,
         reg_weight=train.reg_weight if train.regularizer != "none" else 0.0,
+        augment=train.augment,
+        class_keep=() if all(share == 1.0 for share in train.class_keep) else train.class_keep,
+        label_noise=train.label_noise,
     )
+    if plan.class_keep or plan.label_noise:
+        plan = replace(plan, data_seed=train.data_seed)
+    if train.optimizer == "sgd":
+        return plan
+    adam = {name: getattr(train, name) for name in ("beta1", "beta2", "eps")}
+    return replace(plan, optimizer=train.optimizer, momentum=0.0, nesterov=False, **adam)
 
 
 def architecture(config: SweepConfig, facts: DataFacts, width: int) -> Architecture:
@@ -115,22 +125,42 @@ def nets(config: SweepConfig, facts: DataFacts) -> list[NetSpec]:
     return list(dict.fromkeys(made))
 
 
+def _refuse_unfit(train: TrainConfig, facts: DataFacts) -> None:
+    """Raise ConfigError where a field of `[train]` is none for these images."""
+    for name, default in (("augment", "none"), ("class_keep", ()), ("label_noise", 0.0)):
+        found = getattr(train, name)
+        if facts.regression and found != default:
+            raise ConfigError(
+                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes and "
+                f"no images to shift: leave train.{name} out"
+            )
+    if train.class_keep and len(train.class_keep) != facts.classes:
+        raise ConfigError(
+            f"train.class_keep: found {len(train.class_keep)} shares, but {facts.name} has {facts.classes} "
+            "classes: give one share for each"
+        )
+
+
 def _nets_of(config: SweepConfig, facts: DataFacts, data: DataSpec) -> Iterator[NetSpec]:
     """The nets of one setting."""
+    _refuse_unfit(config.train, facts)
+    network = config.network
     plan = replace(recipe(config.train), loss="mse" if facts.regression else "cross_entropy")
     shared = config.train.data_order == "shared"
     for width in config.sweep.widths:
         for seed in config.sweep.seeds:
             yield NetSpec(
-                family=label(config.network),
+                family=label(network),
                 architecture=architecture(config, facts, width),
                 width=width,
-                parametrization=config.network.parametrization,
-                init=config.network.init,
+                parametrization=network.parametrization,
+                init=network.init,
                 recipe=plan,
                 data=data,
                 seed=seed,
                 order=() if shared else (width, seed),
+                base_width=network.base_width if network.parametrization in ("ntk", "mup") else 1,
+                richness=network.richness if network.parametrization == "mean_field" else 1.0,
             )
 
 

@@ -98,10 +98,10 @@ class Sweep:
     @cached_property
     def facts(self) -> DataFacts:
         """Shape and number of the images (docs/data.md)."""
-        return images.facts(self.config.data.dataset, self._folder)
+        return images.facts(self.config.data.dataset, self.folder)
 
     @property
-    def _folder(self) -> str | None:
+    def folder(self) -> str | None:
         """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
         here = self.config.data.dataset.startswith("parquet:") and "://" not in str(self.path)
         return str(Path(self.path).resolve()) if here else None
@@ -127,7 +127,7 @@ class Sweep:
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
         where = {
             "dataset": self.config.data.dataset,
-            "folder": self._folder,
+            "folder": self.folder,
             "device": self.config.run.device,
         }
         return make_plan(self.config, self.facts, have, limits, where)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tasks.architectures import parameter_shapes, shortcut_map
 from tasks.batch_norm import USE, Mode
+from tasks.parametrization import factors
 from tasks.seeds import stream
 from tasks.spec import Architecture, Init, Layer, NetSpec
 
@@ -154,28 +155,31 @@ def _without(shortcuts: dict[int, Tensor], layer: int) -> dict[int, Tensor]:
 
 
 def initialise(net: NetSpec) -> Network:
-    """The net at epoch 0: weights of variance 2 / fan-in (He et al. 2015), zero biases.
+    """The net at epoch 0: weights of variance 2 / fan-in (He et al. 2015) times the parametrization's factor.
 
     Each layer has its own stream, named by seed, width and layer, so that nets of different widths
     share no numbers and are independent draws. BN starts as the identity on normalised values, with mean 0
-    and variance 1 as its statistics.
+    and variance 1 as its statistics, biases as zeros.
     """
     parameters: dict[str, Tensor] = {}
+    scales = factors(net)
     for name, size in parameter_shapes(net.architecture).items():
         if name.endswith((".bn.weight", ".running_var")):
             parameters[name] = torch.ones(size)
         elif name.endswith(".weight"):
             _, number, *part = name.removesuffix(".weight").split(".")
             generator = stream("init", net.seed, net.width, int(number), *part)
-            parameters[name] = initial_weight(net.init, size, generator)
+            parameters[name] = initial_weight(net.init, size, generator, scales[name].variance)
         else:
             parameters[name] = torch.zeros(size)
     return Network(net.architecture, parameters)
 
 
-def initial_weight(init: Init, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Weights of variance 2 / fan-in, normal or uniform (Gu et al. 2020 compare the two)."""
-    variance = 2.0 / prod(size[1:])
+def initial_weight(
+    init: Init, size: tuple[int, ...], generator: torch.Generator, factor: float = 1.0
+) -> Tensor:
+    """Weights of variance `factor` x 2 / fan-in, normal or uniform (Gu et al. 2020 compare the two)."""
+    variance = factor * (2.0 / prod(size[1:]))
     if init == "uniform":
         return (2.0 * torch.rand(size, generator=generator) - 1.0) * (3.0 * variance) ** 0.5
     return torch.randn(size, generator=generator) * variance**0.5

@@ -20,9 +20,13 @@ NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("net", TEXT, "short id of the trained net: the first 10 digits of its content key"),
     ("architecture", TEXT, "the family and its layer list, without the width"),
     ("width", INTEGER, "width multiple: channels of a layer = width x its entry in the layer list"),
-    ("parametrization", TEXT, "how scales and learning rates depend on the width: sp"),
+    (
+        "parametrization",
+        TEXT,
+        "how scales and learning rates depend on the width: sp, ntk, mup or mean_field",
+    ),
     ("init", TEXT, "distribution of the initial weights: he_normal or uniform"),
-    ("regularizer", TEXT, "l2 or none"),
+    ("regularizer", TEXT, "l2, l12 or none"),
     ("reg_weight", REAL, "weight of the regularizer in the loss"),
     ("recipe", TEXT, "the rest of how it was trained, in words; empty where it was not recorded"),
     ("dataset", TEXT, "name of the data set"),
@@ -210,6 +214,18 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
+COORDINATES = _schema(
+    [
+        *(axis for axis in NET_AXES if axis[0] not in ("net", "epoch")),
+        ("step", INTEGER, "steps of the optimizer, from 1, at a constant learning rate"),
+        ("layer", INTEGER, "l, 1 to L"),
+        ("layer_name", TEXT, "kind and number of that layer"),
+        ("initial", REAL, "root mean square of z_l before training, over images, channels and positions"),
+        ("change", REAL, "root mean square of z_l after the step minus z_l before training"),
+    ]
+)
+"""What `espalier coordcheck` writes beside the tables, to `coordcheck/changes.parquet`."""
+
 ROW_PER = {
     "nets": "net and snapshot",
     "curves": "net and epoch of training",
@@ -288,13 +304,35 @@ def recipe_text(net: NetSpec) -> str:
     """Column `recipe`: what of the training no other axis says."""
     recipe, schedule = net.recipe, net.recipe.schedule
     momentum = f"momentum {recipe.momentum:g}{' nesterov' if recipe.nesterov else ''}"
-    parts = [f"sgd lr {recipe.lr:g}", momentum, f"batch {recipe.batch_size}", schedule.kind]
+    moments = f"betas {recipe.beta1:g} {recipe.beta2:g}, eps {recipe.eps:g}"
+    parts = [f"{recipe.optimizer} lr {recipe.lr:g}", momentum if recipe.optimizer == "sgd" else moments]
+    parts += [f"batch {recipe.batch_size}", schedule.kind]
     if schedule.epochs is not None:
         parts.append(f"over {schedule.epochs} epochs")
     if schedule.milestones:
         parts.append(f"x {schedule.gamma:g} at {' '.join(map(str, schedule.milestones))}")
     parts += [f"warm-up {schedule.warmup_epochs:g}", "own order" if net.order else "shared order"]
-    return ", ".join(parts)
+    return ", ".join([*parts, *_more_of_the_recipe(net)])
+
+
+def _more_of_the_recipe(net: NetSpec) -> list[str]:
+    """What is told only where it is used."""
+    recipe = net.recipe
+    told = {
+        recipe.augment: recipe.augment != "none",
+        f"classes kept {' '.join(f'{share:g}' for share in recipe.class_keep)}": recipe.class_keep,
+        f"label noise {recipe.label_noise:g}": recipe.label_noise,
+        f"data seed {recipe.data_seed}": recipe.class_keep or recipe.label_noise,
+        f"base width {net.base_width}": net.parametrization in ("ntk", "mup"),
+        f"richness {net.richness:g}": net.parametrization == "mean_field",
+    }
+    return [text for text, used in told.items() if used]
+
+
+def coordinate_axes(net: NetSpec) -> dict[str, Any]:
+    """The axes of a net as the table of a coordinate check has them."""
+    axes = net_axes(Snapshot("", "", net, 0))
+    return {name: value for name, value in axes.items() if name not in ("net", "epoch")}
 
 
 def net_axes(snapshot: Snapshot, prefix: str = "") -> dict[str, Any]:
@@ -342,9 +380,21 @@ def page() -> str:
         "is made from `tasks/rows.py` by `make docs`.",
     ]
     for name, schema in SCHEMAS.items():
-        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", "| column | type | meaning |"]
-        lines.append("| --- | --- | --- |")
-        for field in schema:
-            text = (field.metadata or {})[b"description"].decode()
-            lines.append(f"| `{field.name}` | {field.type} | {text} |")
+        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", *_columns(schema)]
+    lines += [
+        "",
+        "## `coordcheck/changes.parquet`",
+        "",
+        "Written by `espalier coordcheck` beside the tables, anew at",
+    ]
+    lines += ["each call. One row per net, step and layer.", "", *_columns(COORDINATES)]
     return "\n".join(lines) + "\n"
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """A table of the columns, in Markdown."""
+    lines = ["| column | type | meaning |", "| --- | --- | --- |"]
+    for field in schema:
+        text = (field.metadata or {})[b"description"].decode()
+        lines.append(f"| `{field.name}` | {field.type} | {text} |")
+    return lines

@@ -15,6 +15,10 @@ NULLS = ("self", "untrained", "shuffled_images", "permuted")
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
 Init = Literal["he_normal", "uniform"]
+Parametrization = Literal["sp", "ntk", "mup", "mean_field"]
+Regularizer = Literal["l2", "l12", "none"]
+Optimizer = Literal["sgd", "adamw"]
+Augment = Literal["none", "crop_flip"]
 Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
@@ -114,10 +118,18 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer.
+    """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer, or AdamW.
 
-    The regularizer `l2` is half the sum of squared weights of the linear maps (biases and BN left out). The
-    loss `mse`, of a regression, is the mean over images and outputs of the squared error.
+    The regularizers are those of `tasks.regularizer`, of the weights of the linear maps (biases and BN left
+    out). The loss `mse`, of a regression, is the mean over images and outputs of the squared error.
+
+    Attributes:
+        momentum: Of SGD, as is `nesterov`; 0 and False with AdamW.
+        beta1: Of AdamW, as are `beta2` and `eps`; at their defaults with SGD.
+        augment: What each image of a batch goes through (`tasks.augment`).
+        class_keep: For each class the share of its training images that is kept; () for all of them.
+        label_noise: Share of the training labels that are replaced by another class.
+        data_seed: Draws which images are kept and which labels are replaced: the same for all nets.
     """
 
     lr: float
@@ -125,9 +137,17 @@ class Recipe:
     nesterov: bool
     batch_size: int
     schedule: Schedule
-    regularizer: Literal["l2", "none"]
+    regularizer: Regularizer
     reg_weight: float
     loss: Loss = "cross_entropy"
+    optimizer: Optimizer = "sgd"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    augment: Augment = "none"
+    class_keep: tuple[float, ...] = ()
+    label_noise: float = 0.0
+    data_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,18 +155,21 @@ class NetSpec:
     """One trained network.
 
     `seed` (with the width) draws the initial weights, `order` names the stream that draws the order of
-    the training images: `()` for the one that all nets share.
+    the training images: `()` for the one that all nets share. `parametrization` is told in
+    `tasks.parametrization`; `ntk` and `mup` are sp at `base_width`, and `richness` is that of `mean_field`.
     """
 
     family: str
     architecture: Architecture
     width: int
-    parametrization: Literal["sp"]
+    parametrization: Parametrization
     init: Init
     recipe: Recipe
     data: DataSpec
     seed: int
     order: tuple[int, ...]
+    base_width: int = 1
+    richness: float = 1.0
 
 
 @dataclass(frozen=True)

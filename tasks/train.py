@@ -1,4 +1,4 @@
-"""Train one net from one snapshot to the next: plain SGD, resumable at snapshots with the same bits."""
+"""Train one net from one snapshot to the next, resumable at snapshots with the same bits."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from tasks.architectures import is_trained
+from tasks.augment import draws, training_batch
 from tasks.batch_norm import Training
 from tasks.data import Data
 from tasks.evaluation import evaluate, net_row
 from tasks.loss import count_right, mean_loss, plus, share
 from tasks.network import Network, initialise
-from tasks.optimizer import Sgd
+from tasks.optimizer import Optimizer, make_optimizer
 from tasks.rows import net_axes
 from tasks.schedule import factor
 from tasks.seeds import stream
 from tasks.spec import NetSpec, Snapshot, TrainSegment
+from tasks.training_set import training_set
 
 
 class Diverged(ArithmeticError):
@@ -31,7 +33,7 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class State:
-    """Where training stands after `epoch`: parameters, with BN's statistics, and SGD's momentum, by name."""
+    """Where training stands after `epoch`: parameters, with BN's statistics, and the optimizer's state."""
 
     parameters: dict[str, Tensor]
     momentum: dict[str, Tensor]
@@ -53,17 +55,20 @@ def order(net: NetSpec, epoch: int, images: int) -> Tensor:
     return torch.randperm(images, generator=stream("order", *net.order, epoch))
 
 
-def _epoch(network: Network, optimizer: Sgd, net: NetSpec, epoch: int, data: Data) -> dict[str, float | None]:
+def _epoch(
+    network: Network, optimizer: Optimizer, net: NetSpec, epoch: int, data: Data
+) -> dict[str, float | None]:
     """One pass over the training images; the mean loss and accuracy seen on the way."""
     recipe, images = net.recipe, len(data.y_train)
     batches = order(net, epoch, images).split(recipe.batch_size)
+    drawn = draws(net, epoch, images)
     total, rate = 0.0, 0.0
     right: int | None = 0
     for step, batch in enumerate(batches, start=1):
         rate = recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches))
         # BN's statistics move in place; the masks of dropout have a stream for each step.
         training = replace(network, mode=Training(net.seed, net.width, epoch, step))
-        outputs = training.logits(data.x_train[batch])
+        outputs = training.logits(training_batch(data.x_train, batch, drawn))
         loss = mean_loss(recipe.loss, outputs, data.y_train[batch])
         optimizer.step(loss, rate)
         total += loss.item() * len(batch)
@@ -83,11 +88,12 @@ def train(segment: TrainSegment, state: State, data: Data) -> Trained:
         Diverged: The loss is NaN or infinite; says at which epoch.
     """
     snapshot, net = segment.snapshot, segment.snapshot.net
+    data = training_set(net.recipe, data)
     parameters = {
         name: value.clone().requires_grad_(is_trained(name)) for name, value in state.parameters.items()
     }
     network = Network(net.architecture, parameters)
-    optimizer = Sgd(net.recipe, parameters, state.momentum)
+    optimizer = make_optimizer(net, parameters, state.momentum)
     curve_rows: list[dict[str, Any]] = []
     for epoch in range(state.epoch + 1, snapshot.epoch + 1):
         start = time.perf_counter()
