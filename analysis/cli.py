@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -77,7 +78,7 @@ def coordcheck(
 
     sweep = Sweep(folder)
     check = Check(_widths(widths), steps, seeds, lr, drawn_outputs)
-    settings = checked(run_check(sweep, check).to_pandas())
+    settings = checked(run_check(sweep, check))
     drawn = figure(settings)
     sweep.store.files.replace(f"{PLACE}/changes.png", png_bytes(drawn))
     sweep.store.files.replace(f"{PLACE}/changes.svg", svg_text(drawn, "coordcheck").encode())
@@ -101,14 +102,13 @@ def _slopes_table(setting: Checked) -> Table:
     """Each layer's slope in log width, and its change at the least and the largest width."""
     from rich.table import Table
 
-    means = setting.rows.groupby(["layer", "layer_name", "width"], as_index=False)["change"].mean()
-    least, largest = means["width"].min(), means["width"].max()
-    shown = Table("layer", "slope", f"change at {least}", f"at {largest}")
-    for (layer, name), part in means.groupby(["layer", "layer_name"]):
-        changes = part.set_index("width")["change"]
-        slope = setting.slopes[int(layer)]
-        told = "diverged" if slope != slope else f"{slope:+.2f}"
-        shown.add_row(f"{layer} · {name}", told, f"{changes[least]:.3g}", f"{changes[largest]:.3g}")
+    widths = sorted({width for by_width in setting.changes.values() for width in by_width})
+    shown = Table("layer", "slope", f"change at {widths[0]}", f"at {widths[-1]}")
+    for layer, by_width in setting.changes.items():
+        slope = setting.slopes[layer]
+        told = "none: diverged" if math.isnan(slope) else f"{slope:+.2f}"
+        ends = [f"{by_width[width]:.3g}" for width in (widths[0], widths[-1])]
+        shown.add_row(f"{layer} · {setting.names[layer]}", told, *ends)
     return shown
 
 

@@ -41,8 +41,8 @@ LAST = 24
 class Setup:
     """What is asked for; `lr` is where the search begins at the first width.
 
-    The base width of mup is 1, so that its outputs start small at every width: with 8 the narrowest nets, which
-    then begin as in sp, had best rates of half the wide ones'.
+    The base width of mup is 1, so that its outputs start small at every width: with 8 the narrowest nets,
+    which then begin as in sp, had best rates of half the wide ones'.
     """
 
     widths: tuple[int, ...] = (8, 16, 32, 64, 128)

@@ -22,13 +22,19 @@ def slope(widths: Sequence[float], changes: Sequence[float]) -> float:
     return float(centred @ np.log(found) / (centred @ centred))
 
 
-def slopes(rows: Sequence[Mapping[str, Any]], step: int) -> dict[int, float]:
-    """For each layer the slope of its change after `step` steps, a mean over seeds, of one setting's rows."""
+def by_layer_and_width(rows: Sequence[Mapping[str, Any]], step: int) -> dict[int, dict[int, float]]:
+    """For each layer and width the change after `step` steps, a mean over seeds, of one setting's rows."""
     found: dict[int, dict[int, list[float]]] = {}
     for row in rows:
         if row["step"] == step:
             found.setdefault(row["layer"], {}).setdefault(row["width"], []).append(row["change"])
     return {
-        layer: slope([*by_width], [float(np.mean(changes)) for changes in by_width.values()])
+        layer: {width: float(np.mean(changes)) for width, changes in sorted(by_width.items())}
         for layer, by_width in sorted(found.items())
     }
+
+
+def slopes(rows: Sequence[Mapping[str, Any]], step: int) -> dict[int, float]:
+    """For each layer the slope of its change after `step` steps in the width, of one setting's rows."""
+    found = by_layer_and_width(rows, step)
+    return {layer: slope([*by_width], [*by_width.values()]) for layer, by_width in found.items()}
