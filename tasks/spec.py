@@ -203,6 +203,18 @@ class TrainGroup:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """Measure how nets such as `net` are trained fastest, up to `nets` of them together.
+
+    `step_flops` are the operations of one net's step.
+    """
+
+    net: NetSpec
+    nets: int
+    step_flops: float
+
+
+@dataclass(frozen=True)
 class TrainMode:
     """How nets are trained: together as one, or one after another; channels first or last in memory.
 

@@ -30,7 +30,9 @@ def part(stacked: Tensors, net: int, nets: int) -> dict[str, Tensor]:
 
 def own(tensors: Tensors) -> dict[str, Tensor]:
     """Copies that share no memory, in the plain order of a checkpoint."""
-    return {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    return {
+        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
+    }
 
 
 def laid(value: Tensor, channels_last: bool) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -112,7 +112,9 @@ class Group:
             name: value.to(data.x_train.device).requires_grad_(is_trained(name))
             for name, value in tensors.items()
         }
-        aligned = len({(s.snapshot.epoch, epoch) for s, epoch in zip(segments, self._epochs, strict=True)}) == 1
+        aligned = (
+            len({(s.snapshot.epoch, epoch) for s, epoch in zip(segments, self._epochs, strict=True)}) == 1
+        )
         momentum = [state.momentum for state in states]
         self._steps = Steps(self._net, self._parameters, momentum, aligned, mode.channels_last)
         self._curves: list[list[dict[str, Any]]] = [[] for _ in segments]
@@ -123,15 +125,15 @@ class Group:
         self._finish()
         while open_nets := [index for index in range(self._nets) if index not in self._results]:
             start = time.perf_counter()
-            self._epochs = [epoch + 1 for epoch in self._epochs]
-            rows = self._epoch()
+            rows = self.epoch()
             for index in open_nets:
                 self._tested(index, rows[index], (time.perf_counter() - start) / len(open_nets))
             self._finish()
         return [self._results[index] for index in range(self._nets)]
 
-    def _epoch(self) -> list[dict[str, float | None]]:
-        """One pass over the training images; for each net the mean loss and accuracy seen on the way."""
+    def epoch(self) -> list[dict[str, float | None]]:
+        """One more pass over the training images; each net's mean loss and accuracy seen on the way."""
+        self._epochs = [epoch + 1 for epoch in self._epochs]
         recipe, nets, x, y = self._net.recipe, self._nets, self._data.x_train, self._data.y_train
         specs, epochs, images = [s.snapshot.net for s in self._segments], self._epochs, len(y)
         numbered = list(zip(specs, epochs, strict=True))
@@ -140,14 +142,10 @@ class Group:
         batches, losses, right = orders_SN.split(recipe.batch_size, 1), [], []
         rates: list[float] = []
         for step, batch_SN in enumerate(batches, start=1):
-            rates = [
-                recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches)) for epoch in epochs
-            ]
+            rates = [recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches)) for epoch in epochs]
             # BN's statistics move in place; the masks of dropout have a stream for each step.
             first, *others = [(net.seed, net.width, epoch, step) for net, epoch in numbered]
-            network = Network(
-                self._net.architecture, self._parameters, Training(*first, others=others), nets
-            )
+            network = Network(self._net.architecture, self._parameters, Training(*first, others=others), nets)
             seen = [training_batch(x, batch, draw) for batch, draw in zip(batch_SN, drawn, strict=True)]
             outputs = network.logits(laid(torch.cat(seen, 1), self._mode.channels_last))
             labels = y[batch_SN.t()]
@@ -176,9 +174,7 @@ class Group:
         """Finish an epoch's row of one net; `seconds` is its share of the epoch so far."""
         start, snapshot, data = time.perf_counter(), self._segments[index].snapshot, self._data
         loss = self._net.recipe.loss
-        row["loss_test"], row["accuracy_test"] = evaluate(
-            self.network(index), data.x_test, data.y_test, loss
-        )
+        row["loss_test"], row["accuracy_test"] = evaluate(self.network(index), data.x_test, data.y_test, loss)
         epoch = self._epochs[index]
         if problem := _infinite(row, snapshot.net, epoch):
             self._results[index] = Diverged(problem)

@@ -227,7 +227,11 @@ def test_pooling_before_the_relu_gives_the_same_values_and_gradients():
     layer = Layer("conv", 2, 3, 1, pool=2)
     network = Network(Architecture((2, 8, 8), (layer,)), initialise(
         replace(make_net(), architecture=Architecture((2, 8, 8), (layer,)))).parameters)  # fmt: skip
-    z = torch.randint(-3, 4, (5, 2, 8, 8), generator=torch.Generator().manual_seed(2)).float().requires_grad_()
+    z = (
+        torch.randint(-3, 4, (5, 2, 8, 8), generator=torch.Generator().manual_seed(2))
+        .float()
+        .requires_grad_()
+    )
     plain = torch.nn.functional.max_pool2d(torch.relu(z), 2)
     found = network.after(1, z)
     g = torch.arange(plain.numel(), dtype=torch.float32).view(plain.shape)
