@@ -5,18 +5,34 @@ Imported by workers; torch is loaded when the first job runs, so that planning n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cluster.pool import Job, Output
-from orchestrator.plan import state_name
+from cluster.pool import Job, Output, described
 from orchestrator.tiles import blob_name
+from orchestrator.training import mode_of, segments_of, state_name
 from tasks.rows import table
-from tasks.spec import AtOnce, DataSpec, GraftTile, HybridTile, PoolTile, Snapshot, TrainSegment
+from tasks.spec import (
+    ALONE,
+    AtOnce,
+    DataSpec,
+    GraftTile,
+    HybridTile,
+    PoolTile,
+    Probe,
+    Snapshot,
+    TrainGroup,
+    TrainSegment,
+)
 
 if TYPE_CHECKING:
     from tasks.data import Data, Normalization
     from tasks.network import Network
+    from tasks.train import Diverged, State, Trained
+
+ANSWER = "answer.json"
+"""The one blob that a probe gives; it is never published."""
 
 
 def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
@@ -30,6 +46,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
     use(_device(job.where))
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
         "train": run_train,
+        "probe": run_probe,
         "graft": run_graft,
         "pool": run_pool,
         "hybrid": run_hybrid,
@@ -48,23 +65,75 @@ def _device(where: Mapping[str, Any]) -> str:
     return where.get("device", "cpu")
 
 
-def run_train(segment: TrainSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
-    """Train a segment; the snapshot, the optimizer's state if wanted, and the rows."""
-    from tasks.checkpoint import pack_network, pack_state, unpack_state
-    from tasks.train import State, initial_state, train
+def run_train(
+    payload: TrainSegment | TrainGroup, blobs: Mapping[str, bytes], where: Mapping[str, Any]
+) -> Output:
+    """Train the segments of a job; their snapshots, optimizers' states if wanted, rows, and divergences.
 
-    data, normalization = _data(segment.snapshot.net.data, where)
-    state = State(*unpack_state(next(iter(blobs.values())))) if blobs else initial_state(segment.snapshot.net)
-    trained = train(segment, state, data)
-    key = segment.snapshot.key
-    packed = {
-        blob_name(key): pack_network(trained.network, segment.snapshot, normalization.mean, normalization.std)
-    }
-    if segment.keep_state:
-        after = trained.state
-        packed[state_name(key)] = pack_state(after.parameters, after.momentum, after.epoch)
-    tables = {"curves": table("curves", trained.curve_rows), "nets": table("nets", [trained.net_row])}
-    return Output(tables, packed)
+    Raises:
+        Diverged: The one segment of a job did.
+        MemoryError: There was too little, of a GPU's too.
+    """
+    from tasks.checkpoint import unpack_state
+    from tasks.out_of_memory import as_memory_error
+    from tasks.train import State, initial_state
+
+    segments = segments_of(payload)
+    data, normalization = _data(segments[0].snapshot.net.data, where)
+    states = [State(*unpack_state(blob)) for blob in blobs.values()]
+    states = states or [initial_state(segment.snapshot.net) for segment in segments]
+    with as_memory_error():
+        results = _trained(segments, states, data, where)
+    return _output(segments, results, normalization)
+
+
+def _trained(
+    segments: Sequence[TrainSegment], states: Sequence[State], data: Data, where: Mapping[str, Any]
+) -> list[Trained | Diverged]:
+    from tasks import train
+
+    mode = mode_of(where)
+    if len(segments) == 1 and mode == ALONE:
+        return [train.train(segments[0], states[0], data)]
+    results = train.train_group(segments, states, data, mode)
+    if len(results) == 1 and isinstance(results[0], train.Diverged):
+        raise results[0]
+    return results
+
+
+def _output(
+    segments: Sequence[TrainSegment], results: Sequence[Trained | Diverged], normalization: Normalization
+) -> Output:
+    from tasks.checkpoint import pack_network, pack_state
+
+    packed: dict[str, bytes] = {}
+    curves: list[dict[str, Any]] = []
+    nets: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    for segment, result in zip(segments, results, strict=True):
+        snap = segment.snapshot
+        if isinstance(result, ArithmeticError):
+            failures[snap.key] = described(result)
+            continue
+        packed[blob_name(snap.key)] = pack_network(
+            result.network, snap, normalization.mean, normalization.std
+        )
+        if segment.keep_state:
+            after = result.state
+            packed[state_name(snap.key)] = pack_state(after.parameters, after.momentum, after.epoch)
+        curves += result.curve_rows
+        nets.append(result.net_row)
+    return Output({"curves": table("curves", curves), "nets": table("nets", nets)}, packed, failures)
+
+
+def run_probe(probe: Probe, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:  # noqa: ARG001
+    """Measure how a net is trained fastest; the answer as JSON, under the name `ANSWER`."""
+    from tasks.probe import choose, measure, named
+
+    seconds = measure(probe, _device(where))
+    mode, nets = choose(seconds)
+    answer = {"grouped": mode.grouped, "channels_last": mode.channels_last, "nets": nets}
+    return Output(blobs={ANSWER: json.dumps(answer | {"ms_per_step": named(seconds)}).encode()})
 
 
 def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:

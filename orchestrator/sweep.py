@@ -14,16 +14,18 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cluster.pool import InProcessPool, Pool
-from orchestrator import jobs
+from orchestrator import jobs, probing
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
+from orchestrator.identity import probe_key
 from orchestrator.machine import Machine
-from orchestrator.nets import used
+from orchestrator.nets import nets, used
 from orchestrator.plan import Have, Plan, make_plan, without
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
 from orchestrator.store import Inventory, Store
 from orchestrator.tiles import Limits
+from orchestrator.training import halves, segments_of
 from tasks import images
 from tasks.images import DataFacts
 
@@ -125,12 +127,9 @@ class Sweep:
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        where = {
-            "dataset": self.config.data.dataset,
-            "folder": self.folder,
-            "device": self.config.run.device,
-        }
-        return make_plan(self.config, self.facts, have, limits, where)
+        device = self.config.run.device
+        where = {"dataset": self.config.data.dataset, "folder": self.folder, "device": device}
+        return make_plan(self.config, self.facts, have, limits, where, probing.choices(self.store))
 
     def have(self, inventory: Inventory) -> Have:
         """What the folder holds. A piece is there when all the tables that its job writes have it."""
@@ -217,16 +216,17 @@ class Sweep:
         facts = used(self.config, self.facts)
         pool = maker(self.store.read_blob, self.config)
         try:
-            if (
-                pool.slots > self.slots
-            ):  # a cluster: cut the tiles for its slots, with a node's memory like ours
-                plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
+            # A cluster: cut the jobs for its slots, with a node's memory like ours.
+            slots = max(pool.slots, self.slots)
+            if self._probe(plan, pool) or slots > self.slots:
+                plan = self._plan(self.have(self.store.inventory), slots, self.slots)
             machine = Machine(
                 plan.tasks,
                 self.store.blobs(),
                 room=pool.slots * JOBS_IN_FLIGHT_PER_SLOT,
                 attempts=self.config.run.attempts,
                 reduce=lambda task, lost: without(task, lost, facts),
+                halve=lambda task: halves(task, facts),
             )
             with show(plan, pool.slots) as progress:
                 return Driver(
@@ -235,6 +235,21 @@ class Sweep:
         finally:
             pool.close()
             self.store.flush()
+
+    def _probe(self, plan: Plan, pool: Pool) -> bool:
+        """Measure how the nets are trained fastest that the folder has no measurement of; were there any?"""
+        device, facts = self.config.run.device, used(self.config, self.facts)
+        trained = [segment for task in plan.tasks for segment in segments_of(task.job.payload)]
+        asked = {probe_key(segment.snapshot.net, device) for segment in trained if segment.snapshot.epoch}
+        missing = asked - probing.choices(self.store).keys()
+        if not missing:
+            return False
+        every = probing.alike(nets(self.config, self.facts), self.config.train.epochs, facts, device)
+        wanted = {key: every[key] for key in sorted(missing)}
+        found = probing.probe(pool, wanted, device, self.store.append_job, lambda: datetime.now(UTC))
+        before = self.store.read_json(probing.RECORD) or {}
+        self.store.write_json(probing.RECORD, before | found)
+        return True
 
 
 def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001

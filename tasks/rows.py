@@ -101,7 +101,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("accuracy_train", REAL, "share classified rightly over the epoch's batches while training"),
             ("accuracy_test", REAL, "share of held-out images classified rightly after the epoch"),
             ("learning_rate", REAL, "learning rate at the end of the epoch"),
-            ("seconds", REAL, "wall time of the epoch, evaluation included, seconds"),
+            (
+                "seconds",
+                REAL,
+                "wall time of the epoch, evaluation included, seconds; of a group the net's share",
+            ),
         ]
     ),
     "grafts": _schema(
@@ -194,8 +198,12 @@ SCHEMAS: dict[str, pa.Schema] = {
     "exchangeability": _schema([KEY, *PAIR_AXES[len(NET_AXES) :], *EXCHANGEABILITY]),
     "jobs": _schema(
         [
-            ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
-            ("kind", TEXT, "train, graft, pool (nulls pooled and wider_subset) or hybrid"),
+            ("key", TEXT, "key of the job: of the snapshot, or of the group or tile"),
+            (
+                "kind",
+                TEXT,
+                "train, graft, pool (nulls of several nets), hybrid, or probe (how a net trains fastest)",
+            ),
             ("label", TEXT, "the job in words"),
             ("attempt", INTEGER, "from 1; counts within one run of the driver"),
             ("node", TEXT, "host that ran it"),
@@ -210,6 +218,7 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "done, failed (tried again), gave_up, diverged, or skipped (a net it needs failed)",
             ),
             ("error", TEXT, "empty, or one line that says what went wrong"),
+            ("mode", TEXT, "of training: loop or grouped, the layout, x nets of the job; else empty"),
         ]
     ),
 }
@@ -260,6 +269,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "curves": _NET_ADDED,
     "grafts": _PAIR_ADDED,
     "downstream": _PAIR_ADDED,
+    "jobs": {"mode": ""},
 }
 """Columns that came after tables had been written, and what holds for every row from before."""
 

@@ -196,6 +196,46 @@ class TrainSegment:
 
 
 @dataclass(frozen=True)
+class TrainGroup:
+    """Segments of nets that differ in seed, order and epochs alone, trained by one job."""
+
+    segments: tuple[TrainSegment, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measure how nets such as `net` are trained fastest, up to `nets` of them together.
+
+    `step_flops` are the operations of one net's step.
+    """
+
+    net: NetSpec
+    nets: int
+    step_flops: float
+
+
+@dataclass(frozen=True)
+class TrainMode:
+    """How nets are trained: together as one, or one after another; channels first or last in memory.
+
+    It changes results by rounding alone, and is no part of what a net is.
+    """
+
+    grouped: bool = False
+    channels_last: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as `grouped channels_last`."""
+        kind = "grouped" if self.grouped else "loop"
+        return f"{kind} {'channels_last' if self.channels_last else 'contiguous'}"
+
+
+ALONE = TrainMode()
+"""One net after another, channels first: what there always was."""
+
+
+@dataclass(frozen=True)
 class GraftOptions:
     """What of the method is free and changes the numbers (docs/method.md, section 2).
 
