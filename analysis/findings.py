@@ -102,12 +102,19 @@ def _checks(grafts: pd.DataFrame) -> list[str]:
     last = where(grafts, grafts["target_epoch"] == grafts["target_epoch"].max())
     said = [_untrained(last)]
     for null, words in (("self", "A net grafted into itself"), ("permuted", "A net with permuted channels")):
-        errors = _errors(last, null)
+        rows = where(last, last["null"] == null)
+        warned = (rows["warning"].fillna("") != "").to_numpy()
+        errors, told = _finite(rows["fvu_test"][~warned]), _finite(rows["fvu_test"][warned])
         if len(errors):
             state = (
                 "as it must" if errors.max() < SELF_FLOOR else f"ABOVE the floor of {SELF_FLOOR:g}: beware"
             )
             said.append(f"{words} is recovered to an error of {errors.max():.1g} at worst, {state}.")
+        if len(told) and told.max() >= SELF_FLOOR:
+            said.append(
+                f"Of {len(told)} such rows that carry a warning (fitting images that do not show every patch "
+                f"direction, say) the largest error is {told.max():.1g}."
+            )
     shuffled = _errors(last, "shuffled_images")
     if len(shuffled):
         median = np.median(shuffled)

@@ -60,7 +60,9 @@ def labels(known: pd.DataFrame) -> list[str]:
     told = known.assign(recipe=_own_parts(known["recipe"].tolist()))
     differing = [name for name in SETTING if len(known[name].unique()) > 1]
     return [
-        ", ".join(f"{name} = {_text(row[name])}" for name in differing) for row in told.to_dict("records")
+        ", ".join(f"{name} = {_text(row[name])}" for name in differing if row[name] != "")
+        or "recipe with nothing more"
+        for row in told.to_dict("records")
     ]
 
 
@@ -78,11 +80,11 @@ def _of(tables: Tables, known: pd.DataFrame, number: int) -> Tables:
 
 
 def _own_parts(recipes: Sequence[str]) -> list[str]:
-    """Of each recipe in words the parts that are not in all of them."""
+    """Of each recipe in words the parts that are not in all of them: none where others only have more."""
     parts = [recipe.split(", ") for recipe in recipes]
     common = set.intersection(*map(set, parts))
     own = [", ".join(part for part in some if part not in common) for some in parts]
-    return [text or "not recorded" for text in own]
+    return [text if recipe else "not recorded" for text, recipe in zip(own, recipes, strict=True)]
 
 
 def _text(value: object) -> str:

@@ -22,6 +22,20 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Network(StrEnum):
+    """Whose best learning rate is looked for."""
+
+    conv = "conv"
+    dense = "dense"
+
+
+class Optimizer(StrEnum):
+    """What trains them."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
 @app.callback()
 def benchmarks() -> None:
     """Side-by-side measurements on this machine."""
@@ -46,6 +60,29 @@ def graft(
         result = run(setup)
     except RuntimeError as error:
         raise typer.BadParameter(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+@app.command()
+def lr_transfer(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    widths: Annotated[
+        list[int] | None, typer.Option("--width", min=1, help="Widths; 8, 16, 32, 64 and 128 by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width and rate.")] = 2,
+    epochs: Annotated[int, typer.Option(min=2, help="Epochs of training.")] = 4,
+    images: Annotated[int, typer.Option(min=100, help="Training images of mnist5k.")] = 500,
+    network: Annotated[Network, typer.Option(help="Three convs, or three dense layers.")] = Network.conv,
+    optimizer: Annotated[Optimizer, typer.Option(help="What trains the nets.")] = Optimizer.adamw,
+) -> None:
+    """The best learning rate at each width, in standard parametrization and in muP."""
+    from benchmarks.lr_transfer import Setup, run
+
+    chosen = Setup(tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
+    result = run(chosen)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:

@@ -35,10 +35,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Output:
-    """What a job gives back: tables (Arrow) by name, and blobs (serialised snapshots) by name."""
+    """What a job gives back: tables (Arrow) by name, and blobs (serialised snapshots) by name.
+
+    Of a job that is several pieces of work in one, `failures` has an error for each that can never be had,
+    by the piece's key, in the form of `failure`.
+    """
 
     tables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,14 @@ class Done:
 class Failed:
     """A failed attempt.
 
-    `reason` is `lost` (the worker or its node died), `error` (the task raised) or `hopeless` (it
-    raised an error whose class has a true `hopeless` attribute: the same bits would fail again).
+    `reason` is `lost` (the worker or its node died), `error` (the task raised), `memory` (there was too
+    little) or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits
+    would fail again).
     """
 
     key: str
     attempt: int
-    reason: Literal["lost", "error", "hopeless"]
+    reason: Literal["lost", "error", "memory", "hopeless"]
     error: str
     seconds: float
     node: str = ""
@@ -97,8 +103,14 @@ class Pool(Protocol):
 
 def failure(job: Job, attempt: int, error: Exception, seconds: float, **place: str) -> Failed:
     """The event for an exception that `execute` raised."""
-    reason = "hopeless" if getattr(error, "hopeless", False) else "error"
-    return Failed(job.key, attempt, reason, f"{type(error).__name__}: {error}", seconds, **place)
+    reason = "memory" if isinstance(error, MemoryError) else "error"
+    reason = "hopeless" if getattr(error, "hopeless", False) else reason
+    return Failed(job.key, attempt, reason, described(error), seconds, **place)
+
+
+def described(error: Exception) -> str:
+    """An error in words."""
+    return f"{type(error).__name__}: {error}"
 
 
 def attempt_job(

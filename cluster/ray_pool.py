@@ -19,9 +19,9 @@ from typing import Any
 import ray
 from ray import _raylet
 from ray._private import ray_constants
-from ray.exceptions import ObjectLostError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import ObjectLostError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
 
-from cluster.pool import Done, Execute, Failed, Fetch, Job, Output, failure
+from cluster.pool import Done, Execute, Failed, Fetch, Job, failure
 from cluster.ray_session import BlobCache, Worker, as_array, count_slots
 
 CALLS = 2
@@ -277,7 +277,7 @@ class RayPool:
         blobs = {name: array.tobytes() for name, array in zip(names, ray.get(references), strict=True)}
         for (name, blob), reference in zip(blobs.items(), references, strict=True):
             self._blobs.put(name, reference, len(blob))
-        return replace(event, output=Output(event.output.tables, blobs))
+        return replace(event, output=replace(event.output, blobs=blobs))
 
     def _broken(self, slot: _Slot, call: _Call, error: RayError) -> Failed:
         """The event for a call that gave no answer: what `execute` raises comes as an answer."""
@@ -296,7 +296,7 @@ class RayPool:
             self._blobs.drop(call.job.inputs)
         if not isinstance(error, RayTaskError | ObjectLostError | TaskCancelledError):
             self._replace(slot)
-        return Failed(reason="lost", error=text, **ended)
+        return Failed(reason="memory" if isinstance(error, OutOfMemoryError) else "lost", error=text, **ended)
 
     # Actors
 

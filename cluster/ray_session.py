@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.pool import Done, Execute, Job, Output, attempt_job
+from cluster.pool import Done, Execute, Job, attempt_job
 
 
 class Worker:
@@ -38,7 +38,7 @@ class Worker:
         event = attempt_job(self._execute, job, attempt, lambda name: inputs[name].tobytes(), self._place)
         blobs = event.output.blobs if isinstance(event, Done) else {}
         if isinstance(event, Done):
-            event = replace(event, output=Output(tables=event.output.tables))
+            event = replace(event, output=replace(event.output, blobs={}))
         yield event, list(blobs)
         for blob in blobs.values():
             yield as_array(blob)

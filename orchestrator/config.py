@@ -12,19 +12,20 @@ from typing import Any, Self, cast
 
 from pydantic import BaseModel, ValidationError, model_validator
 
+from orchestrator.network_section import NetworkConfig
+from orchestrator.presets import refuse_other_dropout
 from orchestrator.sections import (
     DataConfig,
     Dimension,
     GraftConfig,
     HybridsConfig,
-    NetworkConfig,
     RunConfig,
     Section,
     SweepAxes,
     TrackConfig,
-    TrainConfig,
     TuneConfig,
 )
+from orchestrator.train_section import TrainConfig
 from orchestrator.tune_space import space_fault
 
 
@@ -34,7 +35,7 @@ class ConfigError(ValueError):
 
 CROSSED = {
     "network": sorted(set(NetworkConfig.model_fields) - {"family", "layers"}),
-    "train": sorted(set(TrainConfig.model_fields) - {"epochs", "snapshots"}),
+    "train": sorted(set(TrainConfig.model_fields) - {"preset", "epochs", "snapshots"}),
 }
 """By section the fields that `[sweep.cross]` and `[[sweep.settings]]` may vary."""
 
@@ -78,12 +79,15 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _describes_settings(self) -> Self:
-        self.settings()
+        for one in self.settings():
+            refuse_other_dropout(one.train.preset, one.network.family, one.network.dropout)
         if "cross_setting" in self.graft.pairings and len(self.settings()) < 2:
             raise ValueError(
                 "graft.pairings has 'cross_setting', but there is one setting: list several values of a "
                 'field in [sweep.cross], such as "train.reg_weight" = [5e-4, 5e-3]'
             )
+        if "cross_width" in self.graft.pairings and len(self.sweep.widths) < 2:
+            raise ValueError("graft.pairings has 'cross_width', which needs 2 or more sweep.widths")
         wanted = [null for null in ("pooled", "wider_subset") if null in self.graft.nulls]
         if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:
             raise ValueError(
@@ -174,7 +178,8 @@ def _faults(error: ValidationError) -> str:
         if fault["type"] == "extra_forbidden":
             lines.append(f"  {place}: unknown field; {_known(fault['loc'])}")
         elif fault["type"] == "value_error":
-            lines.append(f"  {place}: {fault['msg'].removeprefix('Value error, ')}")
+            told = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"  {place}: {told}" if place else f"  {told}")
         else:
             lines.append(f"  {place}: found {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
     return "\n".join(dict.fromkeys(lines))

@@ -136,19 +136,42 @@ def image_bytes(facts: DataFacts) -> int:
     return 4 * (facts.train + facts.test) * facts.channels * facts.height * facts.width
 
 
-def train_cost(segment: TrainSegment, facts: DataFacts) -> Cost:
-    """Cost of a segment: three forward passes' worth per image and epoch, and the evaluations."""
-    architecture = segment.snapshot.net.architecture
-    epochs = segment.snapshot.epoch - (segment.start or 0)
-    forward = forward_flops(architecture)
-    flops = epochs * forward * (3 * facts.train + facts.test) + forward * (facts.train + facts.test)
-    first = layer_sizes(architecture)[0]
-    # The first layer's input needs no gradient.
-    flops -= epochs * facts.train * map_flops(first)
-    memory = BASE_BYTES + 2 * image_bytes(facts) + 20 * parameter_count(architecture)
-    memory += max(_step_bytes(segment, facts), _evaluation_bytes(architecture, facts))
-    bytes_in = 0 if segment.start is None else 2 * snapshot_bytes(architecture)
+def train_cost(segments: Sequence[TrainSegment], facts: DataFacts) -> Cost:
+    """Cost of a job that trains nets of one architecture and recipe, all of them together.
+
+    Three forward passes' worth per image and epoch, and the evaluations, one net at a time.
+    """
+    first, nets = segments[0], len(segments)
+    architecture = first.snapshot.net.architecture
+    flops = sum(_segment_flops(segment, facts) for segment in segments)
+    # A grouped net alone is trained beside a copy of itself; the images may be there in another layout too.
+    memory = BASE_BYTES + 3 * image_bytes(facts) + 20 * nets * parameter_count(architecture)
+    memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
+    bytes_in = 0 if first.start is None else 2 * nets * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, memory)
+
+
+def _segment_flops(segment: TrainSegment, facts: DataFacts) -> float:
+    architecture = segment.snapshot.net.architecture
+    epochs, forward = _epochs(segment), forward_flops(architecture)
+    evaluations = epochs * facts.test + facts.train + facts.test
+    # The first layer's input needs no gradient.
+    step = 3 * forward - map_flops(layer_sizes(architecture)[0])
+    return epochs * facts.train * step + forward * evaluations
+
+
+def _epochs(segment: TrainSegment) -> int:
+    return segment.snapshot.epoch - (segment.start or 0)
+
+
+STEP_SECONDS, STEP_RATE = 1.5e-3, 5e10
+"""Of a core: what a step takes at least, and operations per second. Rough: they weigh jobs, no more."""
+
+
+def train_seconds(segment: TrainSegment, facts: DataFacts) -> float:
+    """About the seconds that a segment takes one core."""
+    steps = _epochs(segment) * -(-facts.train // segment.snapshot.net.recipe.batch_size)
+    return STEP_SECONDS * (1 + steps) + _segment_flops(segment, facts) / STEP_RATE
 
 
 def _step_bytes(segment: TrainSegment, facts: DataFacts) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from cluster.pool import Done, Failed, Pool
-from orchestrator.machine import Machine
+from cluster.pool import Done, Failed, Job, Pool
+from orchestrator.cost import Cost
+from orchestrator.machine import Machine, Skipped
 from orchestrator.progress import Progress
 from orchestrator.store import Store
 from orchestrator.tiles import Task
+from orchestrator.training import blobs_of, mode_text, segment_label, segments_of
+from tasks.spec import TrainSegment
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
@@ -95,25 +98,57 @@ class Driver:
         self._finish(task, event)
 
     def _finish(self, task: Task, event: Done) -> None:
-        self._machine.done(event.key)
+        failed = [
+            segment
+            for segment in segments_of(task.job.payload)
+            if segment.snapshot.key in event.output.failures
+        ]
+        skipped = self._machine.done(
+            event.key, lost=[name for segment in failed for name in blobs_of(segment)]
+        )
         if task.job.kind == "train":
             for state in task.job.inputs:
                 self._store.remove_blob(state)
         self._log(task, event, "done", "")
-        self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + task.size
-        self._progress.done(task, event.seconds)
+        size = task.size - len(failed)
+        self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + size
+        self._progress.done(replace(task, size=size), event.seconds)
+        for segment in failed:
+            self._lose_part(task, segment, event)
+        self._skip(task, skipped)
+
+    def _lose_part(self, task: Task, segment: TrainSegment, event: Done) -> None:
+        """One net of a group can never be had; its operations are counted with the group's."""
+        error = event.output.failures[segment.snapshot.key]
+        job = Job(segment.snapshot.key, task.job.kind, segment, (), task.job.where)
+        part = Task(job, Cost(0.0, 0, 0), segment_label(segment))
+        self._give_up(part, Failed(job.key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
 
     def _fail(self, task: Task, event: Failed) -> None:
-        verdict = self._machine.failed(event.key, hopeless=event.reason == "hopeless")
+        again = event.attempt > 1
+        verdict = self._machine.failed(
+            event.key,
+            hopeless=event.reason == "hopeless",
+            # A worker that is killed twice with the same job was so by the system, for its memory.
+            too_large=event.reason == "memory" or (event.reason == "lost" and again),
+        )
         if verdict.again:
-            self._log(task, event, "failed", event.error)
-            self._progress.note(f"{task.label} failed ({event.error}); trying again")
+            halves = " and ".join(half.label for half in verdict.halves)
+            error = f"{event.error}; halved: {halves}" if halves else event.error
+            self._log(task, event, "failed", error)
+            self._progress.note(f"{task.label} failed ({error}); trying again")
             return
+        self._give_up(task, event)
+        self._skip(task, verdict.skipped)
+
+    def _give_up(self, task: Task, event: Failed) -> None:
         diverged = event.error.startswith("Diverged:")
         self._log(task, event, "diverged" if diverged else "gave_up", event.error)
         self.outcome.failures.append(f"{task.label}: {event.error}")
         self._progress.failed(task, event.error)
-        for skipped in verdict.skipped:
+
+    def _skip(self, task: Task, lost: Sequence[Skipped]) -> None:
+        for skipped in lost:
             nothing = Failed(skipped.task.job.key, 0, "error", f"needs what failed: {task.label}", 0.0)
             self._log(skipped.task, nothing, "skipped", nothing.error)
             self.outcome.skipped += skipped.units
@@ -141,4 +176,5 @@ def job_row(
         "bytes_in": task.cost.bytes_in,
         "outcome": outcome,
         "error": " ".join(error.split())[:2000],
+        "mode": mode_text(task),
     }

@@ -11,7 +11,7 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.identity import hybrid_key
 from orchestrator.mixture_cost import hybrid_cost
 from orchestrator.pairs import ladder_groups, mixture_options
-from orchestrator.tiles import Task, blob_name
+from orchestrator.tiles import Limits, Task, blob_name, halves
 from tasks.images import DataFacts
 from tasks.spec import GraftOptions, HybridTile, Pair, Snapshot
 
@@ -36,7 +36,7 @@ def wanted_hybrids(config: SweepConfig, ladders: Sequence[Sequence[Snapshot]]) -
     asked = config.hybrids
     epochs = asked.epochs or config.train.snapshots[-1:]
     _check(config, epochs)
-    options = mixture_options(config)
+    options = mixture_options(config, asked.ridge)
     found: list[WantedHybrid] = []
     for group in ladder_groups(ladders).values() if asked.pairs else ():
         for one, other in zip(group[0 : 2 * asked.pairs : 2], group[1 : 2 * asked.pairs : 2], strict=True):
@@ -58,11 +58,17 @@ def _check(config: SweepConfig, epochs: Sequence[int]) -> None:
         )
 
 
-def hybrid_task(pair: WantedHybrid, facts: DataFacts, where: Mapping[str, Any]) -> Task:
-    """One pair as a job."""
+def hybrid_task(pair: WantedHybrid, facts: DataFacts, limits: Limits, where: Mapping[str, Any]) -> Task:
+    """One pair as a job, of as many shares at once as its slot's memory holds."""
     snapshots = (pair.source, pair.target)
     tile = HybridTile(snapshots, (Pair(pair.key, 0, 1),), pair.shares, pair.options)
-    job = Job(pair.key, "hybrid", tile, tuple(blob_name(snap.key) for snap in snapshots), dict(where))
+    at_once = next(
+        (some for some in halves(len(pair.shares)) if hybrid_cost(tile, facts, some).memory <= limits.memory),
+        1,
+    )
+    parted = {} if at_once == len(pair.shares) else {"shares_at_once": at_once}
+    inputs = tuple(blob_name(snap.key) for snap in snapshots)
+    job = Job(pair.key, "hybrid", tile, inputs, {**where, **parted})
     net = pair.target.net
     label = f"hybrid width {net.width} seeds {pair.source.net.seed} and {net.seed}, epoch {pair.target.epoch}"
-    return Task(job, hybrid_cost(tile, facts), label)
+    return Task(job, hybrid_cost(tile, facts, at_once), label)

@@ -16,7 +16,10 @@ from typing import Any, cast
 
 from tasks.spec import GraftOptions, NetSpec, Snapshot
 
-SCHEMA = {"net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1, "study": 1}
+SCHEMA = {
+    "net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1, "group": 1, "probe": 1,
+    "study": 1,
+}  # fmt: skip
 """Bump a number when results of that kind change their meaning; old rows then no longer match."""
 
 KEY_DIGITS = 24
@@ -113,3 +116,23 @@ def hybrid_key(source: Snapshot, target: Snapshot, shares: Sequence[float], opti
 def tile_key(pairs: Sequence[str]) -> str:
     """Name of a tile: the pairs in it. It names a file and an attempt, never a row."""
     return content_key("tile", {}, pairs)
+
+
+def group_key(segments: Sequence[str]) -> str:
+    """Name of a job that trains several nets: their snapshots. It names an attempt, never a row."""
+    return content_key("group", {}, segments)
+
+
+def probe_key(net: NetSpec, device: str) -> str:
+    """What the speed of a net's training depends on: the same for all rates, seeds and data of one size."""
+    recipe = net.recipe
+    parameters = {
+        "architecture": net.architecture,
+        "device": device,
+        "batch_size": recipe.batch_size,
+        "optimizer": recipe.optimizer,
+        "regularizer": recipe.regularizer,
+        "augment": recipe.augment,
+        "loss": recipe.loss,
+    }
+    return content_key("probe", parameters)

@@ -5,20 +5,37 @@ Imported by workers; torch is loaded when the first job runs, so that planning n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from cluster.pool import Job, Output
-from orchestrator.plan import state_name
+from cluster.pool import Job, Output, described
 from orchestrator.tiles import blob_name
+from orchestrator.training import mode_of, segments_of, state_name
 from tasks.rows import table
-from tasks.spec import AtOnce, DataSpec, GraftTile, HybridTile, PoolTile, Snapshot, TrainSegment, TrialSegment
+from tasks.spec import (
+    ALONE,
+    AtOnce,
+    DataSpec,
+    GraftTile,
+    HybridTile,
+    PoolTile,
+    Probe,
+    Snapshot,
+    TrainGroup,
+    TrainSegment,
+    TrialSegment,
+)
 
 if TYPE_CHECKING:
     from tasks.data import Data, Normalization
     from tasks.network import Network
+    from tasks.train import Diverged, State, Trained
+
+ANSWER = "answer.json"
+"""The one blob that a probe gives; it is never published."""
 
 
 def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
@@ -27,12 +44,13 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
     Raises:
         KeyError: A kind of job that does not exist.
     """
-    from tasks.threads import use_one_thread
+    from tasks.devices import use
 
-    use_one_thread()
+    use(_device(job.where))
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
         "tune": run_tune,
         "train": run_train,
+        "probe": run_probe,
         "graft": run_graft,
         "pool": run_pool,
         "hybrid": run_hybrid,
@@ -41,28 +59,85 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
 
 
 def _data(spec: DataSpec, where: Mapping[str, Any]) -> tuple[Data, Normalization]:
-    from tasks.data import load_cached
+    from tasks.devices import load_on
 
-    return load_cached(where["dataset"], spec.limit_train, spec.limit_test, where.get("folder"))
+    folder = where.get("folder")
+    return load_on(_device(where), where["dataset"], spec.limit_train, spec.limit_test, folder)
 
 
-def run_train(segment: TrainSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
-    """Train a segment; the snapshot, the optimizer's state if wanted, and the rows."""
-    from tasks.checkpoint import pack_network, pack_state, unpack_state
-    from tasks.train import State, initial_state, train
+def _device(where: Mapping[str, Any]) -> str:
+    return where.get("device", "cpu")
 
-    data, normalization = _data(segment.snapshot.net.data, where)
-    state = State(*unpack_state(next(iter(blobs.values())))) if blobs else initial_state(segment.snapshot.net)
-    trained = train(segment, state, data)
-    key = segment.snapshot.key
-    packed = {
-        blob_name(key): pack_network(trained.network, segment.snapshot, normalization.mean, normalization.std)
-    }
-    if segment.keep_state:
-        after = trained.state
-        packed[state_name(key)] = pack_state(after.parameters, after.momentum, after.epoch)
-    tables = {"curves": table("curves", trained.curve_rows), "nets": table("nets", [trained.net_row])}
-    return Output(tables, packed)
+
+def run_train(
+    payload: TrainSegment | TrainGroup, blobs: Mapping[str, bytes], where: Mapping[str, Any]
+) -> Output:
+    """Train the segments of a job; their snapshots, optimizers' states if wanted, rows, and divergences.
+
+    Raises:
+        Diverged: The one segment of a job did.
+        MemoryError: There was too little, of a GPU's too.
+    """
+    from tasks.checkpoint import unpack_state
+    from tasks.out_of_memory import as_memory_error
+    from tasks.train import State, initial_state
+
+    segments = segments_of(payload)
+    data, normalization = _data(segments[0].snapshot.net.data, where)
+    states = [State(*unpack_state(blob)) for blob in blobs.values()]
+    states = states or [initial_state(segment.snapshot.net) for segment in segments]
+    with as_memory_error():
+        results = _trained(segments, states, data, where)
+    return _output(segments, results, normalization)
+
+
+def _trained(
+    segments: Sequence[TrainSegment], states: Sequence[State], data: Data, where: Mapping[str, Any]
+) -> list[Trained | Diverged]:
+    from tasks import train
+
+    mode = mode_of(where)
+    if len(segments) == 1 and mode == ALONE:
+        return [train.train(segments[0], states[0], data)]
+    results = train.train_group(segments, states, data, mode)
+    if len(results) == 1 and isinstance(results[0], train.Diverged):
+        raise results[0]
+    return results
+
+
+def _output(
+    segments: Sequence[TrainSegment], results: Sequence[Trained | Diverged], normalization: Normalization
+) -> Output:
+    from tasks.checkpoint import pack_network, pack_state
+
+    packed: dict[str, bytes] = {}
+    curves: list[dict[str, Any]] = []
+    nets: list[dict[str, Any]] = []
+    failures: dict[str, str] = {}
+    for segment, result in zip(segments, results, strict=True):
+        snap = segment.snapshot
+        if isinstance(result, ArithmeticError):
+            failures[snap.key] = described(result)
+            continue
+        packed[blob_name(snap.key)] = pack_network(
+            result.network, snap, normalization.mean, normalization.std
+        )
+        if segment.keep_state:
+            after = result.state
+            packed[state_name(snap.key)] = pack_state(after.parameters, after.momentum, after.epoch)
+        curves += result.curve_rows
+        nets.append(result.net_row)
+    return Output({"curves": table("curves", curves), "nets": table("nets", nets)}, packed, failures)
+
+
+def run_probe(probe: Probe, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:  # noqa: ARG001
+    """Measure how a net is trained fastest; the answer as JSON, under the name `ANSWER`."""
+    from tasks.probe import choose, measure, named
+
+    seconds = measure(probe, _device(where))
+    mode, nets = choose(seconds)
+    answer = {"grouped": mode.grouped, "channels_last": mode.channels_last, "nets": nets}
+    return Output(blobs={ANSWER: json.dumps(answer | {"ms_per_step": named(seconds)}).encode()})
 
 
 def run_tune(segment: TrialSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
@@ -90,7 +165,7 @@ def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, A
     from tasks.graft import graft
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    rows = graft(tile, _networks(tile.snapshots, blobs), data, AtOnce(*where.get("at_once", ())))
+    rows = graft(tile, _networks(tile.snapshots, blobs, where), data, AtOnce(*where.get("at_once", ())))
     made = {"downstream": rows.downstream, "ridges": rows.ridges, "grafts": rows.grafts}
     return Output({name: table(name, lines) for name, lines in made.items()})
 
@@ -100,7 +175,7 @@ def run_pool(tile: PoolTile, blobs: Mapping[str, bytes], where: Mapping[str, Any
     from tasks.exchange import exchange
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    rows = exchange(tile, _networks(tile.snapshots, blobs), data)
+    rows = exchange(tile, _networks(tile.snapshots, blobs, where), data)
     made = {"downstream": rows.downstream, "grafts": rows.grafts, "exchangeability": rows.exchangeability}
     return Output({name: table(name, lines) for name, lines in made.items()})
 
@@ -110,10 +185,14 @@ def run_hybrid(tile: HybridTile, blobs: Mapping[str, bytes], where: Mapping[str,
     from tasks.hybrid import hybrids
 
     data, _ = _data(tile.snapshots[0].net.data, where)
-    return Output({"hybrids": table("hybrids", hybrids(tile, _networks(tile.snapshots, blobs), data))})
+    rows = hybrids(tile, _networks(tile.snapshots, blobs, where), data, where.get("shares_at_once", 0))
+    return Output({"hybrids": table("hybrids", rows)})
 
 
-def _networks(snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes]) -> list[Network]:
+def _networks(
+    snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes], where: Mapping[str, Any]
+) -> list[Network]:
     from tasks.checkpoint import unpack_network
+    from tasks.devices import on
 
-    return [unpack_network(blobs[blob_name(snapshot.key)]) for snapshot in snapshots]
+    return [on(unpack_network(blobs[blob_name(snap.key)]), _device(where)) for snap in snapshots]

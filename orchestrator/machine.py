@@ -16,6 +16,15 @@ Reduce = Callable[[Task, set[str]], Task | None]
 """A task without what needs some lost blobs, or None if nothing of it is left."""
 
 
+Halve = Callable[[Task], tuple[Task, ...]]
+"""A task as two that need less memory each, or () if it cannot be halved."""
+
+
+def whole(task: Task) -> tuple[Task, ...]:  # noqa: ARG001
+    """Halves nothing."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Submission:
     """Give `task` to the pool as its `attempt`-th try."""
@@ -34,11 +43,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What follows from a failure: another try, or what can now never run."""
+    """What follows from a failure: another try (of two `halves` if there are any), or what can never run."""
 
     task: Task
     again: bool
     skipped: tuple[Skipped, ...] = ()
+    halves: tuple[Task, ...] = ()
 
 
 class Machine:
@@ -50,12 +60,19 @@ class Machine:
         room: Jobs in flight at most.
         attempts: Tries of one job at most.
         reduce: Cuts a task down to what can still be had, when a blob never will be.
+        halve: Parts a task that needs too much memory.
     """
 
     def __init__(
-        self, tasks: Iterable[Task], available: Iterable[str], room: int, attempts: int, reduce: Reduce
+        self,
+        tasks: Iterable[Task],
+        available: Iterable[str],
+        room: int,
+        attempts: int,
+        reduce: Reduce,
+        halve: Halve = whole,
     ) -> None:
-        self._room, self._attempts, self._reduce = room, attempts, reduce
+        self._room, self._attempts, self._reduce, self._halve = room, attempts, reduce, halve
         self._available = set(available)
         self._waiting: dict[str, Task] = {}
         self._wanted_by: dict[str, set[str]] = defaultdict(set)
@@ -106,22 +123,33 @@ class Machine:
         """The task of an event, or None if the event is of a try that was given up already."""
         return self.in_flight.get(key) if self._attempt.get(key) == attempt else None
 
-    def done(self, key: str) -> None:
-        """A job's results are published: release what waited for them."""
-        task = self.in_flight.pop(key)
-        for name in task.produces:
+    def done(self, key: str, lost: Iterable[str] = ()) -> tuple[Skipped, ...]:
+        """A job's results are published: release what waited for them.
+
+        `lost` are the blobs that it can never give; what can never run without them is returned.
+        """
+        task, lost = self.in_flight.pop(key), set(lost)
+        for name in (name for name in task.produces if name not in lost):
             self._available.add(name)
             for waiter in self._wanted_by.pop(name, set()):
                 self._release(waiter)
+        return tuple(self._lose(lost))
 
     def _release(self, key: str) -> None:
         task = self._waiting.get(key)
         if task is not None and all(name in self._available for name in task.job.inputs):
             self._queue(self._waiting.pop(key))
 
-    def failed(self, key: str, *, hopeless: bool) -> Verdict:
-        """A try failed: queue another, or give up and find out what can never run now."""
+    def failed(self, key: str, *, hopeless: bool, too_large: bool = False) -> Verdict:
+        """A try failed: queue another, or give up and find out what can never run now.
+
+        Of a task that seems to be `too_large` for a slot's memory the halves are tried.
+        """
         task = self.in_flight.pop(key)
+        if too_large and not hopeless and (halves := self._halve(task)):
+            for half in halves:
+                self._queue(half)
+            return Verdict(task, again=True, halves=halves)
         if not hopeless and self._attempt[key] < self._attempts:
             self._queue(task)
             return Verdict(task, again=True)
@@ -140,8 +168,7 @@ class Machine:
                 skipped.append(Skipped(task, task.size - (rest.size if rest else 0)))
                 if rest is not None:
                     self._admit(rest)
-                    continue
-                fresh = set(task.produces) - lost
+                fresh = set(task.produces) - set(rest.produces if rest is not None else ()) - lost
                 lost |= fresh
                 open_names += fresh
         return skipped

@@ -88,9 +88,22 @@ def _cut_memory(tile: PoolTile, target: Architecture, cut: Cut, facts: DataFacts
     return 8 * (wide + crosses + draws + group) + images * members * unfolded_bytes(tile.options, sizes)
 
 
-def hybrid_cost(tile: HybridTile, facts: DataFacts) -> Cost:
-    """Cost of hybrids: each layer's fit goes over the images, through the layers of parents and hybrids."""
+def widest_mixed(tile: PoolTile | HybridTile) -> int:
+    """The largest d of any Gram matrix: of a job of pools, of all its nets' channels side by side."""
+    if isinstance(tile, HybridTile):
+        return max(size.dim for size in layer_sizes(tile.snapshots[0].net.architecture)[:-1])
+    target = tile.snapshots[tile.pools[0].target].net.architecture
+    widest = max(arm_sizes(target, target, arm).dim for cut in cuts(target) for arm in cut.arms)
+    return widest * _members(tile)
+
+
+def hybrid_cost(tile: HybridTile, facts: DataFacts, at_once: int = 0) -> Cost:
+    """Cost of hybrids: each layer's fit goes over the images, through the layers of parents and hybrids.
+
+    `at_once` shares are fitted in one pass over the images of each layer, 0 for all.
+    """
     net, shares = tile.snapshots[0].net.architecture, len(tile.shares)
+    together = min(at_once or shares, shares)
     layers = layer_sizes(net)
     forward = [2.0 * size.dim * size.out * size.positions for size in layers]
     below = sum(sum(forward[:layer]) for layer in range(len(layers)))
@@ -101,12 +114,13 @@ def hybrid_cost(tile: HybridTile, facts: DataFacts) -> Cost:
     classified = CLASSIFIER_STEPS * 4.0 * facts.train * layers[-1].dim * layers[-1].out
     scored = (2 * facts.train + 3 * facts.test) * sum(forward)
     flops = len(tile.pairs) * (
-        shares * (facts.train * below + fits + classified + scored) + 2 * facts.train * below
+        shares * (facts.train * below + fits + classified + scored)
+        + 2 * -(-shares // together) * facts.train * below
     )
     sizes = [arm_sizes(net, net, Arm(layer, "z", layer + 1)) for layer in range(net.depth - 1)]
     grams = [size.dim * kept_rank(size, facts.train) for size in sizes]
-    squares = (shares + 5) * max(grams)
-    crosses = 2 * shares * max(size.dim * size.out for size in sizes)
+    squares = (together + 5) * max(grams)
+    crosses = 2 * together * max(size.dim * size.out for size in sizes)
     images, last = images_per_batch(net), layers[-1].dim
     unfolded = images * max(unfolded_bytes(tile.options, [size]) for size in sizes)
     classified = 4 * facts.train * last + 16 * min(facts.train, 2048) * last

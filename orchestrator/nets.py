@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.sections import FAMILIES, NetworkConfig, TrainConfig
+from orchestrator.network_section import FAMILIES, NetworkConfig
+from orchestrator.train_section import TrainConfig
 from orchestrator.tune_space import PREFIX, Parameters, with_parameters
 from tasks.architectures import Architecture, ArchitectureError, Shape, conv
 from tasks.dense import dense
@@ -17,7 +18,7 @@ from tasks.vgg import vgg
 
 
 def recipe(train: TrainConfig) -> Recipe:
-    """The recipe of `[train]`. Fields that its schedule does not use are left out, so they change no key."""
+    """The recipe of `[train]`. Fields that it does not use are left out, so they change no key."""
     stepped = train.schedule == "multi_step"
     schedule = Schedule(
         kind=train.schedule,
@@ -26,7 +27,7 @@ def recipe(train: TrainConfig) -> Recipe:
         gamma=train.gamma if stepped else 1.0,
         epochs=train.epochs if train.schedule == "cosine" else None,
     )
-    return Recipe(
+    plan = Recipe(
         lr=train.lr,
         momentum=train.momentum,
         nesterov=train.nesterov,
@@ -34,7 +35,16 @@ def recipe(train: TrainConfig) -> Recipe:
         schedule=schedule,
         regularizer=train.regularizer,
         reg_weight=train.reg_weight if train.regularizer != "none" else 0.0,
+        augment=train.augment,
+        class_keep=() if all(share == 1.0 for share in train.class_keep) else train.class_keep,
+        label_noise=train.label_noise,
     )
+    if plan.class_keep or plan.label_noise:
+        plan = replace(plan, data_seed=train.data_seed)
+    if train.optimizer == "sgd":
+        return plan
+    adam = {name: getattr(train, name) for name in ("beta1", "beta2", "eps")}
+    return replace(plan, optimizer=train.optimizer, momentum=0.0, nesterov=False, **adam)
 
 
 def architecture(config: SweepConfig, facts: DataFacts, width: int) -> Architecture:
@@ -128,22 +138,26 @@ def nets_of(
     """The nets of one setting at a width, with what was tuned of its recipe.
 
     Raises:
+        ConfigError: A field of `[train]` is none for these images.
         ValueError: The tuned values do not go together.
     """
-    loss = "mse" if facts.regression else "cross_entropy"
+    _refuse_unfit(config.train, facts)
+    network, loss = config.network, "mse" if facts.regression else "cross_entropy"
     base = replace(recipe(config.train), loss=loss)
     tuned = replace(recipe(with_parameters(config.train, parameters)), loss=loss) if parameters else base
     names = tuple(sorted(place.removeprefix(PREFIX) for place in config.tune.space))
     made = NetSpec(
-        family=label(config.network),
+        family=label(network),
         architecture=architecture(config, facts, width),
         width=width,
-        parametrization=config.network.parametrization,
-        init=config.network.init,
+        parametrization=network.parametrization,
+        init=network.init,
         recipe=tuned,
         data=data_spec(config, facts),
         seed=0,
         order=(),
+        base_width=network.base_width if network.parametrization in ("ntk", "mup") else 1,
+        richness=network.richness if network.parametrization == "mean_field" else 1.0,
         tuning=Tuning(names, base) if names else None,
     )
     shared = config.train.data_order == "shared"
@@ -158,6 +172,22 @@ def data_spec(config: SweepConfig, facts: DataFacts) -> DataSpec:
         _binding(config.data.limit_train, facts.train),
         _binding(config.data.limit_test, facts.test),
     )
+
+
+def _refuse_unfit(train: TrainConfig, facts: DataFacts) -> None:
+    """Raise ConfigError where a field of `[train]` is none for these images."""
+    for name, default in (("augment", "none"), ("class_keep", ()), ("label_noise", 0.0)):
+        found = getattr(train, name)
+        if facts.regression and found != default:
+            raise ConfigError(
+                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes and "
+                f"no images to shift: leave train.{name} out"
+            )
+    if train.class_keep and len(train.class_keep) != facts.classes:
+        raise ConfigError(
+            f"train.class_keep: found {len(train.class_keep)} shares, but {facts.name} has {facts.classes} "
+            "classes: give one share for each"
+        )
 
 
 def _binding(limit: int | None, images: int) -> int | None:

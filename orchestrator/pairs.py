@@ -35,17 +35,13 @@ class WantedPair:
 
 
 def graft_options(config: SweepConfig) -> GraftOptions:
-    """What `[graft]` says of the method.
-
-    The order of a list, BN where there is none, and fields of what is not used change no key.
-    """
-    graft, normed = config.graft, any(one.network.batch_norm for one in config.settings())
-    chosen = graft.bn if normed else STATISTICS
+    """What `[graft]` says of the method; the order of a list and fields of what is not used change no key."""
+    graft = config.graft
     options = GraftOptions(
         ridge=graft.ridge,
         products=graft.products,
         methods=tuple(method for method in METHODS if method in graft.methods),
-        statistics=tuple(which for which in STATISTICS if which in chosen),
+        statistics=tuple(which for which in STATISTICS if which in graft.bn),
     )
     if graft.ridges:
         options = replace(options, ridges=graft.ridges, validation=graft.validation)
@@ -55,9 +51,13 @@ def graft_options(config: SweepConfig) -> GraftOptions:
     return options
 
 
-def mixture_options(config: SweepConfig) -> GraftOptions:
-    """What of `[graft]` counts for pools and hybrids: the one `ridge`, and the products."""
-    return GraftOptions(ridge=config.graft.ridge, products=config.graft.products)
+def mixture_options(config: SweepConfig, ridge: float | None) -> GraftOptions:
+    """What counts for pools or hybrids: their own ridge or that of `[graft]`, and the products.
+
+    There is no choice among ridges: a group's and a net's fits are to be of one kind.
+    """
+    chosen = config.graft.ridge if ridge is None else ridge
+    return GraftOptions(ridge=chosen, products=config.graft.products)
 
 
 def ladder_groups(ladders: Sequence[Ladder]) -> Groups:
@@ -173,13 +173,9 @@ def _fit(source: Ladder, target: Ladder) -> bool:
 
 def _skip(config: SweepConfig, groups: Sequence[Group]) -> Iterator[WantedPair]:
     """The real pairs of `same_width` with layers left out, where a layer can be; a key for each number."""
-    plain = config.graft.model_copy(update={"nulls": ()})
-    pairs = list(_same_width(config.model_copy(update={"graft": plain}), groups))
-    options = GraftOptions(
-        ridge=plain.ridge, products=plain.products, statistics=graft_options(config).statistics
-    )
-    if plain.ridges:
-        options = replace(options, ridges=plain.ridges, validation=plain.validation)
+    plain = config.graft.model_copy(update={"nulls": (), "methods": ("exact",)})
+    without_nulls = config.model_copy(update={"graft": plain})
+    pairs, options = list(_same_width(without_nulls, groups)), graft_options(without_nulls)
     found = [
         _pair(pair.source, pair.target, replace(options, skips=(skip,)))
         for skip in sorted(set(plain.skips))

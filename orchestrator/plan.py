@@ -6,25 +6,35 @@ missing pairs are put together into tiles changes no row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster.pool import Job
+from orchestrator.axes import refuse_idle_axes
 from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.cost import train_cost, widest_reading
+from orchestrator.cost import widest_reading
 from orchestrator.hybrids import hybrid_task, wanted_hybrids
 from orchestrator.identity import net_key, snapshot
+from orchestrator.mixture_cost import widest_mixed
 from orchestrator.nets import nets, used
 from orchestrator.pairs import graft_options, wanted_pairs
 from orchestrator.pools import pool_task, pool_tasks, wanted_pools
 from orchestrator.pools import wanted as wanted_of
-from orchestrator.studies import choices
+from orchestrator.studies import choices as chosen_recipes
 from orchestrator.tiles import Limits, Task, blob_name, graft_task, graft_tasks
 from orchestrator.tiles import wanted as wanted_grafts
+from orchestrator.training import (
+    Chain,
+    Choices,
+    Rung,
+    segments_of,
+    state_name,
+    train_tasks,
+    without_states,
+)
 from orchestrator.tune_space import Parameters
 from tasks.images import DataFacts
-from tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainSegment
+from tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainGroup, TrainSegment
 
 WORTH_TELLING = 0.05
 """Share of a job's memory from which one matrix is named as what asks for it."""
@@ -64,25 +74,27 @@ class Plan:
     hopeless: tuple[str, ...] = field(default=())
 
 
-def state_name(key: str) -> str:
-    """File of the optimizer's state at a snapshot."""
-    return f"{key}.resume.safetensors"
-
-
 def make_plan(
-    config: SweepConfig, facts: DataFacts, have: Have, limits: Limits, where: Mapping[str, Any] | None = None
+    config: SweepConfig,
+    facts: DataFacts,
+    have: Have,
+    limits: Limits,
+    where: Mapping[str, Any] | None = None,
+    choices: Choices | None = None,
 ) -> Plan:
     """All missing jobs of a sweep.
 
-    `facts` are of the whole data set; `where` goes into each job and changes no key.
+    `facts` are of the whole data set; `where` goes into each job and changes no key, and neither does how
+    nets are trained, by `choices`.
 
     Raises:
         ConfigError: The layer list makes no network, no image would be held back to choose a ridge, or one
             job alone exceeds a slot's memory.
     """
     where, costed = dict(where or {}), used(config, facts)
+    refuse_idle_axes(config, facts)
     refuse_empty_validation(graft_options(config), costed)
-    chosen = choices(config, facts, have.tuned)
+    chosen = chosen_recipes(config, facts, have.tuned)
     ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts, chosen)]
     wanted = wanted_pairs(config, ladders)
     hopeless = {key for ladder in ladders for key in _from_first(ladder, have.hopeless)}
@@ -94,15 +106,14 @@ def make_plan(
     open_hybrids = [pair for pair in missing_hybrids if not {pair.source.key, pair.target.key} & hopeless]
     inputs = {snap.key for pair in (*open_pairs, *open_hybrids) for snap in (pair.source, pair.target)}
     inputs |= {snap.key for pool in open_pools for snap in pool.snapshots}
-    tasks = [
-        task for ladder in ladders for task in _train_tasks(ladder, have, inputs, hopeless, costed, where)
-    ]
+    chains = [chain for ladder in ladders if (chain := _chain(ladder, have, inputs, hopeless))]
+    tasks = train_tasks(chains, choices or {}, costed, limits, where)
     tasks += graft_tasks(open_pairs, costed, limits, where)
-    tasks += pool_tasks(open_pools, costed, where)
-    tasks += [hybrid_task(pair, costed, where) for pair in open_hybrids]
+    tasks += pool_tasks(open_pools, costed, limits, where)
+    tasks += [hybrid_task(pair, costed, limits, where) for pair in open_hybrids]
     refuse_what_cannot_fit(tasks, limits)
     snapshots = [snap for ladder in ladders for snap in ladder]
-    planned = {task.job.key for task in tasks}
+    planned = {segment.snapshot.key for task in tasks for segment in segments_of(task.job.payload)}
     # A snapshot that is trained again for its checkpoint's sake counts when that is done, and once.
     trained = sum(has_rows(snap, have) and snap.key not in planned for snap in snapshots)
     counts = {
@@ -129,7 +140,7 @@ def without(task: Task, lost: set[str], facts: DataFacts) -> Task | None:
     if isinstance(tile, PoolTile):
         pools = [pool for pool in wanted_of(tile) if not _blobs(pool.snapshots) & lost]
         return pool_task(pools, facts, where) if pools else None
-    return None
+    return without_states(task, lost, facts) if isinstance(tile, TrainGroup) else None
 
 
 def _blobs(snapshots: Sequence[Snapshot]) -> set[str]:
@@ -153,14 +164,7 @@ def _from_first(ladder: list[Snapshot], hopeless: frozenset[str]) -> list[str]:
     return keys[first:]
 
 
-def _train_tasks(
-    ladder: list[Snapshot],
-    have: Have,
-    inputs: set[str],
-    hopeless: set[str],
-    facts: DataFacts,
-    where: dict[str, Any],
-) -> Iterator[Task]:
+def _chain(ladder: list[Snapshot], have: Have, inputs: set[str], hopeless: set[str]) -> Chain:
     """The segments that bring a net's missing snapshots, from the last optimizer state before them."""
     needed = [
         snap
@@ -169,23 +173,13 @@ def _train_tasks(
         and (not has_rows(snap, have) or (snap.key in inputs and blob_name(snap.key) not in have.blobs))
     ]
     if not needed:
-        return
+        return []
     before = [snap for snap in ladder if snap.epoch < needed[0].epoch and state_name(snap.key) in have.blobs]
-    start = before[-1] if before else None
-    for number, snap in enumerate(needed, start=1):
-        segment = TrainSegment(snap, start.epoch if start else None, keep_state=number < len(needed))
-        yield _train_task(segment, start, facts, where)
-        start = snap
-
-
-def _train_task(
-    segment: TrainSegment, start: Snapshot | None, facts: DataFacts, where: dict[str, Any]
-) -> Task:
-    snap = segment.snapshot
-    produces = (blob_name(snap.key), state_name(snap.key)) if segment.keep_state else (blob_name(snap.key),)
-    job = Job(snap.key, "train", segment, (state_name(start.key),) if start else (), where)
-    label = f"train width {snap.net.width} seed {snap.net.seed} to epoch {snap.epoch}"
-    return Task(job, train_cost(segment, facts), label, produces)
+    starts = [before[-1] if before else None, *needed[:-1]]
+    return [
+        Rung(TrainSegment(snap, start.epoch if start else None, keep_state=snap is not needed[-1]), start)
+        for snap, start in zip(needed, starts, strict=True)
+    ]
 
 
 def refuse_empty_validation(options: GraftOptions, facts: DataFacts) -> None:
@@ -211,9 +205,10 @@ def refuse_what_cannot_fit(tasks: Sequence[Task], limits: Limits) -> None:
 
 def _widest(task: Task) -> str:
     """Of a tile whose Gram matrices ask for so much, how wide they are."""
-    if not isinstance(task.job.payload, GraftTile):
+    tile = task.job.payload
+    if segments_of(tile):
         return ""
-    dim = widest_reading(task.job.payload)
+    dim = widest_reading(tile) if isinstance(tile, GraftTile) else widest_mixed(tile)
     square = 8 * dim**2
     if square < WORTH_TELLING * task.cost.memory:
         return ""

@@ -15,7 +15,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.identity import pool_key, tile_key
 from orchestrator.mixture_cost import pool_cost
 from orchestrator.pairs import Group, ladder_groups, mixture_options
-from orchestrator.tiles import Task, blob_name
+from orchestrator.tiles import Limits, Nets, Task, largest_blocks
 from tasks.images import DataFacts
 from tasks.rows import setting
 from tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
@@ -68,7 +68,7 @@ def _alive(group: Group, position: int, hopeless: set[str]) -> list[Snapshot]:
 def _pools(
     config: SweepConfig, null: PoolNull, here: Sequence[Snapshot], wide: Sequence[Snapshot]
 ) -> Iterator[WantedPool]:
-    options, partitions = mixture_options(config), config.graft.partitions
+    options, partitions = mixture_options(config, config.graft.pool_ridge), config.graft.partitions
     for target in here:
         others = [snap for snap in here if snap is not target]
         count = config.graft.pool_nets
@@ -79,33 +79,38 @@ def _pools(
             yield WantedPool(key, target, sources, wider, null, options, partitions)
 
 
-def pool_tasks(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> list[Task]:
-    """Jobs for all pools."""
+def pool_tasks(
+    pools: Sequence[WantedPool], facts: DataFacts, limits: Limits, where: Mapping[str, Any]
+) -> list[Task]:
+    """Jobs for all pools: of as many targets as a slot's memory holds, and no more if slots would be idle."""
     tiles: dict[object, list[WantedPool]] = defaultdict(list)
     for pool in pools:
         net = pool.target.net
         place = setting(net), net.width, pool.target.epoch, pool.null, len(pool.sources), len(pool.wide)
         tiles[place].append(pool)
-    return [pool_task(tile, facts, where) for tile in tiles.values()]
+
+    def task_of(some: Sequence[WantedPool]) -> Task:
+        return pool_task(some, facts, where)
+
+    work = sum(task_of(tile).cost.flops for tile in tiles.values()) / limits.slots
+    return [task for tile in tiles.values() for task in largest_blocks(tile, task_of, limits, work)]
 
 
 def pool_task(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> Task:
     """One job for some pools of one setting, width, epoch and null."""
-    snapshots = list({snap.key: snap for pool in pools for snap in pool.snapshots}.values())
-    index = {snap.key: number for number, snap in enumerate(snapshots)}
+    nets = Nets(snap for pool in pools for snap in pool.snapshots)
     made = tuple(
         Pool(
             pool.key,
-            index[pool.target.key],
-            tuple(index[snap.key] for snap in pool.sources),
+            nets.index(pool.target),
+            tuple(map(nets.index, pool.sources)),
             pool.null,
-            tuple(index[snap.key] for snap in pool.wide),
+            tuple(map(nets.index, pool.wide)),
         )
         for pool in pools
     )
-    tile = PoolTile(tuple(snapshots), made, pools[0].options, pools[0].partitions)
-    inputs = tuple(blob_name(snap.key) for snap in snapshots)
-    job = Job(tile_key([pool.key for pool in pools]), "pool", tile, inputs, dict(where))
+    tile = PoolTile(nets.snapshots, made, pools[0].options, pools[0].partitions)
+    job = Job(tile_key([pool.key for pool in pools]), "pool", tile, nets.inputs, dict(where))
     target = pools[0].target
     label = f"{pools[0].null} width {target.net.width} epoch {target.epoch}, {len(pools)} targets"
     return Task(job, pool_cost(tile, facts), label, size=len(pools))

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.store import Store
 from tasks.images import DataFacts
+from tasks.spec import POOL_NULLS
 
 RECORD = "run.json"
 EXTENDS = {
@@ -65,8 +66,9 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
     if earlier is None:
         return
     there, here = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
-    free = EXTENDS | {name for name in here if name.startswith(("run.", "track."))} | {"tune.storage"}
-    if config.train.schedule != "cosine":
+    free = EXTENDS | {name for name in here if name.startswith(("run.", "track."))} | _idle(earlier)
+    free = free | {"tune.storage"}
+    if all(one.train.schedule != "cosine" for one in (*earlier.settings(), *config.settings())):
         free = free | {"train.epochs"}
     if store.read_json(RECORD).get("data") == facts.content:
         free = free | {"data.dataset"}
@@ -78,6 +80,13 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
             "take the fields back, or give the new config a folder of its own (`espalier new`); "
             "more widths, seeds, settings, snapshots, pairings or nulls may be added in place"
         )
+
+
+def _idle(config: SweepConfig) -> set[str]:
+    """Fields of what a sweep does not have: they have changed nothing that is there."""
+    pools = {*config.graft.nulls} & {*POOL_NULLS}
+    of_pools = set() if pools else {"graft.pool_nets", "graft.partitions", "graft.pool_ridge"}
+    return of_pools | (set() if config.hybrids.pairs else {"hybrids.shares", "hybrids.ridge"})
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from orchestrator.plan import Plan
 SHARE_OF_GEMM = {"tune": 0.2, "train": 0.2, "graft": 0.2, "pool": 0.1, "hybrid": 0.1}
 """Share of a float32 GEMM's rate that a job of each kind reaches, where no job was measured yet.
 
-The demo's jobs on two AMD EPYC cores: 19.7 (train) and 18.4 (graft) GFLOP/s beside a GEMM of about 95.
+The demo's jobs on two AMD EPYC cores: 19.7 (train) and 18.4 (graft) GFLOP/s beside a GEMM of about 95. On
+digits at widths 8 and 16: 0.12 of the GEMM's rate (pools) and 0.08 (hybrids).
 """
 JOB_SECONDS = 0.05
 """What a job costs besides its operations: the way through the pool, and publishing its rows."""

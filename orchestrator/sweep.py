@@ -15,18 +15,20 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cluster.pool import InProcessPool, Pool
-from orchestrator import jobs
+from orchestrator import jobs, probing
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
+from orchestrator.identity import probe_key
 from orchestrator.machine import Machine
-from orchestrator.nets import used
+from orchestrator.nets import nets, used
 from orchestrator.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
 from orchestrator.store import Inventory, Store
-from orchestrator.studies import Study, wanted_studies
+from orchestrator.studies import Study, choices, wanted_studies
 from orchestrator.tiles import Limits
 from orchestrator.track import open_trackers
+from orchestrator.training import halves, segments_of
 from orchestrator.tune import (
     Means,
     Tuned,
@@ -114,10 +116,10 @@ class Sweep:
     @cached_property
     def facts(self) -> DataFacts:
         """Shape and number of the images (docs/data.md)."""
-        return images.facts(self.config.data.dataset, self._folder)
+        return images.facts(self.config.data.dataset, self.folder)
 
     @property
-    def _folder(self) -> str | None:
+    def folder(self) -> str | None:
         """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
         here = self.config.data.dataset.startswith("parquet:") and "://" not in str(self.path)
         return str(Path(self.path).resolve()) if here else None
@@ -141,7 +143,7 @@ class Sweep:
     def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        plan = make_plan(self.config, self.facts, have, limits, self._where)
+        plan = make_plan(self.config, self.facts, have, limits, self._where, probing.choices(self.store))
         if self.studies:
             plan = with_studies(plan, self.studies, read_rows(self.store, "trials"), self._where)
             refuse_what_cannot_fit(plan.tasks, limits)
@@ -149,7 +151,8 @@ class Sweep:
 
     @property
     def _where(self) -> dict[str, Any]:
-        return {"dataset": self.config.data.dataset, "folder": self._folder}
+        device = self.config.run.device
+        return {"dataset": self.config.data.dataset, "folder": self.folder, "device": device}
 
     @cached_property
     def studies(self) -> list[Study]:
@@ -221,7 +224,8 @@ class Sweep:
                 try:
                     if self.studies:
                         tuned = run_studies(self.store, self.studies, means)
-                        plan, repaired = self._sound_plan(self.store.inventory)
+                        plan, mended = self._sound_plan(self.store.inventory)
+                        repaired = tuple(dict.fromkeys((*repaired, *mended)))
                     if plan.tasks and not tuned.failures:
                         outcome = self._drive(plan, means.pool(), show, trackers.follow)
                 finally:
@@ -285,20 +289,39 @@ class Sweep:
         follow: Callable[[Mapping[str, Any]], None],
     ) -> Outcome:
         facts = used(self.config, self.facts)
-        if pool.slots > self.slots:  # a cluster: cut the tiles for its slots, with a node's memory like ours
-            plan = self._plan(self.have(self.store.inventory), pool.slots, self.slots)
+        # A cluster: cut the jobs for its slots, with a node's memory like ours.
+        slots = max(pool.slots, self.slots)
+        if self._probe(plan, pool) or slots > self.slots:
+            plan = self._plan(self.have(self.store.inventory), slots, self.slots)
         machine = Machine(
             plan.tasks,
             self.store.blobs(),
             room=pool.slots * JOBS_IN_FLIGHT_PER_SLOT,
             attempts=self.config.run.attempts,
             reduce=lambda task, lost: without(task, lost, facts),
+            halve=lambda task: halves(task, facts),
         )
         with show(plan, pool.slots) as progress:
             driver = Driver(
                 machine, pool, self.store, progress, partial(datetime.now, UTC), self._origin, follow
             )
             return driver.run()
+
+    def _probe(self, plan: Plan, pool: Pool) -> bool:
+        """Measure how the nets are trained fastest that the folder has no measurement of; were there any?"""
+        device, facts = self.config.run.device, used(self.config, self.facts)
+        trained = [segment for task in plan.tasks for segment in segments_of(task.job.payload)]
+        asked = {probe_key(segment.snapshot.net, device) for segment in trained if segment.snapshot.epoch}
+        missing = asked - probing.choices(self.store).keys()
+        if not missing:
+            return False
+        chosen = choices(self.config, self.facts, tuned_parameters(read_rows(self.store, "tuned")))
+        every = probing.alike(nets(self.config, self.facts, chosen), self.config.train.epochs, facts, device)
+        wanted = {key: every[key] for key in sorted(missing)}
+        found = probing.probe(pool, wanted, device, self.store.append_job, lambda: datetime.now(UTC))
+        before = self.store.read_json(probing.RECORD) or {}
+        self.store.write_json(probing.RECORD, before | found)
+        return True
 
 
 def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
@@ -310,7 +333,10 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
     """A pool of Ray actors, one per slot."""
     from cluster.ray_pool import RayPool
 
-    return RayPool("orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots)
+    gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
+    return RayPool(
+        "orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots, gpus_per_slot=gpus
+    )
 
 
 def slot_memory(config: SweepConfig, slots: int) -> int:

@@ -7,9 +7,9 @@ factorised in one job, and its factors never move. Targets are parted only where
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.pool import Job
 from orchestrator.cost import ALL, Cost, graft_cost
@@ -18,7 +18,9 @@ from orchestrator.pairs import WantedPair
 from tasks.images import DataFacts
 from tasks.parts import groups, tile_cuts
 from tasks.rows import setting
-from tasks.spec import AtOnce, GraftTile, Pair
+from tasks.spec import AtOnce, GraftTile, Pair, Snapshot
+
+T = TypeVar("T")
 
 TILES_PER_SLOT = 4
 """So many at least, where there are sources enough: at the end of a sweep slots wait for the last tile."""
@@ -53,6 +55,20 @@ def blob_name(key: str) -> str:
     return f"{key}.safetensors"
 
 
+class Nets:
+    """The snapshots of a job, each once in the order of their first use, and where each one is."""
+
+    def __init__(self, used: Iterable[Snapshot]) -> None:
+        by_key = {snap.key: snap for snap in used}
+        self.snapshots = tuple(by_key.values())
+        self.inputs = tuple(blob_name(key) for key in by_key)
+        self._index = {key: number for number, key in enumerate(by_key)}
+
+    def index(self, snap: Snapshot) -> int:
+        """The place of a snapshot."""
+        return self._index[snap.key]
+
+
 def graft_tasks(
     pairs: Sequence[WantedPair], facts: DataFacts, limits: Limits, where: Mapping[str, Any]
 ) -> list[Task]:
@@ -76,13 +92,20 @@ def _by_sources(
     pairs: Sequence[WantedPair], facts: DataFacts, limits: Limits, where: Mapping[str, Any], work: float
 ) -> list[Task]:
     """Tiles of the largest block of sources of which none exceeds the memory or that many operations."""
-    sources = list(dict.fromkeys(pair.source.key for pair in pairs))
-    block = len(sources)
+
+    def task_of(some: Sequence[str]) -> Task:
+        return graft_task([pair for pair in pairs if pair.source.key in some], facts, where)
+
+    return largest_blocks(list(dict.fromkeys(pair.source.key for pair in pairs)), task_of, limits, work)
+
+
+def largest_blocks(
+    items: Sequence[T], task_of: Callable[[Sequence[T]], Task], limits: Limits, work: float
+) -> list[Task]:
+    """Jobs of equal blocks of items, halved until none exceeds the memory or that many operations."""
+    block = len(items)
     while True:
-        tasks = [
-            graft_task([pair for pair in pairs if pair.source.key in some], facts, where)
-            for some in groups(sources, block)
-        ]
+        tasks = [task_of(some) for some in groups(items, block)]
         if block == 1 or all(t.cost.memory <= limits.memory and t.cost.flops <= work for t in tasks):
             return tasks
         block = -(-block // 2)
@@ -121,13 +144,13 @@ def _passes(tile: GraftTile) -> list[AtOnce]:
     targets = len({pair.target for pair in tile.pairs})
     ways = {
         -(-layers // some) * -(-targets // others): AtOnce(some, others)
-        for some in _halves(layers)
-        for others in _halves(targets)
+        for some in halves(layers)
+        for others in halves(targets)
     }
     return [ways[count] for count in sorted(ways)]
 
 
-def _halves(count: int) -> list[int]:
+def halves(count: int) -> list[int]:
     """`count`, its half, and so on to 1."""
     found = [count]
     while found[-1] > 1:
@@ -137,12 +160,10 @@ def _halves(count: int) -> list[int]:
 
 def graft_task(pairs: Sequence[WantedPair], facts: DataFacts, where: Mapping[str, Any]) -> Task:
     """One tile as a task."""
-    snapshots = list({snap.key: snap for pair in pairs for snap in (pair.source, pair.target)}.values())
-    index = {snap.key: number for number, snap in enumerate(snapshots)}
-    plain = tuple(Pair(p.key, index[p.source.key], index[p.target.key], p.null) for p in pairs)
-    tile = GraftTile(tuple(snapshots), plain, pairs[0].options)
-    inputs = tuple(blob_name(snap.key) for snap in snapshots)
-    job = Job(tile_key([pair.key for pair in plain]), "graft", tile, inputs, dict(where))
+    nets = Nets(snap for pair in pairs for snap in (pair.source, pair.target))
+    plain = tuple(Pair(p.key, nets.index(p.source), nets.index(p.target), p.null) for p in pairs)
+    tile = GraftTile(nets.snapshots, plain, pairs[0].options)
+    job = Job(tile_key([pair.key for pair in plain]), "graft", tile, nets.inputs, dict(where))
     source = pairs[0].source
     label = f"graft from width {source.net.width} epoch {source.epoch}, {len(pairs)} pairs"
     return Task(job, graft_cost(tile, facts), label, size=len(pairs))

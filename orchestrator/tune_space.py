@@ -9,7 +9,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from orchestrator.sections import Dimension, TrainConfig
+from orchestrator.presets import FREE
+from orchestrator.sections import Dimension
+from orchestrator.train_section import TrainConfig
 from tasks.spec import Recipe, Schedule
 
 Parameters = Mapping[str, Any]
@@ -21,11 +23,13 @@ PREFIX = "train."
 def tunable() -> list[str]:
     """Fields of `[train]` that are part of a recipe and are one number or word each.
 
-    The order of the images and the length of training are no part of it: they say what is compared.
+    The images, their order and the length of training are no part of it: they say what is compared.
     """
-    parts = {field.name for kind in (Recipe, Schedule) for field in fields(kind)} - {"epochs", "milestones"}
-    parts |= {"schedule"}
-    return [name for name in TrainConfig.model_fields if name in parts]
+    parts = {field.name for kind in (Recipe, Schedule) for field in fields(kind)} | {"schedule"}
+    return [name for name in TrainConfig.model_fields if name in parts - _COMPARED]
+
+
+_COMPARED = {"epochs", "milestones", "class_keep", "label_noise", "data_seed"}
 
 
 def is_whole(name: str) -> bool:
@@ -53,6 +57,9 @@ def space_fault(space: Mapping[str, Dimension], train: TrainConfig) -> str:
         if not place.startswith(PREFIX) or name not in tunable():
             known = ", ".join(PREFIX + field for field in tunable())
             return f"tune.space: '{place}' cannot be tuned; these can: {known}"
+        if train.preset != "none" and name not in FREE:
+            cure = "leave it out, or leave the preset out and write the recipe's fields down"
+            return f"tune.space: '{place}' is set by train.preset = '{train.preset}': {cure}"
         fault = _fault(name, dimension, train)
         if fault:
             return f"tune.space.'{place}': {fault}"
@@ -90,8 +97,9 @@ def with_parameters(train: TrainConfig, parameters: Parameters) -> TrainConfig:
         ValueError: The values do not go together.
     """
     room = max(train.epochs, *train.snapshots, *(epoch + 1 for epoch in train.milestones))
+    whole = {"epochs": room, "preset": "none"}  # all that a preset gives is written out
     try:
-        made = TrainConfig.model_validate(train.model_dump() | dict(parameters) | {"epochs": room})
+        made = TrainConfig.model_validate(train.model_dump() | dict(parameters) | whole)
     except ValidationError as error:
         text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         raise ValueError(f"{', '.join(parameters)} do not go together: {text}") from None

@@ -64,8 +64,8 @@ class AdamMap:
 
     def _gradients(self, h: Tensor, z: Tensor) -> list[Tensor]:
         with torch.enable_grad():
-            values = [value.detach().requires_grad_() for value in self._values]
-            loss = LOSS_SCALE * F.mse_loss(linear(self.layer, h, *values), z)
+            values = weight, bias = [value.detach().requires_grad_() for value in self._values]
+            loss = LOSS_SCALE * F.mse_loss(linear(self.layer, h, weight, bias), z)
         return list(torch.autograd.grad(loss, values))
 
 

@@ -6,7 +6,7 @@ Legend: N images, C channels, H x W positions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,11 +46,11 @@ class Training(Mode):
     """A net in training, at one step: BN by the batch's statistics, dropout from the step's own streams.
 
     `names` name the streams: the net, the epoch and the step, so that a run that was cut draws the same
-    masks.
+    masks. `others` are those of the nets that are trained beside it, side by side in C: each has its own.
     """
 
-    def __init__(self, *names: int | str) -> None:
-        self._names = names
+    def __init__(self, *names: int | str, others: Sequence[tuple[int | str, ...]] = ()) -> None:
+        self._nets = (names, *others)
 
     def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """BN by the batch, whose statistics move the stored ones."""
@@ -60,8 +60,9 @@ class Training(Mode):
         """Zeros in the place of a random share, the rest scaled up."""
         if not share:
             return h
-        draws = torch.rand(h.shape, generator=stream("dropout", *self._names, layer)).to(h.device)
-        return h * (draws >= share) / (1.0 - share)
+        shape = (len(h), h.shape[1] // len(self._nets), *h.shape[2:])
+        draws = [torch.rand(shape, generator=stream("dropout", *names, layer)) for names in self._nets]
+        return h * (torch.cat(draws, 1).to(h.device) >= share) / (1.0 - share)
 
 
 class Reestimation(Mode):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tasks.architectures import images_per_batch, shapes_of
 from tasks.cuts import Arm, Reading, all_arms, arm_map, arm_sizes, cuts, reading
-from tasks.gram import ChannelMoments, PatchMoments
+from tasks.gram import ChannelMoments, PatchMoments, add_to
 from tasks.layer_input import LayerInput
 from tasks.network import LayerFeatures, Network
 from tasks.seeds import stream
@@ -93,7 +93,6 @@ class Moments:
             dim = sizes.dim * len(channels.members)
             self.patches[channels.readings[arm]] = PatchMoments(dim)
             for target in channels.targets:
-                self.crosses[target, arm] = torch.zeros(sizes.out, dim, dtype=torch.float64)
                 self.outputs[target, arm] = ChannelMoments(sizes.out)
 
     def add(self, layers: Sequence[Features]) -> None:
@@ -107,7 +106,7 @@ class Moments:
             for target in self._channels.targets:
                 output = given(arm, features[target])
                 self.outputs[target, arm].add(output)
-                self.crosses[target, arm] += inputs[place].cross_CD(output)
+                add_to(self.crosses, (target, arm), inputs[place].cross_CD(output))
 
 
 def measure(channels: Channels, arms: Sequence[Arm], x: Tensor) -> Moments:

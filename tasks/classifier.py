@@ -63,7 +63,7 @@ def refit(h_ND: Tensor, y: Tensor, outputs: int, recipe: Recipe, ridge: float) -
 def _least_squares(h_ND: Tensor, y_NC: Tensor, weight: float, ridge: float) -> Classifier:
     """`(G + lambda I)^-1 R`. Of a mean over N x C squares, l2 adds weight x N x C / 2 to lambda."""
     moments, mean_C = PatchMoments(h_ND.shape[1]), y_NC.double().mean(0)
-    cross_CD = torch.zeros(y_NC.shape[1], h_ND.shape[1], dtype=torch.float64)
+    cross_CD = torch.zeros(y_NC.shape[1], h_ND.shape[1], dtype=torch.float64, device=h_ND.device)
     for h, y in zip(h_ND.split(IMAGES), y_NC.split(IMAGES), strict=True):
         inputs = LayerInput(Layer("dense", y_NC.shape[1]), h, "float64")
         moments.add(inputs)
@@ -110,7 +110,7 @@ class _Objective:
 
     def unpack(self, flat: np.ndarray) -> tuple[Tensor, Tensor]:
         """`W` (D, C) and the bias (C,) that goes with centred features."""
-        moved = torch.from_numpy(flat).reshape(-1, self._outputs)
+        moved = torch.from_numpy(flat).to(self._h_ND.device).reshape(-1, self._outputs)
         return moved[:-1] * self._scale, moved[-1]
 
     def __call__(self, flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -124,7 +124,7 @@ class _Objective:
             error_NC = (logits.softmax(1) - F.one_hot(y, self._outputs)) / len(self._y_N)
             slope_DC += h.T @ error_NC
             slope_C += error_NC.sum(0)
-        return value, torch.cat([self._scale * slope_DC, slope_C[None]]).flatten().numpy()
+        return value, torch.cat([self._scale * slope_DC, slope_C[None]]).flatten().cpu().numpy()
 
     def _centred(self) -> Iterator[Tensor]:
         for h in self._h_ND.split(IMAGES):

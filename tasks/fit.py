@@ -18,6 +18,7 @@ from tasks.gram import (
     ChannelMoments,
     Factor,
     PatchMoments,
+    add_to,
     centre,
     factorise,
 )
@@ -89,8 +90,7 @@ class _Sums:
     ) -> None:
         for pair in self.walk.pairs_of.get(source, []):
             output = goal(arm, source, features.targets[pair.target], batch)
-            place, product = (pair.key, arm), inputs.cross_CD(output)
-            self.crosses[place] = self.crosses[place].add_(product) if place in self.crosses else product
+            add_to(self.crosses, (pair.key, arm), inputs.cross_CD(output))
 
     def of(self, pair: Pair, arm: Arm, patches: Factor | Centred) -> Sums:
         """What the errors of a pair's map at an arm follow from."""

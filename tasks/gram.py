@@ -6,10 +6,10 @@ flattened from its second axis on); C output channels; M rows, images x position
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,16 @@ from torch import Tensor
 from tasks.lag_gram import LagSums
 from tasks.layer_input import LayerInput, rounding
 from tasks.row_gram import RowSums
+
+K = TypeVar("K", bound=Hashable)
+
+
+def add_to(sums: dict[K, Tensor], name: K, more: Tensor) -> None:
+    """Add to a sum by its name, which begins where its first term lies."""
+    if name in sums:
+        sums[name] += more
+    else:
+        sums[name] = more
 
 
 def channel_sums(z: Tensor) -> Tensor:

@@ -20,10 +20,11 @@ from tasks.classifier import refit
 from tasks.cuts import Arm
 from tasks.data import Data
 from tasks.evaluation import evaluate
-from tasks.gram import ChannelMoments, channel_sums, fraction_unexplained
+from tasks.gram import ChannelMoments, add_to, channel_sums, fraction_unexplained
 from tasks.hybrid_fit import Hybrid, Parents, fit_hidden, maps_at, mixture, unfitted
 from tasks.mixture import Masks
 from tasks.network import LayerFeatures, Network
+from tasks.parts import groups
 from tasks.rows import net_axes
 from tasks.spec import HybridTile, Pair, Recipe
 from tasks.walk import given
@@ -33,22 +34,25 @@ Features = Sequence[LayerFeatures]
 
 
 @torch.no_grad()
-def hybrids(tile: HybridTile, networks: list[Network], data: Data) -> list[dict[str, Any]]:
+def hybrids(tile: HybridTile, networks: list[Network], data: Data, at_once: int = 0) -> list[dict[str, Any]]:
     """Rows of table `hybrids`: for each pair of the tile one at every share.
 
     Args:
         tile: The pairs (source = A, target = B); their indices point into its snapshots.
         networks: The networks of the tile's snapshots, in their order.
         data: Images and labels.
+        at_once: Shares that are fitted together, each of which holds a Gram matrix of 8 D^2 bytes; 0 for all.
+            It changes no row.
     """
-    return [row for pair in tile.pairs for row in _pair_rows(tile, pair, networks, data)]
+    return [row for pair in tile.pairs for row in _pair_rows(tile, pair, networks, data, at_once)]
 
 
-def _pair_rows(tile: HybridTile, pair: Pair, networks: list[Network], data: Data) -> list[dict[str, Any]]:
-    """Pairs are fitted one by one, since each share of a pair holds a Gram matrix of 8 D^2 bytes."""
+def _pair_rows(
+    tile: HybridTile, pair: Pair, networks: list[Network], data: Data, at_once: int
+) -> list[dict[str, Any]]:
     a, b = tile.snapshots[pair.source], tile.snapshots[pair.target]
     parents, recipe = Parents(networks[pair.source], networks[pair.target]), b.net.recipe
-    made = make(tile, pair, networks, data)
+    made = make(tile, pair, networks, data, at_once)
     axes = {"key": pair.key, **net_axes(a, "source_"), **net_axes(b, "target_")}
     shared = {
         "source_accuracy_test": evaluate(parents.a, data.x_test, data.y_test, recipe.loss)[1],
@@ -64,7 +68,7 @@ def _pair_rows(tile: HybridTile, pair: Pair, networks: list[Network], data: Data
     ]
 
 
-def make(tile: HybridTile, pair: Pair, networks: list[Network], data: Data) -> list[Hybrid]:
+def make(tile: HybridTile, pair: Pair, networks: list[Network], data: Data, at_once: int = 0) -> list[Hybrid]:
     """The hybrids of a pair, one for each share of the tile.
 
     The choice of channels is named by the two snapshots alone: it is the same whatever the other shares.
@@ -73,7 +77,8 @@ def make(tile: HybridTile, pair: Pair, networks: list[Network], data: Data) -> l
     parents = Parents(networks[pair.source], networks[pair.target])
     bare = [unfitted(parents, share, *names) for share in tile.shares]
     recipe = tile.snapshots[pair.target].net.recipe
-    hidden = fit_hidden(parents, bare, data.x_train, tile.options)
+    together = groups(bare, at_once or len(bare))
+    hidden = [one for some in together for one in fit_hidden(parents, some, data.x_train, tile.options)]
     return [_classified(hybrid, recipe, data, tile.options.ridge) for hybrid in hidden]
 
 
@@ -93,7 +98,7 @@ def _last_features(network: Network, x: Tensor) -> Tensor:
     """h_{L-1} (N, D) of images `x`, in float32: D is small where pooling has left few positions."""
     architecture, size = network.architecture, images_per_batch(network.architecture)
     dim = patch_dim(architecture.layers[-1], input_shapes(architecture)[-1])
-    h_ND = torch.empty(len(x), dim)
+    h_ND = torch.empty(len(x), dim, device=x.device)
     for rows, images in zip(h_ND.split(size), x.split(size), strict=True):
         rows.copy_(network.prefix(architecture.depth, images).flatten(1))
     return h_ND
@@ -105,14 +110,15 @@ class _Errors:
     def __init__(self, of_a: Masks, arms: Sequence[Arm]) -> None:
         self._of_a = of_a
         self._outputs = {arm: ChannelMoments(len(of_a[arm.into])) for arm in arms}
-        self._errors_C = {arm: torch.zeros(len(of_a[arm.into]), dtype=torch.float64) for arm in arms}
+        self._errors_C: dict[Arm, Tensor] = {}
 
     def add(self, own: Features, a: Features, b: Features) -> None:
         """Add a batch: the features of the hybrid and of its parents at all layers."""
         for arm, output in self._outputs.items():
             wanted = mixture(self._of_a, arm, a[arm.reads], b[arm.reads])
             output.add(wanted)
-            self._errors_C[arm] += channel_sums((given(arm, own[arm.reads]) - wanted).double().square())
+            missed = (given(arm, own[arm.reads]) - wanted).double().square()
+            add_to(self._errors_C, arm, channel_sums(missed))
 
     def fvus(self) -> dict[Arm, float]:
         """FVU of every map."""

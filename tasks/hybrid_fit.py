@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from tasks.architectures import images_per_batch, parameter_shapes
 from tasks.cuts import Arm, Reading, arm_map, arm_sizes, reading, shortcuts_past
 from tasks.graft import warning
-from tasks.gram import ChannelMoments, PatchMoments, factorise
+from tasks.gram import ChannelMoments, PatchMoments, add_to, factorise
 from tasks.layer_input import LayerInput
 from tasks.mixture import Masks, channels_of_a, mix, mixed_norms
 from tasks.network import LayerFeatures, Network
@@ -77,9 +76,7 @@ class _Sums:
             fit.reading: PatchMoments(sizes[fit.arm].dim) for fit in maps
         }
         self._outputs = {arm: ChannelMoments(size.out) for arm, size in sizes.items()}
-        self._crosses = {
-            arm: torch.zeros(size.out, size.dim, dtype=torch.float64) for arm, size in sizes.items()
-        }
+        self._crosses: dict[Arm, Tensor] = {}
 
     def add(self, h: Tensor, wanted: Mapping[Arm, Tensor], options: GraftOptions) -> None:
         """Add a batch: the hybrid's own h_{l-1}, and what each map is to give."""
@@ -88,7 +85,7 @@ class _Sums:
             self._grams[place].add(entry)
         for arm, _, place in self._maps:
             self._outputs[arm].add(wanted[arm])
-            self._crosses[arm] += inputs[place].cross_CD(wanted[arm])
+            add_to(self._crosses, arm, inputs[place].cross_CD(wanted[arm]))
 
     def solve(self, ridge: float, images: int) -> tuple[dict[Arm, Fit], list[str]]:
         """Every map's fit, and what there is to warn of."""

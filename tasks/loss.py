@@ -16,6 +16,23 @@ def mean_loss(loss: Loss, outputs_NK: Tensor, y: Tensor) -> Tensor:
     return F.mse_loss(outputs_NK, y) if loss == "mse" else F.cross_entropy(outputs_NK, y)
 
 
+def net_losses(loss: Loss, outputs: Tensor, y: Tensor, nets: int) -> Tensor:
+    """`mean_loss` of each of S nets, (S,), of outputs (N, S x K) and each net's own labels (N, S, ...)."""
+    if nets == 1:
+        return mean_loss(loss, outputs, y[:, 0])[None]
+    by_net = outputs.view(len(outputs), nets, -1)
+    if loss == "mse":
+        return F.mse_loss(by_net, y, reduction="none").transpose(0, 1).flatten(1).mean(1)
+    each = F.cross_entropy(by_net.flatten(0, 1), y.flatten(), reduction="none")
+    # By rows: the bits of a net's mean do not depend on the number of nets.
+    return each.view(len(outputs), nets).t().contiguous().mean(1)
+
+
+def net_right(loss: Loss, outputs: Tensor, y: Tensor, nets: int) -> Tensor | None:
+    """`count_right` of each net, (S,)."""
+    return None if loss == "mse" else (outputs.view(len(outputs), nets, -1).argmax(2) == y).sum(0)
+
+
 def summed_loss(loss: Loss, outputs_NK: Tensor, y: Tensor) -> float:
     """The sum over images of what `mean_loss` is the mean of."""
     if loss == "mse":

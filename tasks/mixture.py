@@ -33,6 +33,7 @@ def channels_of_a(architecture: Architecture, share: float, *names: int | str) -
 
 def mix(of_a_C: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The channels of `a` where the mask says so, else those of `b`: (C,), (N, C) or (N, C, H, W)."""
+    of_a_C = of_a_C.to(a.device)
     return torch.where(of_a_C.reshape(-1, *[1] * (a.dim() - 2)), a, b)
 
 

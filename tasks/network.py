@@ -11,7 +11,7 @@ what follows it (docs/method.md, section 1), of which BN, the shortcut s_l and t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from tasks.architectures import parameter_shapes, shortcut_map
 from tasks.batch_norm import USE, Mode
+from tasks.dense_products import dense_products
+from tasks.parametrization import factors
 from tasks.seeds import stream
 from tasks.spec import Architecture, Init, Layer, NetSpec
 
@@ -42,15 +44,20 @@ class LayerFeatures(NamedTuple):
     shortcuts: Shortcuts
 
 
-def linear(layer: Layer, h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`z_l` of shape (N, C) or (N, C, H, W) from `h_{l-1}`."""
-    if layer.kind == "dense":
-        return F.linear(h.flatten(1), weight, bias)
-    return F.conv2d(h, weight, bias, stride=layer.stride, padding=layer.padding)
+def linear(layer: Layer, h: Tensor, weight: Tensor, bias: Tensor | None, nets: int = 1) -> Tensor:
+    """`z_l` of shape (N, C) or (N, C, H, W) from `h_{l-1}`; of several nets, side by side in C."""
+    if layer.kind == "conv":
+        return F.conv2d(h, weight, bias, stride=layer.stride, padding=layer.padding, groups=nets)
+    if nets > 1 and bias is not None:
+        return dense_products(h.flatten(1), weight, bias, nets)
+    return F.linear(h.flatten(1), weight, bias)
 
 
 def activate(layer: Layer, h: Tensor) -> Tensor:
     """The nonlinearity, then the pooling."""
+    if layer.pool > 1 and layer.activation == "relu" and h.requires_grad:
+        # The ReLU of the largest is the largest ReLU, with the same gradients, and sees fewer numbers.
+        return activate(replace(layer, pool=1), max_pool(h, layer.pool))
     if layer.activation != "none":
         h = F.relu(h) if layer.activation == "relu" else h.tanh()
     if layer.pool > 1:
@@ -73,14 +80,20 @@ def max_pool(h: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """An architecture and its parameters (docs/checkpoints.md); `mode` is how BN and dropout act."""
+    """An architecture and its parameters (docs/checkpoints.md); `mode` is how BN and dropout act.
+
+    Several `nets` of one architecture are one whose parameters lie end to end (`tasks.stack`): S times the
+    channels, of which each net reads and writes its own. Only training makes use of that.
+    """
 
     architecture: Architecture
     parameters: Parameters
     mode: Mode = USE
+    nets: int = 1
 
     def _map(self, name: str, layer: Layer, h: Tensor) -> Tensor:
-        return linear(layer, h, self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"])
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        return linear(layer, h, weight, bias, self.nets)
 
     def layer(self, layer: int, h: Tensor) -> Tensor:
         """`z_l` from `h_{l-1}`."""
@@ -154,28 +167,31 @@ def _without(shortcuts: dict[int, Tensor], layer: int) -> dict[int, Tensor]:
 
 
 def initialise(net: NetSpec) -> Network:
-    """The net at epoch 0: weights of variance 2 / fan-in (He et al. 2015), zero biases.
+    """The net at epoch 0: weights of variance 2 / fan-in (He et al. 2015) times the parametrization's factor.
 
     Each layer has its own stream, named by seed, width and layer, so that nets of different widths
     share no numbers and are independent draws. BN starts as the identity on normalised values, with mean 0
-    and variance 1 as its statistics.
+    and variance 1 as its statistics, biases as zeros.
     """
     parameters: dict[str, Tensor] = {}
+    scales = factors(net)
     for name, size in parameter_shapes(net.architecture).items():
         if name.endswith((".bn.weight", ".running_var")):
             parameters[name] = torch.ones(size)
         elif name.endswith(".weight"):
             _, number, *part = name.removesuffix(".weight").split(".")
             generator = stream("init", net.seed, net.width, int(number), *part)
-            parameters[name] = initial_weight(net.init, size, generator)
+            parameters[name] = initial_weight(net.init, size, generator, scales[name].variance)
         else:
             parameters[name] = torch.zeros(size)
     return Network(net.architecture, parameters)
 
 
-def initial_weight(init: Init, size: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Weights of variance 2 / fan-in, normal or uniform (Gu et al. 2020 compare the two)."""
-    variance = 2.0 / prod(size[1:])
+def initial_weight(
+    init: Init, size: tuple[int, ...], generator: torch.Generator, factor: float = 1.0
+) -> Tensor:
+    """Weights of variance `factor` x 2 / fan-in, normal or uniform (Gu et al. 2020 compare the two)."""
+    variance = factor * (2.0 / prod(size[1:]))
     if init == "uniform":
         return (2.0 * torch.rand(size, generator=generator) - 1.0) * (3.0 * variance) ** 0.5
     return torch.randn(size, generator=generator) * variance**0.5

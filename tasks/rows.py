@@ -21,9 +21,13 @@ NET_AXES: list[tuple[str, pa.DataType, str]] = [
     ("net", TEXT, "short id of the trained net: the first 10 digits of its content key"),
     ("architecture", TEXT, "the family and its layer list, without the width"),
     ("width", INTEGER, "width multiple: channels of a layer = width x its entry in the layer list"),
-    ("parametrization", TEXT, "how scales and learning rates depend on the width: sp"),
+    (
+        "parametrization",
+        TEXT,
+        "how scales and learning rates depend on the width: sp, ntk, mup or mean_field",
+    ),
     ("init", TEXT, "distribution of the initial weights: he_normal or uniform"),
-    ("regularizer", TEXT, "l2 or none"),
+    ("regularizer", TEXT, "l2, l12 or none"),
     ("reg_weight", REAL, "weight of the regularizer in the loss"),
     ("recipe", TEXT, "the rest of how it was trained, in words; empty where it was not recorded"),
     ("dataset", TEXT, "name of the data set"),
@@ -103,7 +107,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("accuracy_train", REAL, "share classified rightly over the epoch's batches while training"),
             ("accuracy_test", REAL, "share of held-out images classified rightly after the epoch"),
             ("learning_rate", REAL, "learning rate at the end of the epoch"),
-            ("seconds", REAL, "wall time of the epoch, evaluation included, seconds"),
+            (
+                "seconds",
+                REAL,
+                "wall time of the epoch, evaluation included, seconds; of a group the net's share",
+            ),
         ]
     ),
     "grafts": _schema(
@@ -199,8 +207,12 @@ SCHEMAS: dict[str, pa.Schema] = {
     "tuned": _schema([STUDY, WIDTH, *SETTING_AXES, *TUNED]),
     "jobs": _schema(
         [
-            ("key", TEXT, "key of the job: of the snapshot, or of the tile"),
-            ("kind", TEXT, "train or graft"),
+            ("key", TEXT, "key of the job: of the snapshot, or of the group or tile"),
+            (
+                "kind",
+                TEXT,
+                "train, graft, pool (nulls of several nets), hybrid, or probe (how a net trains fastest)",
+            ),
             ("label", TEXT, "the job in words"),
             ("attempt", INTEGER, "from 1; counts within one run of the driver"),
             ("node", TEXT, "host that ran it"),
@@ -215,9 +227,22 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "done, failed (tried again), gave_up, diverged, or skipped (a net it needs failed)",
             ),
             ("error", TEXT, "empty, or one line that says what went wrong"),
+            ("mode", TEXT, "of training: loop or grouped, the layout, x nets of the job; else empty"),
         ]
     ),
 }
+
+COORDINATES = _schema(
+    [
+        *(axis for axis in NET_AXES if axis[0] not in ("net", "epoch")),
+        ("step", INTEGER, "steps of the optimizer, from 1, at a constant learning rate"),
+        ("layer", INTEGER, "l, 1 to L"),
+        ("layer_name", TEXT, "kind and number of that layer"),
+        ("initial", REAL, "root mean square of z_l before training, over images, channels and positions"),
+        ("change", REAL, "root mean square of z_l after the step minus z_l before training"),
+    ]
+)
+"""What `espalier coordcheck` writes beside the tables, to `coordcheck/changes.parquet`."""
 
 ROW_PER = {
     "nets": "net and snapshot",
@@ -263,6 +288,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "ridges": _TUNED_ADDED,
     "hybrids": _TUNED_ADDED,
     "exchangeability": {"target_tuned": ""},
+    "jobs": {"mode": ""},
 }
 """Columns that came after tables had been written, and what holds for every row from before."""
 
@@ -309,22 +335,50 @@ def setting(net: NetSpec) -> NetSpec:
 
 def recipe_text(net: NetSpec) -> str:
     """Column `recipe`: what of the training no other axis says; what was tuned is told without its value."""
-    recipe, schedule, tuned = net.recipe, net.recipe.schedule, tuned_fields(net)
-    momentum = f"momentum {recipe.momentum:g}"
+    tuned = set(net.tuning.fields) if net.tuning else set[str]()
+    recipe = net.tuning.base if net.tuning else net.recipe
+    schedule = recipe.schedule
+
+    def told(name: str, text: str, value: object) -> str:
+        shown = f"{value:g}" if isinstance(value, float) else value
+        return f"{text}tuned" if name in tuned else f"{text}{shown}"
+
+    momentum = told("momentum", "momentum ", recipe.momentum) + (" nesterov" if recipe.nesterov else "")
+    moments = f"{told('beta1', 'betas ', recipe.beta1)} {told('beta2', '', recipe.beta2)}"
     parts = [
-        "sgd lr tuned" if "lr" in tuned else f"sgd lr {recipe.lr:g}",
-        ("momentum tuned" if "momentum" in tuned else momentum) + (" nesterov" if recipe.nesterov else ""),
-        "batch tuned" if "batch_size" in tuned else f"batch {recipe.batch_size}",
-        "schedule tuned" if "schedule" in tuned else schedule.kind,
+        f"{told('optimizer', '', recipe.optimizer)} {told('lr', 'lr ', recipe.lr)}",
+        momentum if recipe.optimizer == "sgd" else f"{moments}, {told('eps', 'eps ', recipe.eps)}",
+        told("batch_size", "batch ", recipe.batch_size),
+        told("schedule", "", schedule.kind),
     ]
-    if schedule.epochs is not None and "schedule" not in tuned:
+    if schedule.epochs is not None:
         parts.append(f"over {schedule.epochs} epochs")
     if schedule.milestones:
-        gamma = "tuned" if "gamma" in tuned else f"{schedule.gamma:g}"
-        parts.append(f"x {gamma} at {' '.join(map(str, schedule.milestones))}")
-    warm_up = "tuned" if "warmup_epochs" in tuned else f"{schedule.warmup_epochs:g}"
-    parts += [f"warm-up {warm_up}", "own order" if net.order else "shared order"]
-    return ", ".join(parts)
+        parts.append(f"{told('gamma', 'x ', schedule.gamma)} at {' '.join(map(str, schedule.milestones))}")
+    parts.append(told("warmup_epochs", "warm-up ", schedule.warmup_epochs))
+    parts.append("own order" if net.order else "shared order")
+    parts += [f"{name} tuned" for name in ("augment", "nesterov") if name in tuned]
+    return ", ".join([*parts, *_more_of_the_recipe(replace(net, recipe=recipe))])
+
+
+def _more_of_the_recipe(net: NetSpec) -> list[str]:
+    """What is told only where it is used."""
+    recipe = net.recipe
+    told = {
+        recipe.augment: recipe.augment != "none",
+        f"classes kept {' '.join(f'{share:g}' for share in recipe.class_keep)}": recipe.class_keep,
+        f"label noise {recipe.label_noise:g}": recipe.label_noise,
+        f"data seed {recipe.data_seed}": recipe.class_keep or recipe.label_noise,
+        f"base width {net.base_width}": net.parametrization in ("ntk", "mup"),
+        f"richness {net.richness:g}": net.parametrization == "mean_field",
+    }
+    return [text for text, used in told.items() if used]
+
+
+def coordinate_axes(net: NetSpec) -> dict[str, Any]:
+    """The axes of a net as the table of a coordinate check has them."""
+    axes = net_axes(Snapshot("", "", net, 0))
+    return {name: value for name, value in axes.items() if name not in ("net", "epoch")}
 
 
 def tuned_fields(net: NetSpec) -> dict[str, Any]:
@@ -396,9 +450,21 @@ def page() -> str:
         "is made from `tasks/rows.py` by `make docs`.",
     ]
     for name, schema in SCHEMAS.items():
-        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", "| column | type | meaning |"]
-        lines.append("| --- | --- | --- |")
-        for field in schema:
-            text = (field.metadata or {})[b"description"].decode()
-            lines.append(f"| `{field.name}` | {field.type} | {text} |")
+        lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", *_columns(schema)]
+    lines += [
+        "",
+        "## `coordcheck/changes.parquet`",
+        "",
+        "Written by `espalier coordcheck` beside the tables, anew at",
+    ]
+    lines += ["each call. One row per net, step and layer.", "", *_columns(COORDINATES)]
     return "\n".join(lines) + "\n"
+
+
+def _columns(schema: pa.Schema) -> list[str]:
+    """A table of the columns, in Markdown."""
+    lines = ["| column | type | meaning |", "| --- | --- | --- |"]
+    for field in schema:
+        text = (field.metadata or {})[b"description"].decode()
+        lines.append(f"| `{field.name}` | {field.type} | {text} |")
+    return lines

@@ -15,6 +15,10 @@ NULLS = ("self", "untrained", "shuffled_images", "permuted")
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
 Init = Literal["he_normal", "uniform"]
+Parametrization = Literal["sp", "ntk", "mup", "mean_field"]
+Regularizer = Literal["l2", "l12", "none"]
+Optimizer = Literal["sgd", "adamw"]
+Augment = Literal["none", "crop_flip"]
 Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
@@ -114,10 +118,18 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer.
+    """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer, or AdamW.
 
-    The regularizer `l2` is half the sum of squared weights of the linear maps (biases and BN left out). The
-    loss `mse`, of a regression, is the mean over images and outputs of the squared error.
+    The regularizers are those of `tasks.regularizer`, of the weights of the linear maps (biases and BN left
+    out). The loss `mse`, of a regression, is the mean over images and outputs of the squared error.
+
+    Attributes:
+        momentum: Of SGD, as is `nesterov`; 0 and False with AdamW.
+        beta1: Of AdamW, as are `beta2` and `eps`; at their defaults with SGD.
+        augment: What each image of a batch goes through (`tasks.augment`).
+        class_keep: For each class the share of its training images that is kept; () for all of them.
+        label_noise: Share of the training labels that are replaced by another class.
+        data_seed: Draws which images are kept and which labels are replaced: the same for all nets.
     """
 
     lr: float
@@ -125,9 +137,17 @@ class Recipe:
     nesterov: bool
     batch_size: int
     schedule: Schedule
-    regularizer: Literal["l2", "none"]
+    regularizer: Regularizer
     reg_weight: float
     loss: Loss = "cross_entropy"
+    optimizer: Optimizer = "sgd"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    augment: Augment = "none"
+    class_keep: tuple[float, ...] = ()
+    label_noise: float = 0.0
+    data_seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,19 +166,22 @@ class NetSpec:
     """One trained network.
 
     `seed` (with the width) draws the initial weights, `order` names the stream that draws the order of
-    the training images: `()` for the one that all nets share. `tuning` says where the recipe is from, and
-    is part of no key: a net is the same whoever chose its learning rate.
+    the training images: `()` for the one that all nets share. `parametrization` is told in
+    `tasks.parametrization`; `ntk` and `mup` are sp at `base_width`, and `richness` is that of `mean_field`.
+    `tuning` says where the recipe is from, and is part of no key: a net is the same whoever chose its rate.
     """
 
     family: str
     architecture: Architecture
     width: int
-    parametrization: Literal["sp"]
+    parametrization: Parametrization
     init: Init
     recipe: Recipe
     data: DataSpec
     seed: int
     order: tuple[int, ...]
+    base_width: int = 1
+    richness: float = 1.0
     tuning: Tuning | None = None
 
 
@@ -198,6 +221,46 @@ class TrialSegment:
     epoch: int
     validation: float
     split: int
+
+
+@dataclass(frozen=True)
+class TrainGroup:
+    """Segments of nets that differ in seed, order and epochs alone, trained by one job."""
+
+    segments: tuple[TrainSegment, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measure how nets such as `net` are trained fastest, up to `nets` of them together.
+
+    `step_flops` are the operations of one net's step.
+    """
+
+    net: NetSpec
+    nets: int
+    step_flops: float
+
+
+@dataclass(frozen=True)
+class TrainMode:
+    """How nets are trained: together as one, or one after another; channels first or last in memory.
+
+    It changes results by rounding alone, and is no part of what a net is.
+    """
+
+    grouped: bool = False
+    channels_last: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as `grouped channels_last`."""
+        kind = "grouped" if self.grouped else "loop"
+        return f"{kind} {'channels_last' if self.channels_last else 'contiguous'}"
+
+
+ALONE = TrainMode()
+"""One net after another, channels first: what there always was."""
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,35 @@
-"""Train one net from one snapshot to the next: plain SGD, resumable at snapshots with the same bits."""
+"""Train nets from one snapshot to the next, resumable at snapshots with the same bits.
+
+Nets of one architecture and recipe may be trained together, as one net with as many times the channels
+(`tasks.stack`): each has its own order of images, place in the schedule and masks of dropout, and one that
+diverges leaves the others alone. Legend: S nets, N images of a batch.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tasks.architectures import is_trained
+from tasks.augment import draws, training_batch
 from tasks.batch_norm import Training
 from tasks.data import Data
 from tasks.evaluation import evaluate, net_row
-from tasks.loss import count_right, mean_loss, plus, share
+from tasks.loss import net_losses, net_right
 from tasks.network import Network, initialise
-from tasks.optimizer import Sgd
 from tasks.rows import net_axes
 from tasks.schedule import factor
 from tasks.seeds import stream
-from tasks.spec import NetSpec, Snapshot, TrainSegment
+from tasks.spec import ALONE, NetSpec, Snapshot, TrainMode, TrainSegment
+from tasks.stack import laid, own, part, stack
+from tasks.steps import Steps
+from tasks.training_set import training_set
 
 
 class Diverged(ArithmeticError):
@@ -31,7 +40,7 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class State:
-    """Where training stands after `epoch`: parameters, with BN's statistics, and SGD's momentum, by name."""
+    """Where training stands after `epoch`: parameters, with BN's statistics, and the optimizer's state."""
 
     parameters: dict[str, Tensor]
     momentum: dict[str, Tensor]
@@ -53,65 +62,152 @@ def order(net: NetSpec, epoch: int, images: int) -> Tensor:
     return torch.randperm(images, generator=stream("order", *net.order, epoch))
 
 
-def _epoch(network: Network, optimizer: Sgd, net: NetSpec, epoch: int, data: Data) -> dict[str, float | None]:
-    """One pass over the training images; the mean loss and accuracy seen on the way."""
-    recipe, images = net.recipe, len(data.y_train)
-    batches = order(net, epoch, images).split(recipe.batch_size)
-    total, rate = 0.0, 0.0
-    right: int | None = 0
-    for step, batch in enumerate(batches, start=1):
-        rate = recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches))
-        # BN's statistics move in place; the masks of dropout have a stream for each step.
-        training = replace(network, mode=Training(net.seed, net.width, epoch, step))
-        outputs = training.logits(data.x_train[batch])
-        loss = mean_loss(recipe.loss, outputs, data.y_train[batch])
-        optimizer.step(loss, rate)
-        total += loss.item() * len(batch)
-        right = plus(right, count_right(recipe.loss, outputs.detach(), data.y_train[batch]))
-    return {"loss_train": total / images, "accuracy_train": share(right, images), "learning_rate": rate}
-
-
 def initial_state(net: NetSpec) -> State:
     """The state before any training."""
     return State(dict(initialise(net).parameters), {}, 0)
 
 
-def train(segment: TrainSegment, state: State, data: Data) -> Trained:
+def train(segment: TrainSegment, state: State, data: Data, mode: TrainMode = ALONE) -> Trained:
     """Go from `state` to the segment's snapshot.
 
     Raises:
         Diverged: The loss is NaN or infinite; says at which epoch.
     """
-    snapshot, net = segment.snapshot, segment.snapshot.net
-    parameters = {
-        name: value.clone().requires_grad_(is_trained(name)) for name, value in state.parameters.items()
-    }
-    network = Network(net.architecture, parameters)
-    optimizer = Sgd(net.recipe, parameters, state.momentum)
-    curve_rows: list[dict[str, Any]] = []
-    for epoch in range(state.epoch + 1, snapshot.epoch + 1):
-        start = time.perf_counter()
-        row = _epoch(network, optimizer, net, epoch, data)
-        row["loss_test"], row["accuracy_test"] = evaluate(network, data.x_test, data.y_test, net.recipe.loss)
-        _check_finite(row, net, epoch)
-        row["seconds"] = time.perf_counter() - start
-        at = Snapshot(snapshot.key, snapshot.net_key, net, epoch)
-        curve_rows.append({"key": snapshot.net_key, **net_axes(at), **row})
-    plain = {name: value.detach() for name, value in parameters.items()}
-    trained = Network(net.architecture, plain)
-    return Trained(
-        trained,
-        State(plain, optimizer.momentum, snapshot.epoch),
-        net_row(snapshot, trained, data),
-        curve_rows,
+    (result,) = train_group([segment], [state], data, mode)
+    if isinstance(result, Diverged):
+        raise result
+    return result
+
+
+def train_group(
+    segments: Sequence[TrainSegment], states: Sequence[State], data: Data, mode: TrainMode
+) -> list[Trained | Diverged]:
+    """Go from each state to its segment's snapshot, all at once or one after another, as `mode` says.
+
+    The nets may differ in seed, order and epochs, and in nothing else.
+    """
+    data = training_set(segments[0].snapshot.net.recipe, data)
+    near = data._replace(
+        x_train=laid(data.x_train, mode.channels_last), x_test=laid(data.x_test, mode.channels_last)
     )
+    if not mode.grouped:
+        return [Group([s], [state], near, mode).run()[0] for s, state in zip(segments, states, strict=True)]
+    # Convs of one group have other bits than those of several, whose number makes no difference: so a net
+    # left alone is trained beside a copy of itself.
+    copies = 2 if len(segments) == 1 else 1
+    return Group([*segments] * copies, [*states] * copies, near, mode).run()[: len(segments)]
 
 
-def _check_finite(row: dict[str, float | None], net: NetSpec, epoch: int) -> None:
+class Group:
+    """Nets in training, their tensors stacked."""
+
+    def __init__(
+        self, segments: Sequence[TrainSegment], states: Sequence[State], data: Data, mode: TrainMode
+    ) -> None:
+        self._segments, self._data, self._mode = segments, data, mode
+        self._nets, self._epochs = len(segments), [state.epoch for state in states]
+        self._net = segments[0].snapshot.net
+        tensors = stack([state.parameters for state in states], mode.channels_last)
+        self._parameters = {
+            name: value.to(data.x_train.device).requires_grad_(is_trained(name))
+            for name, value in tensors.items()
+        }
+        aligned = (
+            len({(s.snapshot.epoch, epoch) for s, epoch in zip(segments, self._epochs, strict=True)}) == 1
+        )
+        momentum = [state.momentum for state in states]
+        self._steps = Steps(self._net, self._parameters, momentum, aligned, mode.channels_last)
+        self._curves: list[list[dict[str, Any]]] = [[] for _ in segments]
+        self._results: dict[int, Trained | Diverged] = {}
+
+    def run(self) -> list[Trained | Diverged]:
+        """Train until every net has diverged or is where its segment ends."""
+        self._finish()
+        while open_nets := [index for index in range(self._nets) if index not in self._results]:
+            start = time.perf_counter()
+            rows = self.epoch()
+            for index in open_nets:
+                self._tested(index, rows[index], (time.perf_counter() - start) / len(open_nets))
+            self._finish()
+        return [self._results[index] for index in range(self._nets)]
+
+    def epoch(self) -> list[dict[str, float | None]]:
+        """One more pass over the training images; each net's mean loss and accuracy seen on the way."""
+        self._epochs = [epoch + 1 for epoch in self._epochs]
+        recipe, nets, x, y = self._net.recipe, self._nets, self._data.x_train, self._data.y_train
+        specs, epochs, images = [s.snapshot.net for s in self._segments], self._epochs, len(y)
+        numbered = list(zip(specs, epochs, strict=True))
+        orders_SN = torch.stack([order(net, epoch, images) for net, epoch in numbered])
+        drawn = [draws(net, epoch, images) for net, epoch in numbered]
+        batches, losses, right = orders_SN.split(recipe.batch_size, 1), [], []
+        rates: list[float] = []
+        for step, batch_SN in enumerate(batches, start=1):
+            rates = [recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches)) for epoch in epochs]
+            # BN's statistics move in place; the masks of dropout have a stream for each step.
+            first, *others = [(net.seed, net.width, epoch, step) for net, epoch in numbered]
+            network = Network(self._net.architecture, self._parameters, Training(*first, others=others), nets)
+            seen = [training_batch(x, batch, draw) for batch, draw in zip(batch_SN, drawn, strict=True)]
+            outputs = network.logits(laid(torch.cat(seen, 1), self._mode.channels_last))
+            labels = y[batch_SN.t()]
+            each = net_losses(recipe.loss, outputs, labels, nets)
+            self._steps.take(each.sum(), rates)
+            losses.append(each.detach())
+            right.append(net_right(recipe.loss, outputs.detach(), labels, nets))
+        sizes = [batch.shape[1] for batch in batches]
+        return [
+            {
+                "loss_train": sum(loss * size for loss, size in zip(of_net, sizes, strict=True)) / images,
+                "accuracy_train": share,
+                "learning_rate": rate,
+            }
+            for of_net, share, rate in zip(
+                torch.stack(losses, 1).tolist(), _shares(right, images, nets), rates, strict=True
+            )
+        ]
+
+    def network(self, index: int) -> Network:
+        """One of the nets: views of its tensors, which go on changing."""
+        plain = {name: value.detach() for name, value in self._parameters.items()}
+        return Network(self._net.architecture, part(plain, index, self._nets))
+
+    def _tested(self, index: int, row: dict[str, Any], seconds: float) -> None:
+        """Finish an epoch's row of one net; `seconds` is its share of the epoch so far."""
+        start, snapshot, data = time.perf_counter(), self._segments[index].snapshot, self._data
+        loss = self._net.recipe.loss
+        row["loss_test"], row["accuracy_test"] = evaluate(self.network(index), data.x_test, data.y_test, loss)
+        epoch = self._epochs[index]
+        if problem := _infinite(row, snapshot.net, epoch):
+            self._results[index] = Diverged(problem)
+            return
+        row["seconds"] = seconds + time.perf_counter() - start
+        at = Snapshot(snapshot.key, snapshot.net_key, snapshot.net, epoch)
+        self._curves[index].append({"key": snapshot.net_key, **net_axes(at), **row})
+
+    def _finish(self) -> None:
+        """Take the nets that are where their segments end."""
+        for index, segment in enumerate(self._segments):
+            snapshot = segment.snapshot
+            if index not in self._results and self._epochs[index] >= snapshot.epoch:
+                network = self.network(index)
+                row, plain = net_row(snapshot, network, self._data), own(network.parameters)
+                state = State(plain, self._steps.state(index), snapshot.epoch)
+                net = Network(network.architecture, plain)
+                self._results[index] = Trained(net, state, row, self._curves[index])
+
+
+def _shares(right: Sequence[torch.Tensor | None], images: int, nets: int) -> list[float | None]:
+    """Each net's accuracy from its right answers by batch; None of a regression."""
+    counts = [count for count in right if count is not None]
+    return [int(count) / images for count in torch.stack(counts).sum(0)] if counts else [None] * nets
+
+
+def _infinite(row: dict[str, float | None], net: NetSpec, epoch: int) -> str:
+    """What is wrong with the losses of an epoch, if anything."""
     for name in ("loss_train", "loss_test"):
         value = row[name]
         if value is None or not math.isfinite(value):
-            raise Diverged(
+            return (
                 f"{name} is {value} in epoch {epoch} at width {net.width}, seed {net.seed}: "
                 f"a lower train.lr than {net.recipe.lr:g} or a longer train.warmup_epochs would do"
             )
+    return ""

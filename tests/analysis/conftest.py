@@ -153,6 +153,7 @@ def job_rows(gave_up=1):
             "bytes_in": 1000,
             "outcome": outcome,
             "error": error,
+            "mode": "",
         }
 
     return [

@@ -78,6 +78,22 @@ def test_headlines_follow_the_data():
     assert "ABOVE the floor" in said
 
 
+def test_a_warned_row_of_the_floor_is_told_apart_from_the_others():
+    """Fitting images that do not show every direction leave held-out errors that are no fault of the fit."""
+    rows = [dict(row) for row in graft_rows()]
+    floor = [row for row in rows if row["null"] == "self"]
+    at_end = max(row["target_epoch"] for row in rows)
+    for row in [row for row in floor if row["target_epoch"] == at_end][:3]:
+        row |= {"fvu_test": 0.04, "warning": "28 of 32 directions"}
+    said = " ".join(
+        findings(pd.DataFrame(rows), fit_groups(pd.DataFrame(rows), "fvu_test", ["layer"], bootstraps=50))
+    )
+    assert "recovered to an error of" in said
+    assert "ABOVE" not in said
+    assert "such rows that carry a warning" in said
+    assert "largest error is 0.04" in said
+
+
 @pytest.mark.parametrize(
     ("tables", "said"),
     [

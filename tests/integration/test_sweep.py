@@ -287,7 +287,7 @@ def test_an_interrupt_stops_cleanly_and_says_how_to_resume(tmp_path, drivers, nu
     wait_until(lambda: len(list(folder.glob("tables/nets/*.parquet"))) == 3, process)
     time.sleep(0.2)
     os.kill(process.pid, number)
-    process.join(20)
+    process.join(60)
     told = (tmp_path / "driver.log").read_text()
     assert process.exitcode == 130, told
     assert f"espalier run {folder}" in " ".join(told.split())

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.nets import architecture, nets, recipe
 from tasks.images import facts
+from tasks.rows import recipe_text
 
 DIGITS = facts("digits")
 
@@ -137,6 +138,42 @@ FAULTS = {
     "a rate of 0 for adam": ({"graft": {"adam_lr": 0}}, ["graft.adam_lr", "found 0", "greater than 0"]),
     "no batches for adam": ({"graft": {"adam_batches": 0}}, ["graft.adam_batches", "found 0"]),
     "unknown statistics": ({"graft": {"bn": ["source"]}}, ["graft.bn.0", "'source'", "'reestimated'"]),
+    "an unknown parametrization": (
+        {"network": {"parametrization": "mu"}},
+        ["network.parametrization", "'mup'"],
+    ),
+    "a base width of 0": ({"network": {"base_width": 0}}, ["network.base_width", "found 0"]),
+    "a richness of 0": ({"network": {"richness": 0}}, ["network.richness", "found 0", "greater than 0"]),
+    "an unknown optimizer": ({"train": {"optimizer": "adam"}}, ["train.optimizer", "'adam'", "'adamw'"]),
+    "a beta of 1": ({"train": {"beta2": 1}}, ["train.beta2", "found 1", "less than 1"]),
+    "an epsilon of 0": ({"train": {"eps": 0}}, ["train.eps", "found 0", "greater than 0"]),
+    "an unknown augmentation": ({"train": {"augment": "flip"}}, ["train.augment", "'flip'", "'crop_flip'"]),
+    "noise above 1": (
+        {"train": {"label_noise": 1.5}},
+        ["train.label_noise", "1.5", "less than or equal to 1"],
+    ),
+    "a share of a class above 1": ({"train": {"class_keep": [1, 2]}}, ["train.class_keep.1", "found 2"]),
+    "no image of any class": (
+        {"train": {"class_keep": [0, 0]}},
+        ["train", "class_keep is [0.0, 0.0]", "no image would be kept"],
+    ),
+    "an unknown preset": ({"train": {"preset": "gu"}}, ["train.preset", "'gu'", "'gu2020'"]),
+    "another dropout than the preset's": (
+        {"train": {"preset": "gu2020"}, "network": {"family": "vgg16", "dropout": 0.2}},
+        ["network.dropout is 0.5 of a vgg16", "'gu2020'", "found 0.2"],
+    ),
+    "a varied field that the preset sets": (
+        {"train": {"preset": "gu2020"}, "sweep": {"cross": {"train.lr": [0.01, 0.1]}}},
+        ["the setting train.lr = 0.1", "lr is 0.01 in the preset 'gu2020', found 0.1"],
+    ),
+    "an unknown axis": (
+        {"sweep": {"cross": {"network.parametrisation": ["sp"]}}},
+        ["'network.parametrisation' cannot be varied", "network.parametrization", "train.optimizer"],
+    ),
+    "a preset cannot be varied": (
+        {"sweep": {"cross": {"train.preset": ["gu2020"]}}},
+        ["'train.preset' cannot be varied"],
+    ),
     "an empty data limit": ({"data": {"limit_train": 0}}, ["data.limit_train", "found 0"]),
 }
 
@@ -321,3 +358,71 @@ def test_each_setting_has_every_seed_and_no_net_is_there_twice():
 def test_a_sweep_without_settings_is_its_own_only_setting():
     config = SweepConfig()
     assert config.settings() == [config]
+
+
+def test_an_unquoted_dotted_field_is_the_quoted_one(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text("[sweep.cross]\ntrain.lr = [0.1, 0.2]\n[[sweep.settings]]\ntrain.momentum = 0.5\n")
+    made = SweepConfig.read(path)
+    assert made.sweep.cross == {"train.lr": (0.1, 0.2)}
+    assert [(one.train.lr, one.train.momentum) for one in made.settings()] == [(0.1, 0.5), (0.2, 0.5)]
+
+
+def test_pairings_that_would_find_no_pair_are_refused():
+    for graft, words in (
+        ({"pairings": ["cross_width"]}, "2 or more sweep.widths"),
+        ({"pairings": ["cross_setting"]}, "one setting"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            SweepConfig.parse({"graft": graft, "sweep": {"widths": [4]}})
+
+
+def test_a_field_is_listed_or_crossed_and_not_both():
+    axes = {"cross": {"train.lr": [0.1, 0.2]}, "settings": [{"train.lr": 0.3}]}
+    with pytest.raises(ConfigError, match=r"'train\.lr' is in sweep\.cross and in sweep\.settings"):
+        SweepConfig.parse({"sweep": axes})
+
+
+def test_the_new_axes_can_be_crossed_and_listed():
+    cross = {
+        "network.parametrization": ["sp", "mup", "ntk", "mean_field"],
+        "train.optimizer": ["sgd", "adamw"],
+        "train.augment": ["none", "crop_flip"],
+        "train.regularizer": ["l2", "l12", "none"],
+    }
+    listed = [{"train.label_noise": 0.2}, {"train.class_keep": [1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1, 0.1]}]
+    made = nets(varied(cross=cross, settings=listed), DIGITS)
+    assert len(set(made)) == 4 * 2 * 2 * 3 * 2 * 2
+    assert (
+        len({recipe_text(net) + net.parametrization + net.recipe.regularizer for net in made})
+        == 4 * 2 * 2 * 3 * 2
+    )
+
+
+def test_fields_that_are_not_used_change_no_net():
+    plain = nets(varied(), DIGITS)
+    for fields in (
+        {"network.base_width": 3, "network.richness": 0.3},
+        {"train.beta1": 0.5, "train.beta2": 0.5, "train.eps": 0.1},
+        {"train.data_seed": 3},
+        {"train.class_keep": [1] * 10},
+    ):
+        assert nets(varied(settings=[fields]), DIGITS) == plain, fields
+    adam = {"train.optimizer": "adamw"}
+    assert nets(varied(settings=[adam | {"train.momentum": 0.5}]), DIGITS) == nets(
+        varied(settings=[adam]), DIGITS
+    )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "train", "words"),
+    [
+        ("digits", {"class_keep": [1, 0.5]}, "train.class_keep: found 2 shares, but digits has 10 classes"),
+        ("cosine", {"augment": "crop_flip"}, "train.augment: found 'crop_flip', but cosine is a regression"),
+        ("cosine", {"label_noise": 0.1}, "train.label_noise: found 0.1, but cosine is a regression"),
+    ],
+)
+def test_a_recipe_that_fits_no_such_images_is_refused(dataset, train, words):
+    config = SweepConfig.parse({"data": {"dataset": dataset}, "network": {"family": "dense"}, "train": train})
+    with pytest.raises(ConfigError, match=words):
+        nets(config, facts(dataset))

@@ -73,7 +73,7 @@ def test_training_operations_equal_pytorchs_count(spec, start, end):
     data = make_data(train=35, test=15, image=spec.architecture.input)
     segment = TrainSegment(make_snapshot(spec, end), start, keep_state=False)
     state = replace(initial_state(spec), epoch=start or 0)
-    assert counted(lambda: train(segment, state, data)) == train_cost(segment, facts_of(data)).flops
+    assert counted(lambda: train(segment, state, data)) == train_cost([segment], facts_of(data)).flops
 
 
 def make_tile(net, seeds, nulls):
@@ -196,7 +196,7 @@ def test_more_of_anything_costs_more():
         assert few.flops < cost.flops
         assert few.memory < cost.memory
     spec = make_net(**net)
-    short, long = (train_cost(TrainSegment(make_snapshot(spec, end), None, False), data) for end in (1, 2))
+    short, long = (train_cost([TrainSegment(make_snapshot(spec, end), None, False)], data) for end in (1, 2))
     assert short.flops < long.flops
 
 

@@ -548,3 +548,72 @@ def test_hybrids_are_made_of_neighbouring_seeds_and_no_net_is_in_two():
 def test_hybrids_that_cannot_be_made_are_refused(hybrids, told):
     with pytest.raises(ConfigError, match=told):
         plan(config(hybrids=hybrids))
+
+
+def test_ways_of_bn_where_no_bn_is_change_no_key():
+    assert pairs(plan(config(graft={"bn": ["target"]}))).keys() == pairs(plan(config(graft={}))).keys()
+    with_bn = {"network": {"layers": [1, "pool", 1], "batch_norm": True}}
+    both, one = (pairs(plan(config(graft=graft, **with_bn))) for graft in ({}, {"bn": ["target"]}))
+    assert not both.keys() & one.keys()
+
+
+def pool_tasks_of(made):
+    return [task for task in made.tasks if task.job.kind == "pool"]
+
+
+def test_jobs_of_pools_keep_to_the_memory_and_never_change_the_pools():
+    sweep = config(widths=(8,), seeds=5, graft={"nulls": ["pooled"]})
+    whole = plan(sweep)
+    largest = max(task.cost.memory for task in pool_tasks_of(whole))
+    alone = max(task.cost.memory for task in pool_tasks_of(plan(sweep, limits=Limits(2**40, 10**6))))
+    assert alone < largest
+    tight = plan(sweep, limits=Limits(alone, 1))
+    assert pools(tight).keys() == pools(whole).keys()
+    assert all(task.cost.memory <= alone for task in pool_tasks_of(tight))
+    assert len(pool_tasks_of(tight)) > len(pool_tasks_of(whole))
+
+
+def test_a_pool_too_wide_for_its_gram_matrix_is_named():
+    wide = config(widths=(1,), snapshots=(5,), network={"layers": [192, 1]}, graft={"nulls": ["pooled"]})
+    with pytest.raises(ConfigError, match=r"pooled width 1 .*3456 patch dimensions"):
+        plan(wide, limits=Limits(800_000_000, 1))
+
+
+def test_hybrids_take_as_many_shares_at_once_as_the_memory_holds():
+    sweep = config(widths=(16,), seeds=2, network={"layers": [4, "pool", 4]}, hybrids={"pairs": 1})
+
+    def hybrid(limits):
+        return next(task for task in plan(sweep, limits=limits).tasks if task.job.kind == "hybrid")
+
+    whole = hybrid(ROOMY)
+    assert "shares_at_once" not in whole.job.where
+    parted = hybrid(Limits(whole.cost.memory - 1, 1))
+    assert (parted.job.key, parted.job.where["shares_at_once"]) == (whole.job.key, 6)
+    assert parted.cost.memory < whole.cost.memory
+    assert parted.cost.flops > whole.cost.flops
+
+
+def axes(**sweep):
+    return {"sweep": {"widths": [2], "seeds": 2, **sweep}}
+
+
+@pytest.mark.parametrize(
+    ("varied", "words"),
+    [
+        ({"cross": {"train.gamma": [0.1, 0.2]}}, r"sweep\.cross\.'train\.gamma'.*all make the same nets"),
+        ({"cross": {"train.lr": [0.1, 0.2], "train.gamma": [0.1, 0.2]}}, r"'train\.gamma'"),
+        ({"settings": [{"train.gamma": 0.1}, {"train.gamma": 0.3}]}, r"all of sweep\.settings"),
+    ],
+    ids=str,
+)
+def test_axes_that_change_no_net_are_refused(varied, words):
+    sweep = config().model_dump() | axes(**varied) | {"graft": {"pairings": ["cross_setting"]}}
+    with pytest.raises(ConfigError, match=words):
+        plan(SweepConfig.parse(sweep))
+
+
+def test_an_axis_that_changes_some_nets_may_be_crossed():
+    cross = {"train.regularizer": ["none", "l2"], "train.reg_weight": [1e-3, 1e-4]}
+    made = plan(SweepConfig.parse(config().model_dump() | axes(cross=cross)))
+    nets = {segment.snapshot.net_key for segment in segments(made)}
+    assert len(nets) == 3 * 2  # none, and l2 of either weight; two seeds

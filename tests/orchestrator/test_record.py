@@ -121,3 +121,30 @@ def test_every_kind_of_machine_and_version_that_ran_is_kept(store):
         write_record(store, config(), of_data, {"versions": versions})
     assert recorded(store)["versions"] == "1"
     assert recorded(store)["runs"] == [{"versions": "1"}, {"versions": "2"}]
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [{"graft": {"partitions": 39}}, {"graft": {"pool_nets": 3}}, {"hybrids": {"shares": [0.5]}}],
+    ids=str,
+)
+def test_fields_of_what_a_sweep_does_not_have_may_change(store, idle):
+    record(store, config())
+    record(store, config(**idle))
+
+
+def test_fields_of_pools_and_hybrids_that_are_there_may_not_change(store):
+    graft = {"nulls": ["pooled"], "partitions": 19}
+    record(store, config(graft=graft, hybrids={"pairs": 1}))
+    with pytest.raises(ConfigError, match=r"graft\.partitions: 19 there, 39 now"):
+        record(store, config(graft=graft | {"partitions": 39}, hybrids={"pairs": 1}))
+    with pytest.raises(ConfigError, match=r"hybrids\.shares"):
+        record(store, config(graft=graft, hybrids={"pairs": 1, "shares": [0.5]}))
+
+
+def test_epochs_count_where_any_setting_has_a_schedule_that_ends(store):
+    """Under a constant base a crossed cosine still falls to its end."""
+    sweep = {"cross": {"train.schedule": ["constant", "cosine"]}}
+    record(store, config(train={"schedule": "constant"}, sweep=sweep))
+    with pytest.raises(ConfigError, match=r"train\.epochs: 20 there, 30 now"):
+        record(store, config(train={"schedule": "constant", "epochs": 30}, sweep=sweep))

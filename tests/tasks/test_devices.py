@@ -7,13 +7,19 @@ say, is still there after they were added to it.
 import pytest
 import torch
 
+from tasks.channels import Channels, Moments
+from tasks.devices import NoDevice, on, use
 from tasks.gram import ChannelMoments, PatchMoments
+from tasks.hybrid import unexplained
+from tasks.hybrid_fit import Hybrid, Parents
 from tasks.lag_gram import LagSums
 from tasks.layer_input import LayerInput
+from tasks.mixture import channels_of_a, mixed_norms
 from tasks.network import Network, initialise
 from tasks.spec import WIDE, Layer
 from tests.tasks.conftest import make_net
 from tests.tasks.families import ARCHITECTURES, family_net
+from tests.tasks.test_exchange import pool_tile
 
 DEVICE = "meta"
 
@@ -69,3 +75,39 @@ def test_sums_by_lag_stay_where_their_maps_lie(kernel):
 def test_a_narrow_net_is_a_net_too():
     network = network_there(make_net())
     assert network.logits(there(4, 2, 6, 6)).device.type == DEVICE
+
+
+@pytest.mark.parametrize("null", ["pooled", "wider_subset"])
+def test_the_sums_of_pools_stay_where_their_images_lie(null):
+    tile = pool_tile(null)
+    networks = [network_there(snapshot.net) for snapshot in tile.snapshots]
+    channels = Channels(tile, networks)
+    moments = Moments(channels, channels.cuts[0].arms)
+    for _, layers in channels.batches(there(40, *networks[0].architecture.input)):
+        moments.add(layers)
+        moments.add(layers)
+    cross, patches = next(iter(moments.crosses.values())), next(iter(moments.patches.values()))
+    group_c = channels.of(tile.pools[0].sources[:1], channels.cuts[0].layer - 1)
+    chosen = patches.select(channels.dims(channels.cuts[0].arms[0], group_c))
+    assert {cross.device.type, patches.sum_D.device.type, chosen.gram_DD.device.type} == {DEVICE}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_mixture_of_two_nets_stays_where_they_lie(name):
+    network = network_there(family_net(name))
+    of_a = channels_of_a(network.architecture, 0.5, "a", "b")
+    for value in mixed_norms(network, network, of_a).values():
+        assert value.device.type == DEVICE
+    with pytest.raises(RuntimeError, match="meta"):  # the numbers are asked for at the very end
+        unexplained(Parents(network, network), [Hybrid(of_a, network)], there(4, *network.architecture.input))
+
+
+def test_a_network_moves_whole():
+    moved = on(initialise(make_net()), DEVICE)
+    assert {value.device.type for value in moved.parameters.values()} == {DEVICE}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_at_once():
+    with pytest.raises(NoDevice, match="finds no GPU in this process; use device 'cpu'"):
+        use("cuda")

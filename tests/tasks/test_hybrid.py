@@ -209,6 +209,7 @@ def test_rows_do_not_depend_on_other_pairs_and_shares():
     assert len(together) == 9
     alone = hybrids(tile_of(nets, (0.3,), pairs[1:2]), networks, data)
     assert alone == [row for row in together if (row["key"], row["share"]) == ("b-a", 0.3)]
+    assert hybrids(tile_of(nets, (0.0, 0.3, 0.7), pairs), networks, data, at_once=2) == together
 
 
 @pytest.mark.parametrize("layers", [(1,), (1, 2)])

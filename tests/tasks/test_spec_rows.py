@@ -1,12 +1,12 @@
 """The tables' schemas and the axes that every row carries."""
 
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import pyarrow as pa
 import pytest
 
 from tasks import spec
-from tasks.rows import ROW_IDENTITY, SCHEMAS, completed, net_axes, table
+from tasks.rows import ROW_IDENTITY, SCHEMAS, completed, net_axes, recipe_text, table
 from tests.tasks.conftest import make_net, make_snapshot
 
 DESIGN = {
@@ -109,3 +109,20 @@ def test_a_graft_from_before_there_were_draws_is_of_one_net():
     before = table("downstream", [row]).drop_columns(["draw", "source_nets"])
     (read,) = completed("downstream", before).to_pylist()
     assert read == row | {"draw": 0, "source_nets": 1}
+
+
+def test_the_recipe_in_words_tells_every_setting_of_training_apart():
+    net = make_net()
+    plain = net.recipe
+    adam = replace(plain, optimizer="adamw", momentum=0.0, nesterov=False)
+    recipes = [
+        plain, adam, replace(adam, beta1=0.5), replace(adam, beta2=0.5), replace(adam, eps=1e-6),
+        replace(plain, augment="crop_flip"), replace(plain, label_noise=0.1),
+        replace(plain, label_noise=0.1, data_seed=1), replace(plain, class_keep=(1.0, 0.1)),
+        replace(plain, class_keep=(0.1, 1.0)), replace(plain, class_keep=(1.0, 0.1), data_seed=1),
+    ]  # fmt: skip
+    made = [replace(net, recipe=recipe) for recipe in recipes]
+    made += [replace(net, parametrization="mup", base_width=width) for width in (2, 4)]
+    made += [replace(net, parametrization="mean_field", richness=richness) for richness in (0.5, 2.0)]
+    assert len({recipe_text(one) for one in made}) == len(made)
+    assert recipe_text(net) == "sgd lr 0.05, momentum 0.9 nesterov, batch 16, constant, warm-up 0, own order"

@@ -1,0 +1,77 @@
+"""The coordinate check of a sweep's settings: a few steps at widths over a factor of 16."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.config import ConfigError
+from orchestrator.nets import nets, used
+from orchestrator.sweep import Sweep
+from tasks.rows import COORDINATES
+from tasks.spec import NetSpec
+
+PLACE = "coordcheck"
+DOUBLINGS = 4
+"""Without widths of its own a check takes the sweep's least one and so many doublings of it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What is asked for; widths and a rate that are None are the sweep's own."""
+
+    widths: tuple[int, ...] | None = None
+    steps: int = 5
+    seeds: int = 3
+    lr: float | None = None
+    drawn_outputs: bool = False
+
+
+def checked_nets(sweep: Sweep, check: Check) -> list[NetSpec]:
+    """The nets of every setting at the check's widths and seeds.
+
+    Raises:
+        ConfigError: Fewer than two widths, or a width that is none.
+    """
+    config = sweep.config
+    widths = check.widths or tuple(min(config.sweep.widths) * 2**power for power in range(DOUBLINGS + 1))
+    if len(set(widths)) < 2 or min(widths) < 1:
+        raise ConfigError(f"--widths: found {list(widths)}; give 2 or more, 1 and up, as in 8,16,32,64,128")
+    axes = config.sweep.model_copy(
+        update={"widths": tuple(sorted(set(widths))), "seeds": tuple(range(check.seeds))}
+    )
+    return nets(config.model_copy(update={"sweep": axes}), used(config, sweep.facts))
+
+
+def run_check(
+    sweep: Sweep, check: Check, tell: Callable[[int, int, NetSpec], None] = lambda *_: None
+) -> pa.Table:
+    """Train the nets and write `coordcheck/changes.parquet` into the sweep's folder; its rows.
+
+    Args:
+        sweep: The sweep; nothing else of its folder is changed.
+        check: What is asked for.
+        tell: Called before each net with its number, the number of nets, and the net.
+    """
+    from tasks.coordinate_check import at_a_constant_rate, coordinate_changes
+    from tasks.data import load_cached
+    from tasks.devices import use
+
+    use("cpu")
+    config = sweep.config
+    data, _ = load_cached(config.data.dataset, config.data.limit_train, config.data.limit_test, sweep.folder)
+    made = checked_nets(sweep, check)
+    rows: list[dict[str, Any]] = []
+    for number, net in enumerate(made, start=1):
+        tell(number, len(made), net)
+        rows += coordinate_changes(at_a_constant_rate(net, check.lr), data, check.steps, check.drawn_outputs)
+    table = pa.Table.from_pylist(rows, schema=COORDINATES)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    sweep.store.files.replace(f"{PLACE}/changes.parquet", sink.getvalue())
+    return table

@@ -1,0 +1,131 @@
+"""How nets are trained fastest on this machine: measured once for a sweep's folder, and kept there.
+
+Ways to train differ by rounding, so a folder that was begun one way goes on that way. `probes.json` may be
+deleted to measure again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cluster.pool import Done, Failed, Job, Pool
+from orchestrator.cost import forward_flops, train_seconds
+from orchestrator.identity import probe_key
+from orchestrator.jobs import ANSWER
+from orchestrator.store import Store
+from orchestrator.training import SINGLY, Choice
+from tasks.images import DataFacts
+from tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+
+RECORD = "probes.json"
+
+WORTH_SECONDS = 3.0
+"""All training of nets that is shorter by the planner's model is not worth a measurement."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Nets that are trained equally fast: how many, one of them, and about the seconds of their training."""
+
+    net: NetSpec
+    nets: int
+    seconds: float
+
+
+def choices(store: Store) -> dict[str, Choice]:
+    """What was measured in a folder, by `probe_key`.
+
+    Raises:
+        ValueError: The file is broken.
+    """
+    found = store.read_json(RECORD) or {}
+    return {key: _choice(key, answer) for key, answer in found.items()}
+
+
+def _choice(key: str, answer: Mapping[str, Any]) -> Choice:
+    for name in ("grouped", "channels_last", "nets"):
+        if name not in answer:
+            raise ValueError(f"{RECORD}: '{key}' lacks '{name}': delete the file, and it is measured again")
+    return Choice(TrainMode(answer["grouped"], answer["channels_last"]), answer["nets"])
+
+
+def alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts, device: str) -> dict[str, Alike]:
+    """The nets of a whole sweep by what their speed depends on."""
+    by_key: dict[str, list[NetSpec]] = defaultdict(list)
+    for net in nets:
+        by_key[probe_key(net, device)].append(net)
+    return {
+        key: Alike(some[0], len(some), len(some) * train_seconds(_whole(some[0], epochs), facts))
+        for key, some in by_key.items()
+    }
+
+
+def _whole(net: NetSpec, epochs: int) -> TrainSegment:
+    return TrainSegment(Snapshot("", "", net, epochs), None, False)
+
+
+def probe(
+    pool: Pool, wanted: Mapping[str, Alike], device: str, log: Callable[[dict[str, Any]], None],
+    now: Callable[[], datetime],
+) -> dict[str, Any]:  # fmt: skip
+    """Measure what is worth it, on the pool that will train; an answer for each key.
+
+    A probe that fails says `SINGLY`, and why: training will fail too, or never needed the probe.
+    """
+    long = {key: some for key, some in wanted.items() if some.seconds >= WORTH_SECONDS and some.nets > 0}
+    answers = {key: _plain(SINGLY) | {"why": "short"} for key in wanted.keys() - long.keys()}
+    start = now()
+    for key, some in long.items():
+        pool.submit(_job(key, some, device), 1)
+    while len(answers) < len(wanted):
+        for event in pool.wait(1.0):
+            answers[event.key] = _answer(event)
+            log(_row(event, wanted[event.key], start))
+    return {key: _said(wanted[key], device) | answers[key] for key in sorted(answers)}
+
+
+def _job(key: str, some: Alike, device: str) -> Job:
+    recipe, architecture = some.net.recipe, some.net.architecture
+    flops = 3 * recipe.batch_size * forward_flops(architecture)
+    return Job(key, "probe", Probe(some.net, some.nets, flops), (), {"device": device})
+
+
+def _answer(event: Done | Failed) -> dict[str, Any]:
+    if isinstance(event, Failed):
+        return _plain(SINGLY) | {"why": event.error}
+    return json.loads(event.output.blobs[ANSWER])
+
+
+def _plain(choice: Choice) -> dict[str, Any]:
+    mode = choice.mode
+    return {"grouped": mode.grouped, "channels_last": mode.channels_last, "nets": choice.nets}
+
+
+def _said(some: Alike, device: str) -> dict[str, Any]:
+    """For whoever reads the file."""
+    return {"architecture": some.net.family, "width": some.net.width, "device": device}
+
+
+def _row(event: Done | Failed, some: Alike, start: datetime) -> dict[str, Any]:
+    """The probe as a row of table `jobs`."""
+    failed = isinstance(event, Failed)
+    return {
+        "key": event.key,
+        "kind": "probe",
+        "label": f"probe width {some.net.width}",
+        "attempt": event.attempt,
+        "node": event.node,
+        "device": event.device,
+        "start": start,
+        "seconds": event.seconds,
+        "flops": 0.0,
+        "bytes_in": 0,
+        "outcome": "failed" if failed else "done",
+        "error": " ".join(event.error.split())[:2000] if failed else "",
+        "mode": "",
+    }

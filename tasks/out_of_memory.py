@@ -1,0 +1,22 @@
+"""Too little memory, told in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def as_memory_error() -> Iterator[None]:
+    """Raise MemoryError where PyTorch says in its own ways that there was too little, on a GPU or a CPU."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
+    except RuntimeError as error:
+        # A CPU's allocator has no class of its own.
+        if "not enough memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise

@@ -1,0 +1,106 @@
+"""A short measurement of how a net's recipe is trained fastest here: one by one or together, and the layout.
+
+Every way takes real steps on random images, in turns, since other programs come and go; of each way the
+fastest turn counts.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import torch
+
+from tasks.data import Data
+from tasks.seeds import stream
+from tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from tasks.train import Group, initial_state
+
+SECONDS, TURNS, STEPS = 0.6, 8, 2
+"""A probe ends after so many seconds or turns, whichever comes first, each of so many steps of every way."""
+
+SIZES = (4, 8)
+"""Nets trained together; of fewer seeds all."""
+
+HEAVY_FLOPS = 6e9
+"""Of one step of a group: past it there is nothing to win, since a net alone keeps the machine busy."""
+
+WORTHWHILE = 0.95
+"""Share of a simpler way's time from which another one is taken."""
+
+BN_CHANNELS = 16
+"""Channels last, bits of BN depend on the number of nets unless each has a multiple of so many channels."""
+
+
+def ways(task: Probe) -> list[tuple[TrainMode, int]]:
+    """Modes and sizes of groups worth a try, the simpler first."""
+    found = [(TrainMode(channels_last=last), 1) for last in (False, True)]
+    sizes = sorted({min(size, task.nets) for size in SIZES} - {1})
+    affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS]
+    layouts = (False, True) if _independent_channels_last(task.net) else (False,)
+    return found + [(TrainMode(True, last), size) for size in affordable for last in layouts]
+
+
+def _independent_channels_last(net: NetSpec) -> bool:
+    """Whether a net's bits do not depend on its company with channels last."""
+    layers = net.architecture.layers
+    normalised = [layer for layer in layers if layer.batch_norm or (layer.shortcut or layer).batch_norm]
+    return all(layer.out % BN_CHANNELS == 0 for layer in normalised)
+
+
+def measure(task: Probe, device: str = "cpu") -> dict[tuple[TrainMode, int], float]:
+    """Seconds of one net's step, by mode and size."""
+    groups = {way: _group(task.net, *way, device) for way in ways(task)}
+    seconds = dict.fromkeys(groups, float("inf"))
+    for group in groups.values():
+        group.epoch()
+    end = time.perf_counter() + SECONDS
+    for _ in range(TURNS):
+        for (mode, size), group in groups.items():
+            seconds[mode, size] = min(seconds[mode, size], _seconds(group, device) / (STEPS * size))
+        if time.perf_counter() > end:
+            break
+    return seconds
+
+
+def _group(net: NetSpec, mode: TrainMode, size: int, device: str) -> Group:
+    segments = [
+        TrainSegment(Snapshot(f"probe-{seed}", "probe", replace(net, seed=seed), 1), None, False)
+        for seed in range(size)
+    ]
+    states = [initial_state(net)] * size
+    return Group(segments, states, _images(net, device), mode)
+
+
+def _images(net: NetSpec, device: str) -> Data:
+    """Random ones, as many as some steps take."""
+    count, outputs = STEPS * net.recipe.batch_size, net.architecture.layers[-1].out
+    generator = stream("probe")
+    x = torch.randn(count, *net.architecture.input, generator=generator).to(device)
+    if net.recipe.loss == "mse":
+        y = torch.randn(count, outputs, generator=generator).to(device)
+    else:
+        y = torch.randint(outputs, (count,), generator=generator).to(device)
+    return Data(x, y, x[:1], y[:1])
+
+
+def _seconds(group: Group, device: str) -> float:
+    """Time of an epoch; on a CPU of this thread alone. What it returns has waited for a GPU."""
+    clock = time.thread_time if device == "cpu" else time.perf_counter
+    start = clock()
+    group.epoch()
+    return clock() - start
+
+
+def choose(seconds: dict[tuple[TrainMode, int], float]) -> tuple[TrainMode, int]:
+    """The fastest way, unless a simpler one (an earlier one) is about as fast."""
+    chosen, *others = seconds
+    for way in others:
+        if seconds[way] < WORTHWHILE * seconds[chosen]:
+            chosen = way
+    return chosen
+
+
+def named(seconds: dict[tuple[TrainMode, int], float]) -> dict[str, float]:
+    """The measurement in words: milliseconds by way."""
+    return {f"{mode.name} x{size}": round(1e3 * time, 4) for (mode, size), time in seconds.items()}

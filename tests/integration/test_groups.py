@@ -1,0 +1,168 @@
+"""Groups of nets through the whole machinery: measured once, trained together, one lost alone."""
+
+import json
+from dataclasses import replace
+
+import pyarrow.compute as pc
+import pytest
+
+import tasks.train
+from orchestrator import probing
+from orchestrator.identity import net_key, probe_key, snapshot
+from orchestrator.nets import nets
+from orchestrator.store import Store
+from orchestrator.sweep import Sweep, in_process
+from tests.integration.conftest import all_rows, published, run, wait_until, write_config
+
+ONE_GROUP = {"sweep__seeds": 4, "sweep__widths": [3], "run__slots": 1}
+TOGETHER = {"grouped": True, "channels_last": True, "nets": 4}
+
+
+def measured(folder, answer=TOGETHER):
+    """The sweep's folder, as if a probe had given `answer` for all of its nets."""
+    sweep = Sweep(folder)
+    keys = {probe_key(net, "cpu") for net in nets(sweep.config, sweep.facts)}
+    Store(folder).write_json(probing.RECORD, dict.fromkeys(sorted(keys), answer))
+    return folder
+
+
+@pytest.fixture
+def grouped(tmp_path):
+    """A tiny sweep of 4 seeds that are trained together."""
+    return measured(write_config(tmp_path / "grouped", **ONE_GROUP))
+
+
+def jobs(folder, outcome="done", kind="train"):
+    log = Store(folder).read_table("jobs")
+    return log.filter((pc.field("outcome") == outcome) & (pc.field("kind") == kind)).to_pylist()
+
+
+def losses(folder):
+    rows = Store(folder).read_table("nets").to_pylist()
+    return {(row["width"], row["seed"], row["epoch"]): row["loss_test"] for row in rows}
+
+
+def test_nets_trained_together_have_the_keys_of_those_trained_alone_and_their_losses(grouped, tmp_path):
+    assert run(grouped).complete
+    assert [row["mode"] for row in jobs(grouped)] == ["grouped channels_last x4"] * 2
+    alone = write_config(tmp_path / "alone", **ONE_GROUP)
+    assert run(alone).complete
+    assert [row["mode"] for row in jobs(alone)] == ["loop contiguous x1"] * 8
+    tables = [Store(folder).read_table("grafts")["key"].to_pylist() for folder in (grouped, alone)]
+    assert sorted(tables[0]) == sorted(tables[1])
+    # float32's rounding, over eight steps
+    assert losses(grouped) == pytest.approx(losses(alone), rel=1e-4)
+
+
+def test_more_seeds_and_cut_runs_give_the_rows_of_one_run(grouped, tmp_path):
+    assert run(grouped).complete
+    grown = measured(write_config(tmp_path / "grown", **(ONE_GROUP | {"sweep__seeds": 3})))
+    assert run(grown).complete
+    write_config(grown, **ONE_GROUP)
+    assert run(grown).complete
+    assert all_rows(grown) == all_rows(grouped)
+
+
+@pytest.fixture
+def hot_net(monkeypatch):
+    """The net of seed 1 diverges: it starts from weights that overflow."""
+    honest = tasks.train.train_group
+
+    def train_group(segments, states, data, mode):
+        def heated(segment, state):
+            if segment.snapshot.net.seed != 1 or not segment.snapshot.epoch:
+                return state
+            return replace(state, parameters={k: v + 1e30 for k, v in state.parameters.items()})
+
+        pairs = zip(segments, states, strict=True)
+        return honest(segments, [heated(*pair) for pair in pairs], data, mode)
+
+    monkeypatch.setattr(tasks.train, "train_group", train_group)
+
+
+def test_a_net_that_diverges_leaves_its_group_alone(grouped, tmp_path, hot_net):
+    summary = run(grouped)
+    (failure,) = summary.outcome.failures
+    assert failure.startswith("train width 3 seed 1 to epoch 2: Diverged: loss_train is ")
+    (row,) = jobs(grouped, "diverged")
+    sweep = Sweep(grouped)
+    hot = nets(sweep.config, sweep.facts)[1]
+    assert row["key"] == snapshot(hot, net_key(hot), 2).key
+    assert summary.outcome.done["train"] == 7
+    assert sorted(losses(grouped)) == sorted(
+        {(3, seed, epoch) for seed in range(4) for epoch in (0, 2)} - {(3, 1, 2)}
+    )
+    assert summary.outcome.skipped > 0
+    seeds = Store(grouped).read_table("grafts").to_pylist()
+    assert {row["source_seed"] for row in seeds if row["source_epoch"] == 2} == {0, 2, 3}
+    before = published(grouped)
+    again = run(grouped)
+    assert again.plan.tasks == ()
+    assert len(again.plan.hopeless) == 1
+    assert published(grouped) == before
+    # in a later segment its companions go on without it, with the bits that they have without it
+    longer = {"train__snapshots": [0, 2, 3], "train__epochs": 3, "train__schedule": '"constant"'}
+    lost = measured(write_config(tmp_path / "lost", **ONE_GROUP, **longer))
+    assert run(lost).outcome.done["train"] == 4 + 3 + 3
+    assert [row["mode"][-2:] for row in jobs(lost)] == ["x4", "x4", "x3"]
+
+
+def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(grouped, tmp_path, monkeypatch):
+    assert run(grouped).complete
+    honest, tried = tasks.train.train_group, []
+
+    def train_group(segments, states, data, mode):
+        tried.append(len(segments))
+        if len(segments) > 1:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate")
+        return honest(segments, states, data, mode)
+
+    monkeypatch.setattr(tasks.train, "train_group", train_group)
+    small = measured(write_config(tmp_path / "small", **ONE_GROUP))
+    assert run(small).complete
+    assert sorted(tried[:7]) == [1, 1, 1, 1, 2, 2, 4]
+    failed = jobs(small, "failed")
+    assert [row["mode"][-2:] for row in failed].count("x4") == 2
+    assert "halved: train width 3 seeds 0 1 to epoch 0 and train width 3 seeds 2 3" in failed[0]["error"]
+    assert all_rows(small) == all_rows(grouped)
+
+
+def test_what_was_measured_is_kept_and_short_training_measures_nothing(tmp_path, monkeypatch):
+    folder = write_config(tmp_path / "short")
+    assert run(folder).complete
+    record = Store(folder).read_json(probing.RECORD)
+    assert [answer["why"] for answer in record.values()] == ["short", "short"]
+    assert not jobs(folder, kind="probe")
+    monkeypatch.setattr(probing, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("tasks.probe.SECONDS", 0.01)
+    write_config(folder, sweep__widths=[2, 3, 4])
+    assert run(folder).complete
+    now = Store(folder).read_json(probing.RECORD)
+    assert record.items() <= now.items()
+    (added,) = [answer for key, answer in now.items() if key not in record]
+    assert added["width"] == 4
+    assert set(added["ms_per_step"]) == {
+        "loop contiguous x1", "loop channels_last x1", "grouped contiguous x2", "grouped channels_last x2"
+    }  # fmt: skip
+    (row,) = jobs(folder, kind="probe")
+    assert row["label"] == "probe width 4"
+
+
+def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, drivers):
+    assert run(grouped).complete
+    folder = measured(write_config(tmp_path / "killed" / "sweep", **ONE_GROUP))
+    process = drivers.start(folder)
+    wait_until(lambda: any((folder / "checkpoints").glob("*.resume.safetensors")), process)
+    process.kill()
+    process.join()
+    assert Sweep(folder).run(pool=in_process).complete
+    assert all_rows(folder) == all_rows(grouped)
+
+
+def test_a_broken_record_is_an_error_that_names_it(grouped):
+    (grouped / probing.RECORD).write_text("{")
+    with pytest.raises(ValueError, match=r"probes\.json"):
+        run(grouped)
+    (grouped / probing.RECORD).write_text(json.dumps({"k": {"grouped": True}}))
+    with pytest.raises(ValueError, match=r"probes\.json: 'k' lacks 'channels_last'"):
+        run(grouped)

@@ -1,0 +1,97 @@
+"""AdamW against torch.optim, both optimizers through a file's bytes, and on views of larger tensors."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.architectures import is_map_weight, is_trained
+from tasks.checkpoint import pack_state, unpack_state
+from tasks.network import initialise
+from tasks.optimizer import make_optimizer
+from tasks.spec import TrainSegment
+from tasks.train import State, initial_state, train
+from tests.tasks.conftest import make_net, make_snapshot
+
+
+def adamw_net(**recipe):
+    net = make_net()
+    changed = {"optimizer": "adamw", "momentum": 0.0, "nesterov": False, "lr": 0.01} | recipe
+    return replace(net, recipe=replace(net.recipe, **changed))
+
+
+def gradients(parameters, step):
+    generator = torch.Generator().manual_seed(step)
+    return {
+        name: torch.randn(value.shape, generator=generator)
+        for name, value in parameters.items()
+        if is_trained(name)
+    }
+
+
+def copies(network):
+    return {name: value.clone() for name, value in network.parameters.items()}
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.8)])
+def test_adamw_takes_the_steps_of_torch_optim(betas):
+    net = adamw_net(beta1=betas[0], beta2=betas[1], eps=1e-4, reg_weight=0.1)
+    start = initialise(net)
+    ours, theirs = copies(start), copies(start)
+    weights = [value for name, value in theirs.items() if is_map_weight(name)]
+    others = [value for name, value in theirs.items() if not is_map_weight(name)]
+    reference = torch.optim.AdamW(
+        [{"params": weights, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
+        lr=0.01, betas=betas, eps=1e-4,
+    )  # fmt: skip
+    optimizer = make_optimizer(net, ours)
+    for step in range(5):
+        given = gradients(start.parameters, step)
+        optimizer.apply(given, 0.01)
+        for name, value in theirs.items():
+            value.grad = given[name]
+        reference.step()
+    for name, value in theirs.items():
+        # the same operations in float32
+        torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("regularizer", ["l2", "l12"])
+def test_a_run_cut_in_two_has_the_same_bits(data, kind, regularizer):
+    net = adamw_net(lr=0.01) if kind == "adamw" else make_net()
+    net = replace(
+        net, recipe=replace(net.recipe, regularizer=regularizer, augment="crop_flip", label_noise=0.1)
+    )
+
+    def run(epoch, state):
+        return train(TrainSegment(make_snapshot(net, epoch), state.epoch, True), state, data).state
+
+    whole = run(3, initial_state(net))
+    first = run(1, initial_state(net))
+    again = run(3, State(*unpack_state(pack_state(first.parameters, first.momentum, first.epoch))))
+    assert again.momentum.keys() == whole.momentum.keys()
+    assert whole.momentum
+    for one, other in ((again.parameters, whole.parameters), (again.momentum, whole.momentum)):
+        assert all(torch.equal(one[name], value) for name, value in other.items())
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_views_of_larger_tensors_step_as_tensors_of_their_own(kind):
+    net = adamw_net() if kind == "adamw" else make_net()
+    start = initialise(net)
+    alone = copies(start)
+    both = {name: torch.cat([value, value]) for name, value in alone.items()}
+    views = {name: value[: len(alone[name])] for name, value in both.items()}
+    for parameters in (alone, views):
+        optimizer = make_optimizer(net, parameters)
+        for step in range(3):
+            optimizer.apply(gradients(start.parameters, step), 0.02)
+    for name, value in alone.items():
+        assert torch.equal(both[name][: len(value)], value)
+        assert torch.equal(both[name][len(value) :], start.parameters[name])
+
+
+def test_nothing_is_kept_before_the_first_step():
+    for net in (make_net(), adamw_net()):
+        assert make_optimizer(net, copies(initialise(net))).momentum == {}

@@ -1,0 +1,248 @@
+"""Nets trained together: what each would be alone, with the same bits in any company."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.dense_products import dense_products
+from tasks.network import Network, initialise
+from tasks.spec import ALONE, Architecture, Layer, Schedule, TrainMode, TrainSegment
+from tasks.stack import part, stack
+from tasks.train import Diverged, State, initial_state, train, train_group
+from tests.tasks.conftest import make_data, make_net, make_snapshot
+from tests.tasks.families import family_net
+
+GROUPED, LAST = TrainMode(grouped=True), TrainMode(grouped=True, channels_last=True)
+TOGETHER = pytest.mark.parametrize("mode", [GROUPED, LAST], ids=lambda mode: mode.name)
+FAMILIES = ["vgg16-bn", "resnet20", "dense"]
+
+
+def segments(nets, epoch, start=None):
+    return [TrainSegment(make_snapshot(net, epoch), start, keep_state=True) for net in nets]
+
+
+def together(nets, epoch, data, mode=GROUPED, states=None):
+    states = states or [initial_state(net) for net in nets]
+    starts = [state.epoch for state in states]
+    ladder = [TrainSegment(make_snapshot(net, epoch), s, True) for net, s in zip(nets, starts, strict=True)]
+    return train_group(ladder, states, data, mode)
+
+
+def same_bits(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def same_results(one, other):
+    """The same bits in everything but the clock."""
+    rows = [[{**row, "seconds": 0.0} for row in trained.curve_rows] for trained in (one, other)]
+    return (
+        same_bits(one.state.parameters, other.state.parameters)
+        and same_bits(one.state.momentum, other.state.momentum)
+        and rows[0] == rows[1]
+        and one.net_row == other.net_row
+    )
+
+
+def nets_of(family, seeds, **recipe):
+    if family == "conv":
+        return [make_net(seed, width=3, **recipe) for seed in range(seeds)]
+    return [replace(family_net(family), seed=seed, order=(3, seed)) for seed in range(seeds)]
+
+
+def wide(data):
+    """The same in float64, where rounding is out of sight."""
+    return data._replace(x_train=data.x_train.double(), x_test=data.x_test.double())
+
+
+def wide_state(net):
+    state = initial_state(net)
+    return replace(state, parameters={name: value.double() for name, value in state.parameters.items()})
+
+
+def assert_as_alone(nets, data, mode=GROUPED, epoch=2):
+    """In float64: of 1e-16 two epochs with BN of two images in a batch make 1e-8 at most."""
+    found = together(nets, epoch, wide(data), mode, [wide_state(net) for net in nets])
+    for net, trained in zip(nets, found, strict=True):
+        alone = train(*segments([net], epoch), wide_state(net), wide(data))
+        for name, value in alone.state.parameters.items():
+            torch.testing.assert_close(trained.state.parameters[name], value, rtol=1e-7, atol=1e-7)
+        for row, expected in zip(trained.curve_rows, alone.curve_rows, strict=True):
+            assert row["loss_train"] == pytest.approx(expected["loss_train"], rel=1e-6)
+            assert row["accuracy_train"] == expected["accuracy_train"]
+            assert row["learning_rate"] == expected["learning_rate"]
+            assert row["key"] == expected["key"]
+        assert trained.net_row["loss_test"] == pytest.approx(alone.net_row["loss_test"], rel=1e-6)
+    return found
+
+
+@TOGETHER
+@pytest.mark.parametrize("family", ["conv", *FAMILIES])
+def test_nets_trained_together_are_those_trained_alone(family, mode):
+    nets = nets_of(family, 3)
+    assert_as_alone(nets, make_data(train=50, test=20, image=nets[0].architecture.input), mode)
+
+
+@TOGETHER
+def test_in_float32_they_differ_by_rounding(data, mode):
+    """Losses of two epochs, to a thousandth: float32 rounds to 6e-8, which some steps amplify."""
+    nets = nets_of("conv", 3)
+    for net, trained in zip(nets, together(nets, 2, data, mode), strict=True):
+        alone = train(*segments([net], 2), initial_state(net), data)
+        for row, expected in zip(trained.curve_rows, alone.curve_rows, strict=True):
+            assert row["loss_train"] == pytest.approx(expected["loss_train"], rel=1e-3)
+
+
+@TOGETHER
+@pytest.mark.parametrize("width", [3, 4, 8])
+def test_a_nets_bits_do_not_depend_on_how_many_are_trained_with_it_or_where_it_stands(width, mode):
+    nets = [make_net(seed, width=width, entries=(1, "pool", 2), image=(1, 9, 9)) for seed in range(5)]
+    data = make_data(train=45, test=20, image=(1, 9, 9))
+    whole = together(nets, 2, data, mode)
+    for some in ([0, 1], [3, 4], [4, 1, 0], [2]):
+        for index, trained in zip(some, together([nets[i] for i in some], 2, data, mode), strict=True):
+            assert same_results(trained, whole[index]), (some, index)
+
+
+def test_bits_of_batch_normalised_nets_do_not_depend_on_their_company():
+    nets = nets_of("resnet20", 3)
+    data = make_data(train=40, test=20, image=nets[0].architecture.input)
+    whole = together(nets, 1, data)
+    for index in range(3):
+        assert same_results(together([nets[index]], 1, data)[0], whole[index])
+
+
+@TOGETHER
+def test_a_group_cut_at_a_snapshot_has_the_same_bits(data, mode):
+    nets = nets_of("conv", 3, schedule=Schedule("cosine", warmup_epochs=1.5, epochs=4))
+    whole = together(nets, 4, data, mode)
+    halfway = together(nets, 2, data, mode)
+    for cut, uncut in zip(together(nets, 4, data, mode, [t.state for t in halfway]), whole, strict=True):
+        assert same_bits(cut.state.parameters, uncut.state.parameters)
+        assert same_bits(cut.state.momentum, uncut.state.momentum)
+
+
+def test_each_net_has_its_own_place_in_the_schedule(data):
+    """One net at the beginning beside one that has two epochs behind it, and other epochs to go."""
+    nets = nets_of("conv", 2, schedule=Schedule("cosine", warmup_epochs=1.5, epochs=6))
+    ahead = together([nets[1]], 2, data)[0].state
+    ladder = [*segments([nets[0]], 1), *segments([nets[1]], 5, start=2)]
+    mixed = train_group(ladder, [initial_state(nets[0]), ahead], data, GROUPED)
+    expected = [together([nets[0]], 1, data)[0], together([nets[1]], 5, data, states=[ahead])[0]]
+    for found, alone in zip(mixed, expected, strict=True):
+        assert same_results(found, alone)
+    assert [row["epoch"] for row in mixed[1].curve_rows] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("recipe", [
+    {"regularizer": "l12", "reg_weight": 0.01},
+    {"optimizer": "adamw", "momentum": 0.0, "nesterov": False, "lr": 1e-3},
+    {"augment": "crop_flip"},
+], ids=lambda recipe: next(iter(recipe.values())))  # fmt: skip
+def test_recipes_of_every_kind_are_trained_together(recipe, data):
+    plain = nets_of("conv", 3)
+    nets = [replace(net, recipe=replace(net.recipe, **recipe)) for net in plain]
+    assert_as_alone(nets, data)
+
+
+def test_dropout_masks_are_each_nets_own():
+    nets = [replace(net, architecture=with_dropout(net.architecture)) for net in nets_of("conv", 3)]
+    data = make_data(train=32, test=10)
+    found = assert_as_alone(nets, data, epoch=1)
+    masks = {trained.curve_rows[0]["loss_train"] for trained in found}
+    assert len(masks) == 3
+
+
+def with_dropout(architecture):
+    first, *rest = architecture.layers
+    return replace(architecture, layers=(replace(first, dropout=0.5), *rest))
+
+
+@TOGETHER
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_net_that_diverges_is_reported_and_its_group_goes_on_with_the_same_bits(lost, mode, data):
+    nets = nets_of("conv", 3)
+    states = [initial_state(net) for net in nets]
+    poisoned = {**states[lost].parameters, "layers.1.weight": torch.full((3, 2, 3, 3), 1e30)}
+    found = together(nets, 2, data, mode, [
+        replace(state, parameters=poisoned) if index == lost else state for index, state in enumerate(states)
+    ])  # fmt: skip
+    assert isinstance(found[lost], Diverged)
+    assert f"epoch 1 at width 3, seed {lost}" in str(found[lost])
+    whole = together(nets, 2, data, mode)
+    for index in {0, 1, 2} - {lost}:
+        assert same_results(found[index], whole[index])
+
+
+def test_a_loop_gives_what_each_gives_alone(data):
+    nets = nets_of("conv", 2)
+    for mode in (ALONE, TrainMode(channels_last=True)):
+        for net, trained in zip(nets, together(nets, 2, data, mode), strict=True):
+            assert same_results(trained, train(*segments([net], 2), initial_state(net), data, mode))
+
+
+def test_a_regression_is_trained_together_too():
+    nets = [replace(net, recipe=replace(net.recipe, loss="mse")) for net in nets_of("conv", 3)]
+    plain = make_data(train=40, test=20)
+    wanted = torch.eye(5)
+    data = plain._replace(y_train=wanted[plain.y_train], y_test=wanted[plain.y_test])
+    data = data._replace(y_train=data.y_train.double(), y_test=data.y_test.double())
+    for trained in assert_as_alone(nets, data):
+        assert trained.net_row["accuracy_test"] is None
+
+
+@pytest.mark.parametrize(("images", "inputs", "outputs"), [(5, 3, 2), (16, 32, 10), (29, 25, 7)])
+def test_dense_products_and_their_gradients_are_those_of_each_net(images, inputs, outputs):
+    """In float64, where another order of sums is at most 1e-12 away."""
+    generator = torch.Generator().manual_seed(1)
+    nets = 3
+    h, weight, bias = (
+        torch.randn(size, generator=generator, dtype=torch.float64, requires_grad=True)
+        for size in ((images, nets * inputs), (nets * outputs, inputs), (nets * outputs,))
+    )
+    g = torch.randn(images, nets * outputs, generator=generator, dtype=torch.float64)
+    z = dense_products(h, weight, bias, nets)
+    each = [
+        torch.nn.functional.linear(*some)
+        for some in zip(h.chunk(nets, 1), weight.chunk(nets), bias.chunk(nets), strict=True)
+    ]
+    expected = torch.cat(each, 1)
+    torch.testing.assert_close(z, expected, rtol=1e-12, atol=1e-12)
+    found = torch.autograd.grad(z, (h, weight, bias), g)
+    for mine, theirs in zip(found, torch.autograd.grad(expected, (h, weight, bias), g), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_stacked_nets_come_apart_as_they_were():
+    nets = [initialise(make_net(seed)).parameters for seed in range(3)]
+    for channels_last in (False, True):
+        stacked = stack(nets, channels_last)
+        for index, net in enumerate(nets):
+            assert same_bits(part(stacked, index, 3), net)
+
+
+def test_pooling_before_the_relu_gives_the_same_values_and_gradients():
+    """Also where values of a square are equal: the first of them gets the gradient either way."""
+    layer = Layer("conv", 2, 3, 1, pool=2)
+    network = Network(Architecture((2, 8, 8), (layer,)), initialise(
+        replace(make_net(), architecture=Architecture((2, 8, 8), (layer,)))).parameters)  # fmt: skip
+    z = (
+        torch.randint(-3, 4, (5, 2, 8, 8), generator=torch.Generator().manual_seed(2))
+        .float()
+        .requires_grad_()
+    )
+    plain = torch.nn.functional.max_pool2d(torch.relu(z), 2)
+    found = network.after(1, z)
+    g = torch.arange(plain.numel(), dtype=torch.float32).view(plain.shape)
+    assert torch.equal(found, plain)
+    assert torch.equal(torch.autograd.grad(found, z, g)[0], torch.autograd.grad(plain, z, g)[0])
+
+
+def test_a_state_is_found_where_the_segment_starts(data):
+    nets = nets_of("conv", 2)
+    (row, _) = together(nets, 0, data)
+    assert row.state.epoch == 0
+    assert row.curve_rows == []
+    assert same_bits(row.state.parameters, State(dict(initialise(nets[0]).parameters), {}, 0).parameters)
+    assert math.isfinite(row.net_row["loss_test"])
