@@ -49,7 +49,7 @@ def check(folder, settings, widths=(2, 3), trials=3):
         own = made[(made.study == best.study) & (made.state == "complete")]
         assert best.value == own.value.min()
         parameters = json.loads(best.parameters)
-        here = nets[(nets.width == best.width) & (nets.init == best.init)]
+        here = nets[(nets.width == best.width) & (nets.parametrization == best.parametrization)]
         assert len(here)
         (told,) = set(here.tuned)
         for name, value in parameters.items():
@@ -108,8 +108,8 @@ def local_ray(tmp_path_factory):
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
-def test_a_tuned_digits_sweep_of_two_settings_runs_through_ray(tmp_path, local_ray):
-    cross = '{"network.init" = ["he_normal", "uniform"]}'
+def test_a_tuned_digits_sweep_of_two_parametrizations_runs_through_ray(tmp_path, local_ray):
+    cross = '{"network.parametrization" = ["sp", "mup"]}'
     folder = tuned_config(tmp_path / "sweep", sweep__cross=cross, graft__nulls="[]", run__slots=2)
     summary = Sweep(folder).run()
     assert (summary.complete, summary.tuned.trials) == (True, 12)

@@ -57,6 +57,25 @@ def test_a_fault_is_refused_by_its_fields_name(tune, words):
     assert "secret" not in str(caught.value)
 
 
+def test_a_preset_keeps_its_recipe_but_for_what_is_free_beside_it():
+    preset = {"preset": "gu2020", "epochs": 20}
+    with pytest.raises(ConfigError, match=r"'train\.lr' is set by train\.preset = 'gu2020'"):
+        config({}, train=preset)
+    space = {"train.reg_weight": {"low": 1e-3, "high": 1, "log": True}}
+    free = config({"space": space, "epochs": 3}, train=preset)
+    (study, *_) = wanted_studies(free, DIGITS)
+    (net,) = study.nets({"reg_weight": 0.25})
+    assert (net.recipe.reg_weight, net.recipe.regularizer, net.recipe.lr) == (0.25, "l12", 0.01)
+
+
+def test_a_field_may_be_written_without_quotes_as_toml_allows():
+    text = b"[tune.space]\ntrain.lr = {low = 0.1, high = 1.0}\n'train.momentum' = {choices = [0.5, 0.9]}\n"
+    made = SweepConfig.parse_toml(text, "sweep.toml")
+    assert {name: one.high for name, one in made.tune.space.items()} == {
+        "train.lr": 1.0, "train.momentum": None,
+    }  # fmt: skip
+
+
 def test_a_field_that_the_sweep_varies_cannot_be_tuned_too():
     with pytest.raises(ConfigError, match=r"'train.lr', which \[sweep\] varies"):
         config({}, sweep={"cross": {"train.lr": [0.1, 0.2]}})
@@ -66,7 +85,8 @@ def test_a_field_that_the_sweep_varies_cannot_be_tuned_too():
 
 def test_what_can_be_tuned_is_part_of_a_recipe():
     assert {"lr", "momentum", "batch_size", "reg_weight", "warmup_epochs", "schedule"} <= set(tunable())
-    assert not {"epochs", "snapshots", "milestones", "data_order"} & set(tunable())
+    compared = {"epochs", "snapshots", "milestones", "data_order", "class_keep", "label_noise", "data_seed"}
+    assert not compared & set(tunable())
     assert [name for name in tunable() if is_whole(name)] == ["batch_size"]
 
 
