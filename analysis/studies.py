@@ -125,7 +125,8 @@ def setting_codes(frame: pd.DataFrame) -> tuple[NDArray[np.int64], list[str]]:
     """Which setting each row is of, and a label of each setting."""
     known = pd.DataFrame({name: frame[name] for name in SETTING}).drop_duplicates()
     known = known.sort_values([*SETTING]).reset_index(drop=True)
-    return setting_numbers(frame, "", known), labels(known)
+    told = labels(known) if len(known) > 1 else [""] * len(known)
+    return setting_numbers(frame, "", known), told
 
 
 @styled
