@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -87,6 +88,22 @@ def lr_transfer(
         typer.echo(json.dumps(result, indent=2))
     else:
         show(result)
+
+
+@app.command()
+def plain_curve(
+    folder: Annotated[Path, typer.Argument(help="A sweep's folder, of a family without shortcuts.")],
+    width: Annotated[int, typer.Option(min=1, help="The width to train.")],
+    seed: Annotated[int, typer.Option(min=0, help="PyTorch's seed.")] = 0,
+) -> None:
+    """A sweep's recipe in a plain PyTorch loop: its curve beside the sweep's, in FOLDER/plain."""
+    from benchmarks.plain_curve import run
+
+    try:
+        result = run(folder, width, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(json.dumps(result["epochs"][-1]))
 
 
 def show(result: dict[str, Any]) -> None:
