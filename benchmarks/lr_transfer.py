@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.timing import Progress
 from orchestrator.config import SweepConfig
 from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets, used
+from orchestrator.nets import nets
 from orchestrator.record import cpu_name
 from tasks import images
 from tasks.data import Data, load
@@ -137,7 +137,7 @@ def _nets(setup: Setup, parametrization: str, width: int, lr: float) -> Iterator
             "sweep": {"widths": [width], "seeds": max(2, setup.seeds)},
         }
     )
-    made = nets(config, used(config, images.facts("mnist5k")))
+    made = nets(config, images.facts("mnist5k"))
     # One order of images for all: only the rate tells two nets of a seed apart.
     return (replace(net, order=(net.seed,)) for net in made[: setup.seeds])
 
