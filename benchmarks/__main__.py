@@ -73,7 +73,10 @@ def lr_transfer(
     widths: Annotated[
         list[int] | None, typer.Option("--width", min=1, help="Widths; 8, 16, 32, 64 and 128 by default.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width and rate.")] = 2,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Nets of the largest width and each rate; narrow ones have twice as many."),
+    ] = 2,
     epochs: Annotated[int, typer.Option(min=2, help="Epochs of training.")] = 4,
     images: Annotated[int, typer.Option(min=100, help="Training images of mnist5k.")] = 500,
     network: Annotated[Network, typer.Option(help="Three convs, or three dense layers.")] = Network.conv,
