@@ -81,11 +81,13 @@ def lr_transfer(
     images: Annotated[int, typer.Option(min=100, help="Training images of mnist5k.")] = 500,
     network: Annotated[Network, typer.Option(help="Three convs, or three dense layers.")] = Network.conv,
     optimizer: Annotated[Optimizer, typer.Option(help="What trains the nets.")] = Optimizer.adamw,
+    base_width: Annotated[int, typer.Option(min=1, help="Where mup is sp.")] = 2,
 ) -> None:
     """The best learning rate at each width, in standard parametrization and in muP."""
     from benchmarks.lr_transfer import Setup, run
 
-    chosen = Setup(tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
+    asked = (tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
+    chosen = Setup(*asked, base_width=base_width)
     result = run(chosen)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
