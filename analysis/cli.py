@@ -78,7 +78,15 @@ def coordcheck(
 
     sweep = Sweep(folder)
     check = Check(_widths(widths), steps, seeds, lr, drawn_outputs)
-    settings = checked(run_check(sweep, check))
+    with out.status("") as shown:
+        table = run_check(
+            sweep,
+            check,
+            lambda number, total, net: shown.update(
+                f"net {number} of {total}: {net.parametrization}, width {net.width}, seed {net.seed}"
+            ),
+        )
+    settings = checked(table)
     drawn = figure(settings)
     sweep.store.files.replace(f"{PLACE}/changes.png", png_bytes(drawn))
     sweep.store.files.replace(f"{PLACE}/changes.svg", svg_text(drawn, "coordcheck").encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -72,21 +73,42 @@ def lr_transfer(
     widths: Annotated[
         list[int] | None, typer.Option("--width", min=1, help="Widths; 8, 16, 32, 64 and 128 by default.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width and rate.")] = 2,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Nets of the largest width and each rate; narrow ones have twice as many."),
+    ] = 2,
     epochs: Annotated[int, typer.Option(min=2, help="Epochs of training.")] = 4,
     images: Annotated[int, typer.Option(min=100, help="Training images of mnist5k.")] = 500,
     network: Annotated[Network, typer.Option(help="Three convs, or three dense layers.")] = Network.conv,
     optimizer: Annotated[Optimizer, typer.Option(help="What trains the nets.")] = Optimizer.adamw,
+    base_width: Annotated[int, typer.Option(min=1, help="Where mup is sp.")] = 2,
 ) -> None:
     """The best learning rate at each width, in standard parametrization and in muP."""
     from benchmarks.lr_transfer import Setup, run
 
-    chosen = Setup(tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
+    asked = (tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
+    chosen = Setup(*asked, base_width=base_width)
     result = run(chosen)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:
         show(result)
+
+
+@app.command()
+def plain_curve(
+    folder: Annotated[Path, typer.Argument(help="A sweep's folder, of a family without shortcuts.")],
+    width: Annotated[int, typer.Option(min=1, help="The width to train.")],
+    seed: Annotated[int, typer.Option(min=0, help="PyTorch's seed.")] = 0,
+) -> None:
+    """A sweep's recipe in a plain PyTorch loop: its curve beside the sweep's, in FOLDER/plain."""
+    from benchmarks.plain_curve import run
+
+    try:
+        result = run(folder, width, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(json.dumps(result["epochs"][-1]))
 
 
 def show(result: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Where the best learning rate lies at each width, in sp and in mup (docs/parametrizations.md).
 
 The rates are a factor sqrt(2) apart. At each width the search begins at the best rate of the width before and
-walks until two rates on either side of the best one are worse. Nets are trained by a cosine with an epoch of
-warm-up, without decay; the measure is the loss on the training images after the last epoch, a mean over
-seeds. The best rate is that of a parabola through the logarithms of the five losses around the least one. A
+walks until three rates on either side of the best one are worse. Nets are trained by a cosine with an epoch
+of warm-up, without decay; the measure is the loss on the training images after the last epoch, a mean over
+seeds. The best rate is that of a parabola through the logarithms of the seven losses around the least one. A
 net that diverges has an infinite loss.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.timing import Progress
 from orchestrator.config import SweepConfig
 from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets, used
+from orchestrator.nets import nets
 from orchestrator.record import cpu_name
 from tasks import images
 from tasks.data import Data, load
@@ -29,8 +29,10 @@ from tasks.spec import NetSpec, TrainSegment
 from tasks.train import Diverged, initial_state, train
 
 STEP = math.sqrt(2.0)
-AROUND = 2
-"""So many rates on either side of the best one must have been tried."""
+AROUND = 3
+"""So many rates on either side of the best one must have been tried: a factor of 2.8."""
+MORE_SEEDS = 2
+"""Narrow nets have so many times the seeds of the widest: they vary more, and cost less."""
 TESTED = 100
 """Held-out images, which nothing depends on."""
 LAST = 24
@@ -41,18 +43,18 @@ LAST = 24
 class Setup:
     """What is asked for; `lr` is where the search begins at the first width.
 
-    The base width of mup is 1, so that its outputs start small at every width: with 8 the narrowest nets,
+    The base width of mup is 2, so that its outputs start small at every width: with 8 the narrowest nets,
     which then begin as in sp, had best rates of half the wide ones'.
     """
 
     widths: tuple[int, ...] = (8, 16, 32, 64, 128)
-    seeds: int = 2
+    seeds: int = 2  # of the widest nets
     epochs: int = 4
     images: int = 500
     network: Literal["conv", "dense"] = "conv"
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: float = 0.04
-    base_width: int = 1
+    base_width: int = 2
     parametrizations: tuple[str, ...] = ("sp", "mup")
 
 
@@ -97,8 +99,17 @@ def rate_at(setup: Setup, place: int) -> float:
     return setup.lr * STEP**place
 
 
+def seeds_at(setup: Setup, width: int) -> int:
+    """How many nets of a width are trained at each rate.
+
+    >>> [seeds_at(Setup(), width) for width in (8, 16, 32, 64, 128)]
+    [4, 4, 4, 4, 2]
+    """
+    return setup.seeds * min(MORE_SEEDS, max(setup.widths) // width)
+
+
 def search(setup: Setup, parametrization: str, width: int, start: int, data: Data) -> dict[int, float]:
-    """Losses by the place of their rate, until two worse ones lie on either side of the least."""
+    """Losses by the place of their rate, until `AROUND` worse ones lie on either side of the least."""
     measured: dict[int, float] = {}
     missing = {start}
     while missing:
@@ -134,12 +145,12 @@ def _nets(setup: Setup, parametrization: str, width: int, lr: float) -> Iterator
                 "optimizer": setup.optimizer,
                 "regularizer": "none",
             },
-            "sweep": {"widths": [width], "seeds": max(2, setup.seeds)},
+            "sweep": {"widths": [width], "seeds": max(2, seeds_at(setup, width))},
         }
     )
-    made = nets(config, used(config, images.facts("mnist5k")))
+    made = nets(config, images.facts("mnist5k"))
     # One order of images for all: only the rate tells two nets of a seed apart.
-    return (replace(net, order=(net.seed,)) for net in made[: setup.seeds])
+    return (replace(net, order=(net.seed,)) for net in made[: seeds_at(setup, width)])
 
 
 def _trained(net: NetSpec, epochs: int, data: Data) -> float:

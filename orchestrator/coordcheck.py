@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -36,16 +37,19 @@ def checked_nets(sweep: Sweep, check: Check) -> list[NetSpec]:
     """The nets of every setting at the check's widths and seeds.
 
     Raises:
-        ConfigError: Fewer than two widths, or a width that is none.
+        ConfigError: Fewer than two widths, or a width or rate that is none.
     """
     config = sweep.config
+    if check.lr is not None and not 0 < check.lr < math.inf:
+        raise ConfigError(f"--lr: found {check.lr:g}; give a rate above 0")
     widths = check.widths or tuple(min(config.sweep.widths) * 2**power for power in range(DOUBLINGS + 1))
     if len(set(widths)) < 2 or min(widths) < 1:
         raise ConfigError(f"--widths: found {list(widths)}; give 2 or more, 1 and up, as in 8,16,32,64,128")
     axes = config.sweep.model_copy(
         update={"widths": tuple(sorted(set(widths))), "seeds": tuple(range(check.seeds))}
     )
-    return nets(config.model_copy(update={"sweep": axes}), used(config, sweep.facts))
+    used(config, sweep.facts)  # refuses limits that leave a class without images
+    return nets(config.model_copy(update={"sweep": axes}), sweep.facts)
 
 
 def run_check(

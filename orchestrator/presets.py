@@ -1,6 +1,6 @@
 """Recipes by name: `train.preset`, which gives the fields of `[train]` that are left out.
 
-`gu2020` is the recipe of Gu et al., NeurIPS 2020 (docs/method.md, section 6).
+`gu2020` is the recipe of Gu et al., NeurIPS 2020 (docs/method.md, section 4).
 """
 
 from __future__ import annotations

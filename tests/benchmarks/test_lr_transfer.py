@@ -11,7 +11,7 @@ from tasks.data import load
 
 @pytest.mark.parametrize("best", [0.02, 0.04, 1.3])
 @pytest.mark.parametrize("diverges", [False, True])
-def test_a_search_ends_with_two_worse_rates_on_either_side_of_the_best(monkeypatch, best, diverges):
+def test_a_search_ends_with_enough_worse_rates_on_either_side_of_the_best(monkeypatch, best, diverges):
     """Losses whose logarithm is a parabola in log rate, infinite from four times the best rate on."""
     asked = []
 
@@ -32,7 +32,7 @@ def test_a_search_ends_with_two_worse_rates_on_either_side_of_the_best(monkeypat
 
 def test_a_best_rate_without_a_parabola_is_the_one_tried():
     assert vertex({0: 1.0, 1: 2.0}, 0) == 0.0
-    assert vertex({-2: 1.0, -1: 1.1, 0: 0.9, 1: 1.3, 2: 0.95}, 0) == pytest.approx(0.0, abs=AROUND)
+    assert vertex({-2: 1.0, -1: 1.1, 0: 1.2, 1: 1.1, 2: 0.95}, 2) == 2.0  # a hill
     assert vertex({-1: math.inf, 0: 1.0, 1: math.inf}, 0) == 0.0
 
 

@@ -1,0 +1,51 @@
+"""The loop written by hand against the project's own: the same penalty, the same rates, and it learns."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.plain_curve import cropped, fit, penalty, rate
+from benchmarks.plain_loop import begin_from, modules
+from tasks.data import load
+from tasks.network import initialise
+from tasks.regularizer import penalty as own_penalty
+from tasks.schedule import factor
+from tasks.spec import Schedule
+from tests.tasks.conftest import make_net
+
+
+@pytest.mark.parametrize("regularizer", ["none", "l2", "l12"])
+def test_both_loops_have_one_penalty(regularizer):
+    net = make_net()
+    parameters, model = initialise(net).parameters, modules(net.architecture)
+    begin_from(model, parameters)
+    # float32 sums in another order
+    assert penalty(model, regularizer).item() == pytest.approx(
+        own_penalty(regularizer, parameters).item(), rel=1e-5
+    )
+
+
+def test_both_loops_have_one_schedule():
+    schedule = Schedule("multi_step", warmup_epochs=1.0, milestones=(3, 6), gamma=0.2)
+    recipe = replace(make_net().recipe, schedule=schedule)
+    for epoch in (0.25, 1.0, 2.5, 3.5, 6.25):
+        assert rate(recipe, epoch) == pytest.approx(factor(schedule, epoch))
+
+
+def test_crops_keep_the_size_and_show_a_part_of_the_image():
+    torch.manual_seed(0)
+    image = torch.arange(1.0, 65.0).reshape(1, 8, 8)
+    crops = [cropped(image) for _ in range(50)]
+    assert {crop.shape for crop in crops} == {image.shape}
+    assert all(set(crop.unique().tolist()) <= {0.0, *image.unique().tolist()} for crop in crops)
+    assert len({tuple(crop.flatten().tolist()) for crop in crops}) > 30
+
+
+def test_a_net_learns_in_the_loop_by_hand():
+    net = make_net(image=(1, 8, 8), classes=10, entries=(1, "pool", 1), width=8)
+    recipe = replace(net.recipe, lr=0.05, augment="none", schedule=Schedule("constant"))
+    curve = fit(replace(net, recipe=recipe), 3, load("digits", limit_train=500, limit_test=200), seed=0)
+    assert [line["epoch"] for line in curve] == [1, 2, 3]
+    assert curve[-1]["loss_train"] < curve[0]["loss_train"]
+    assert curve[-1]["accuracy_test"] > 0.5
