@@ -37,6 +37,14 @@ class Optimizer(StrEnum):
     sgd = "sgd"
 
 
+class Trained(StrEnum):
+    """What is trained: the family conv on digits or mnist5k, or VGG16 with BN on random 32x32 images."""
+
+    digits = "digits"
+    mnist5k = "mnist5k"
+    vgg16 = "vgg16"
+
+
 @app.callback()
 def benchmarks() -> None:
     """Side-by-side measurements on this machine."""
@@ -89,6 +97,36 @@ def lr_transfer(
     asked = (tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
     chosen = Setup(*asked, base_width=base_width)
     result = run(chosen)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+@app.command()
+def train(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    device: Annotated[Device, typer.Option(help="Where the data and the nets lie.")] = Device.cpu,
+    networks: Annotated[
+        list[Trained] | None, typer.Option("--network", help="Which ones; all by default.")
+    ] = None,
+    widths: Annotated[
+        list[int] | None, typer.Option("--width", min=1, help="Widths; 4 to 64, of vgg16 8 and 16.")
+    ] = None,
+    nets: Annotated[int, typer.Option(min=2, help="Nets per width.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each timing; the median counts.")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.01, help="About, of one net's training.")] = 1.0,
+    tune: Annotated[bool, typer.Option(help="Ray Tune too.")] = True,
+) -> None:
+    """Nets per hour against a plain loop on a core, on all cores, and in Ray Tune."""
+    from benchmarks.train import Setup, run
+
+    names = tuple(network.value for network in networks or Trained)
+    setup = Setup(names, tuple(widths or ()), nets, repeats, seconds, device.value, tune)
+    try:
+        result = run(setup)
+    except RuntimeError as error:
+        raise typer.BadParameter(str(error)) from None
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:

@@ -320,8 +320,13 @@ class RayPool:
             )
 
 
-def connect(address: str | None, object_store_memory: int | None = None) -> bool:
-    """Use the caller's Ray, join a cluster, or start a Ray on localhost; true if this made the connection."""
+def connect(
+    address: str | None = None, object_store_memory: int | None = None, cpus: int | None = None
+) -> bool:
+    """Use the caller's Ray, join a cluster, or start a Ray on localhost; true if this made the connection.
+
+    A Ray that it starts has `cpus` cores to give, by default the machine's.
+    """
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -336,7 +341,13 @@ def connect(address: str | None, object_store_memory: int | None = None) -> bool
         ray.init(address=address, **quiet)
         return True
     with _loopback():
-        ray.init("local", include_dashboard=False, object_store_memory=object_store_memory, **quiet)
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=object_store_memory,
+            **quiet,
+        )
     token = Path.home() / ".ray" / "auth_token"
     if token.exists():
         token.chmod(0o600)  # Ray writes it readable by all

@@ -136,18 +136,19 @@ def image_bytes(facts: DataFacts) -> int:
     return 4 * (facts.train + facts.test) * facts.channels * facts.height * facts.width
 
 
-def train_cost(segments: Sequence[TrainSegment], facts: DataFacts) -> Cost:
+def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, grouped: bool = False) -> Cost:
     """Cost of a job that trains nets of one architecture and recipe, all of them together.
 
-    Three forward passes' worth per image and epoch, and the evaluations, one net at a time.
+    Three forward passes' worth per image and epoch, and the evaluations, one net at a time. A net alone that
+    is trained `grouped` has a copy of itself beside it, which is left out of the operations.
     """
-    first, nets = segments[0], len(segments)
+    first, nets = segments[0], max(len(segments), 2 if grouped else 1)
     architecture = first.snapshot.net.architecture
     flops = sum(_segment_flops(segment, facts) for segment in segments)
-    # A grouped net alone is trained beside a copy of itself; the images may be there in another layout too.
+    # The images may be there in another layout too.
     memory = BASE_BYTES + 3 * image_bytes(facts) + 20 * nets * parameter_count(architecture)
     memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
-    bytes_in = 0 if first.start is None else 2 * nets * snapshot_bytes(architecture)
+    bytes_in = 0 if first.start is None else 2 * len(segments) * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, memory)
 
 

@@ -44,10 +44,11 @@ def choices(store: Store) -> dict[str, Choice]:
         ValueError: The file is broken.
     """
     found = store.read_json(RECORD) or {}
-    return {key: _choice(key, answer) for key, answer in found.items()}
+    return {key: choice(key, answer) for key, answer in found.items()}
 
 
-def _choice(key: str, answer: Mapping[str, Any]) -> Choice:
+def choice(key: str, answer: Mapping[str, Any]) -> Choice:
+    """An answer as a choice. Raises ValueError if it lacks something."""
     for name in ("grouped", "channels_last", "nets"):
         if name not in answer:
             raise ValueError(f"{RECORD}: '{key}' lacks '{name}': delete the file, and it is measured again")

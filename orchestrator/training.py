@@ -122,7 +122,8 @@ def _task(
     else:
         job = Job(group_key(keys), "train", TrainGroup(tuple(segments)), inputs, dict(where))
     produces = tuple(name for segment in segments for name in blobs_of(segment))
-    return Task(job, train_cost(segments, facts), _label(segments), produces, len(segments))
+    cost = train_cost(segments, facts, mode_of(where).grouped)
+    return Task(job, cost, _label(segments), produces, len(segments))
 
 
 def _label(segments: Sequence[TrainSegment]) -> str:

@@ -36,3 +36,13 @@ def test_oldest_first_one_at_a_time_and_nothing_after_close():
     assert [event.key for event in pool.wait(0) + pool.wait(0)] == ["a", "b"]
     pool.close()
     assert pool.wait(0) == []
+
+
+def test_too_little_memory_is_told_apart_from_other_errors():
+    def execute(job, blobs):
+        raise MemoryError("96 GiB")
+
+    pool = InProcessPool(execute, {}.__getitem__)
+    pool.submit(Job("k", "train", None), 1)
+    (event,) = pool.wait(0)
+    assert (event.reason, event.error) == ("memory", "MemoryError: 96 GiB")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.identity import probe_key
+from orchestrator.nets import nets
+from orchestrator.probing import RECORD
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, in_process
 
@@ -34,6 +37,17 @@ def write_config(folder, **changes):
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in sections.items())
     (folder / "sweep.toml").write_text(text + "\n")
+    return folder
+
+
+SINGLY = {"grouped": False, "channels_last": False, "nets": 1}
+
+
+def measured(answer, folder):
+    """The folder of a sweep, as if a probe had given `answer` for all of its nets."""
+    sweep = Sweep(folder)
+    keys = {probe_key(net, "cpu") for net in nets(sweep.config, sweep.facts)}
+    Store(folder).write_json(RECORD, dict.fromkeys(sorted(keys), answer))
     return folder
 
 

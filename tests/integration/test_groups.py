@@ -8,28 +8,20 @@ import pytest
 
 import tasks.train
 from orchestrator import probing
-from orchestrator.identity import net_key, probe_key, snapshot
+from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, in_process
-from tests.integration.conftest import all_rows, published, run, wait_until, write_config
+from tests.integration.conftest import all_rows, measured, published, run, wait_until, write_config
 
 ONE_GROUP = {"sweep__seeds": 4, "sweep__widths": [3], "run__slots": 1}
 TOGETHER = {"grouped": True, "channels_last": True, "nets": 4}
 
 
-def measured(folder, answer=TOGETHER):
-    """The sweep's folder, as if a probe had given `answer` for all of its nets."""
-    sweep = Sweep(folder)
-    keys = {probe_key(net, "cpu") for net in nets(sweep.config, sweep.facts)}
-    Store(folder).write_json(probing.RECORD, dict.fromkeys(sorted(keys), answer))
-    return folder
-
-
 @pytest.fixture
 def grouped(tmp_path):
     """A tiny sweep of 4 seeds that are trained together."""
-    return measured(write_config(tmp_path / "grouped", **ONE_GROUP))
+    return measured(TOGETHER, write_config(tmp_path / "grouped", **ONE_GROUP))
 
 
 def jobs(folder, outcome="done", kind="train"):
@@ -56,7 +48,7 @@ def test_nets_trained_together_have_the_keys_of_those_trained_alone_and_their_lo
 
 def test_more_seeds_and_cut_runs_give_the_rows_of_one_run(grouped, tmp_path):
     assert run(grouped).complete
-    grown = measured(write_config(tmp_path / "grown", **(ONE_GROUP | {"sweep__seeds": 3})))
+    grown = measured(TOGETHER, write_config(tmp_path / "grown", **(ONE_GROUP | {"sweep__seeds": 3})))
     assert run(grown).complete
     write_config(grown, **ONE_GROUP)
     assert run(grown).complete
@@ -102,7 +94,7 @@ def test_a_net_that_diverges_leaves_its_group_alone(grouped, tmp_path, hot_net):
     assert published(grouped) == before
     # in a later segment its companions go on without it, with the bits that they have without it
     longer = {"train__snapshots": [0, 2, 3], "train__epochs": 3, "train__schedule": '"constant"'}
-    lost = measured(write_config(tmp_path / "lost", **ONE_GROUP, **longer))
+    lost = measured(TOGETHER, write_config(tmp_path / "lost", **ONE_GROUP, **longer))
     assert run(lost).outcome.done["train"] == 4 + 3 + 3
     assert [row["mode"][-2:] for row in jobs(lost)] == ["x4", "x4", "x3"]
 
@@ -118,7 +110,7 @@ def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(group
         return honest(segments, states, data, mode)
 
     monkeypatch.setattr(tasks.train, "train_group", train_group)
-    small = measured(write_config(tmp_path / "small", **ONE_GROUP))
+    small = measured(TOGETHER, write_config(tmp_path / "small", **ONE_GROUP))
     assert run(small).complete
     assert sorted(tried[:7]) == [1, 1, 1, 1, 2, 2, 4]
     failed = jobs(small, "failed")
@@ -150,7 +142,7 @@ def test_what_was_measured_is_kept_and_short_training_measures_nothing(tmp_path,
 
 def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, drivers):
     assert run(grouped).complete
-    folder = measured(write_config(tmp_path / "killed" / "sweep", **ONE_GROUP))
+    folder = measured(TOGETHER, write_config(tmp_path / "killed" / "sweep", **ONE_GROUP))
     process = drivers.start(folder)
     wait_until(lambda: any((folder / "checkpoints").glob("*.resume.safetensors")), process)
     process.kill()

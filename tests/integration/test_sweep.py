@@ -24,7 +24,18 @@ from orchestrator.store import Store
 from orchestrator.sweep import Sweep, in_process
 from tasks.images import facts
 from tasks.rows import SCHEMAS
-from tests.integration.conftest import TABLES, all_rows, names, published, rows, run, wait_until, write_config
+from tests.integration.conftest import (
+    SINGLY,
+    TABLES,
+    all_rows,
+    measured,
+    names,
+    published,
+    rows,
+    run,
+    wait_until,
+    write_config,
+)
 
 WIDTHS, SEEDS, EPOCHS, LAYERS = (2, 3), (0, 1), (0, 2), (2, 3)
 
@@ -277,7 +288,7 @@ def test_a_driver_killed_again_and_again_leaves_the_same_rows_each_once(tiny, re
 
 def endless(folder):
     """A sweep whose first net trains for long."""
-    return write_config(folder, train__epochs=5000, train__snapshots=[0, 5000])
+    return measured(SINGLY, write_config(folder, train__epochs=5000, train__snapshots=[0, 5000]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

@@ -206,15 +206,24 @@ from pathlib import Path
 import ray, torch
 torch.set_num_threads(1)
 from orchestrator.config import SweepConfig
+from orchestrator.identity import probe_key
 from orchestrator.jobs import execute
+from orchestrator.nets import nets
 from orchestrator.plan import Have, make_plan
 from orchestrator.tiles import Limits, blob_name
+from orchestrator.training import Choice
 from tasks.checkpoint import pack_network
 from tasks.images import facts
 from tasks.network import initialise
+from tasks.spec import TrainMode
 
 fields, kind, memory = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-plan = make_plan(SweepConfig.parse(fields), facts("digits"), Have(), Limits(memory, 1), {"dataset": "digits"})
+config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}
+if kind == "group":
+    together = Choice(TrainMode(grouped=True, channels_last=True), 8)
+    choices = {probe_key(net, "cpu"): together for net in nets(config, digits)}
+    kind = "train"
+plan = make_plan(config, digits, Have(), Limits(memory, 1), {"dataset": "digits"}, choices)
 task = max((task for task in plan.tasks if task.job.kind == kind), key=lambda task: task.cost.memory)
 blobs = {}
 if kind != "train":
@@ -243,6 +252,11 @@ POOLED = CONV | {
     "graft": {"nulls": ["pooled"], "pool_nets": 3, "partitions": 9},
 }
 HYBRID = CONV | {"sweep": {"widths": [32], "seeds": 2}, "hybrids": {"pairs": 1}}
+GROUPED = CONV | {
+    "data": {"limit_train": 1000, "limit_test": 100},
+    "network": {"layers": [1, 1, 2, "pool"], "batch_norm": True},
+    "sweep": {"widths": [48], "seeds": 8},
+}
 ROOM = 2**50
 
 
@@ -251,6 +265,7 @@ ROOM = 2**50
     ("fields", "kind", "memory"),
     [
         (CONV | {"data": {"limit_train": 1000, "limit_test": 100}}, "train", ROOM),
+        (GROUPED, "group", ROOM),
         (NARROW, "graft", ROOM),
         (CONV, "graft", ROOM),
         (CONV, "graft", 900_000_000),  # in several passes over the images
@@ -258,7 +273,7 @@ ROOM = 2**50
         (POOLED, "pool", ROOM),
         (HYBRID, "hybrid", ROOM),
     ],
-    ids=["train", "narrow", "wide", "wide, parted", "residual", "pool", "hybrid"],
+    ids=["train", "group", "narrow", "wide", "wide, parted", "residual", "pool", "hybrid"],
 )
 def test_a_workers_peak_memory_is_the_models(fields, kind, memory):
     """Up to 1.25 times; a model that promised much more than it needs would waste a cluster's memory."""

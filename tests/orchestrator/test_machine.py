@@ -7,7 +7,7 @@ import pytest
 
 from cluster.pool import Job
 from orchestrator.cost import Cost
-from orchestrator.machine import Machine
+from orchestrator.machine import Machine, Verdict
 from orchestrator.tiles import Task
 
 
@@ -242,3 +242,49 @@ def test_a_tile_that_waits_for_what_nobody_makes_does_not_hold_the_end_up():
     assert m.submit() == []
     assert m.finished
     assert [task.job.key for task in m.waiting] == ["t"]
+
+
+def test_of_a_job_that_is_done_in_part_what_needs_the_rest_is_cut_or_skipped():
+    group = trainer("group", produces=("a.blob", "b.blob"))
+    both, rest = tile("both", [["a.blob"], ["b.blob"]]), tile("rest", [["b.blob"]])
+    runs = machine([group, both, rest], room=3)
+    runs.submit()
+    skipped = runs.done("group", lost=["b.blob"])
+    assert sorted((one.task.job.key, one.units) for one in skipped) == [("both", 1), ("rest", 1)]
+    assert keys(runs.submit()) == ["both'"]
+    runs.done("both'")
+    assert runs.finished
+
+
+def test_what_a_reduced_job_no_longer_gives_is_lost_too():
+    """A group goes on without one net; what needs that net's next snapshot is skipped."""
+
+    def without(task, lost):
+        kept = [name for name in task.job.inputs if name not in lost]
+        made = tuple(name.replace("0", "1") for name in kept)
+        return trainer(f"{task.job.key}'", kept, made) if kept else None
+
+    first = trainer("first", produces=("a0", "b0"))
+    second, third = trainer("second", ("a0", "b0"), ("a1", "b1")), trainer("third", ("b1",), ("b2",))
+    runs = Machine([first, second, third], (), 3, 3, without)
+    runs.submit()
+    skipped = runs.done("first", lost=["b0"])
+    assert [(one.task.job.key, one.units) for one in skipped] == [("second", 0), ("third", 1)]
+    assert keys(runs.submit()) == ["second'"]
+
+
+def test_a_job_too_large_for_the_memory_is_halved_and_a_hopeless_one_is_not():
+    def in_two(task):
+        return (trainer("left"), trainer("right")) if task.job.key == "large" else ()
+
+    runs = Machine([trainer("large"), trainer("small")], (), 4, 2, cut, in_two)
+    runs.submit()
+    verdict = runs.failed("large", hopeless=False, too_large=True)
+    assert verdict.again
+    assert [half.job.key for half in verdict.halves] == ["left", "right"]
+    assert runs.failed("small", hopeless=False, too_large=True) == Verdict(trainer("small"), again=True)
+    assert sorted(keys(runs.submit())) == ["left", "right", "small"]
+    assert not runs.failed("small", hopeless=False, too_large=True).again
+    other = Machine([trainer("large")], (), 1, 2, cut, in_two)
+    other.submit()
+    assert not other.failed("large", hopeless=True, too_large=True).again

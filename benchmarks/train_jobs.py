@@ -1,0 +1,37 @@
+"""What a worker does in the training benchmark: Espalier's own jobs, and matrix products beside them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+
+from cluster.pool import Job, Output
+from orchestrator import jobs
+
+PRODUCTS = 12
+
+
+def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
+    """A job of Espalier's, or `gemm`: the median rate of float32 products, in operations per second."""
+    if job.kind != "gemm":
+        return jobs.execute(job, blobs)
+    return Output(blobs={"rate": json.dumps(rate(job.where.get("device", "cpu"))).encode()})
+
+
+def rate(device: str) -> float:
+    """Operations per second of some products of square matrices, one after another, on the wall's clock."""
+    import torch
+
+    from benchmarks.timing import GEMM_SIZE
+    from tasks.seeds import stream
+
+    torch.set_num_threads(1)
+    square = torch.randn(GEMM_SIZE, GEMM_SIZE, generator=stream("gemm")).to(device)
+    last = square @ square
+    last[0, 0].item()  # waits for a GPU
+    start = time.perf_counter()
+    for _ in range(PRODUCTS):
+        last = square @ square
+    last[0, 0].item()
+    return PRODUCTS * 2.0 * GEMM_SIZE**3 / (time.perf_counter() - start)

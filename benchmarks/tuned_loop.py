@@ -1,0 +1,48 @@
+"""The plain loop in Ray Tune: one trial per net, one core each, actors used again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from benchmarks.plain_loop import train_nets
+from tasks.data import Data
+from tasks.spec import NetSpec
+
+
+def fit_all(nets: Sequence[NetSpec], epochs: int, data: Data, cores: int, device: str, folder: Path) -> None:
+    """Train one net in each trial, as many trials at once as there are cores.
+
+    Raises:
+        RuntimeError: A trial failed.
+    """
+    # No tables on the screen, no logs for TensorBoard: they would only cost time.
+    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    shared = ray.put(Data(*(part.cpu() for part in data)))
+
+    def trial(config: dict[str, Any]) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        net = nets[config["net"]]
+        images = Data(*(part.to(device) for part in ray.get(shared)))
+        train_nets(net.architecture, net.recipe, epochs, images, 1)
+        return {"done": 1}
+
+    resources = {"cpu": 1.0} | ({"gpu": 1.0 / cores} if device != "cpu" else {})
+    tuner = tune.Tuner(
+        tune.with_resources(trial, resources),
+        param_space={"net": tune.grid_search(list(range(len(nets))))},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores),
+        run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
+    )
+    with redirect_stdout(sys.stderr):  # the benchmark's own output may be JSON
+        failed = tuner.fit().num_errors
+    if failed:
+        raise RuntimeError(f"{failed} of Ray Tune's trials failed")
