@@ -35,6 +35,7 @@ def recipe(train: TrainConfig) -> Recipe:
         schedule=schedule,
         regularizer=train.regularizer,
         reg_weight=train.reg_weight if train.regularizer != "none" else 0.0,
+        precision=train.precision,
         augment=train.augment,
         class_keep=() if all(share == 1.0 for share in train.class_keep) else train.class_keep,
         label_noise=train.label_noise,

@@ -31,6 +31,7 @@ class TrainConfig(Section):
     regularizer: Literal["l2", "l12", "none"] = "l2"
     reg_weight: Annotated[Real, Field(ge=0)] = 5e-4
     data_order: Literal["shared", "independent"] = "independent"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     augment: Literal["none", "crop_flip"] = "none"
     class_keep: Annotated[tuple[Share, ...], BeforeValidator(listed)] = ()
     label_noise: Share = 0.0

@@ -21,7 +21,9 @@ ALIGNED = 16
 
 def dense_products(h: Tensor, weight: Tensor, bias: Tensor, nets: int) -> Tensor:
     """`z` of shape (N, S x O) from `h` (N, S x D), weights (S x O, D) and biases (S x O)."""
-    return _Products.apply(h, weight, bias, nets)  # pyright: ignore[reportReturnType]
+    # Its backward pass is its own, in the type of the weights: autocast must not come between the two.
+    with torch.autocast(h.device.type, enabled=False):
+        return _Products.apply(h.to(weight.dtype), weight, bias, nets)  # pyright: ignore[reportReturnType]
 
 
 def _filled(size: int) -> int:

@@ -365,6 +365,7 @@ def _more_of_the_recipe(net: NetSpec) -> list[str]:
     """What is told only where it is used."""
     recipe = net.recipe
     told = {
+        recipe.precision: recipe.precision != "float32",
         recipe.augment: recipe.augment != "none",
         f"classes kept {' '.join(f'{share:g}' for share in recipe.class_keep)}": recipe.class_keep,
         f"label noise {recipe.label_noise:g}": recipe.label_noise,

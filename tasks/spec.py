@@ -18,6 +18,7 @@ Init = Literal["he_normal", "uniform"]
 Parametrization = Literal["sp", "ntk", "mup", "mean_field"]
 Regularizer = Literal["l2", "l12", "none"]
 Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["float32", "tf32", "bf16"]
 Augment = Literal["none", "crop_flip"]
 Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
@@ -126,6 +127,7 @@ class Recipe:
     Attributes:
         momentum: Of SGD, as is `nesterov`; 0 and False with AdamW.
         beta1: Of AdamW, as are `beta2` and `eps`; at their defaults with SGD.
+        precision: Type of the factors of products in training (`tasks.precision`).
         augment: What each image of a batch goes through (`tasks.augment`).
         class_keep: For each class the share of its training images that is kept; () for all of them.
         label_noise: Share of the training labels that are replaced by another class.
@@ -144,6 +146,7 @@ class Recipe:
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    precision: Precision = "float32"
     augment: Augment = "none"
     class_keep: tuple[float, ...] = ()
     label_noise: float = 0.0

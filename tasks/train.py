@@ -23,6 +23,7 @@ from tasks.data import Data
 from tasks.evaluation import evaluate, net_row
 from tasks.loss import net_losses, net_right
 from tasks.network import Network, initialise
+from tasks.precision import autocast, tf32
 from tasks.rows import net_axes
 from tasks.schedule import factor
 from tasks.seeds import stream
@@ -122,6 +123,11 @@ class Group:
 
     def run(self) -> list[Trained | Diverged]:
         """Train until every net has diverged or is where its segment ends."""
+        with tf32(self._net.recipe.precision):
+            self._train()
+        return [self._results[index] for index in range(self._nets)]
+
+    def _train(self) -> None:
         self._finish()
         while open_nets := [index for index in range(self._nets) if index not in self._results]:
             start = time.perf_counter()
@@ -129,7 +135,6 @@ class Group:
             for index in open_nets:
                 self._tested(index, rows[index], (time.perf_counter() - start) / len(open_nets))
             self._finish()
-        return [self._results[index] for index in range(self._nets)]
 
     def epoch(self) -> list[dict[str, float | None]]:
         """One more pass over the training images; each net's mean loss and accuracy seen on the way."""
@@ -147,7 +152,9 @@ class Group:
             first, *others = [(net.seed, net.width, epoch, step) for net, epoch in numbered]
             network = Network(self._net.architecture, self._parameters, Training(*first, others=others), nets)
             seen = [training_batch(x, batch, draw) for batch, draw in zip(batch_SN, drawn, strict=True)]
-            outputs = network.logits(laid(torch.cat(seen, 1), self._mode.channels_last))
+            with autocast(recipe.precision, x):
+                outputs = network.logits(laid(torch.cat(seen, 1), self._mode.channels_last))
+            outputs = outputs.to(x.dtype)
             labels = y[batch_SN.t()]
             each = net_losses(recipe.loss, outputs, labels, nets)
             self._steps.take(each.sum(), rates)

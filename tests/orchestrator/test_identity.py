@@ -194,6 +194,7 @@ CHANGES = {
     "beta2": {"train": {"optimizer": "adamw", "beta2": 0.5}},
     "eps": {"train": {"optimizer": "adamw", "eps": 1e-6}},
     "l12": {"train": {"regularizer": "l12"}},
+    "precision": {"train": {"precision": "bf16"}},
     "augment": {"train": {"augment": "crop_flip"}},
     "label_noise": {"train": {"label_noise": 0.1}},
     "class_keep": {"train": {"class_keep": [0.5] * 10}},
