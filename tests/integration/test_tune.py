@@ -91,21 +91,6 @@ class Saboteur:
         return events
 
 
-@pytest.fixture(scope="module")
-def local_ray(tmp_path_factory):
-    """One Ray for the tests of this file."""
-    import ray
-
-    from cluster.ray_pool import connect
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes its token there
-        patch.delenv("RAY_ADDRESS", raising=False)
-        assert connect(None, object_store_memory=200_000_000)
-        yield
-        ray.shutdown()
-
-
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 def test_a_tuned_digits_sweep_of_two_parametrizations_runs_through_ray(tmp_path, local_ray):

@@ -1,4 +1,4 @@
-"""One local Ray for all tests of this folder: starting it takes ten seconds and more."""
+"""One local Ray for all tests of a process that want one: starting it takes ten seconds and more."""
 
 from pathlib import Path
 
@@ -14,8 +14,9 @@ def local_ray(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes its token there
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
-        patch.syspath_prepend(str(Path(__file__).parent))
+        toys = str(Path(__file__).parent / "cluster")  # workers import what the pool's tests run
+        patch.setenv("PYTHONPATH", toys, prepend=":")
+        patch.syspath_prepend(toys)
         patch.delenv("RAY_ADDRESS", raising=False)
         assert connect(None, object_store_memory=200_000_000)
         yield
