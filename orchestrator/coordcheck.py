@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from orchestrator.config import ConfigError
 from orchestrator.nets import nets, used
 from orchestrator.sweep import Sweep
-from tasks.rows import COORDINATES
+from tasks.schemas import COORDINATES
 from tasks.spec import NetSpec
 
 PLACE = "coordcheck"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.identity import graft_key
+from tasks.axes import setting
 from tasks.cuts import cuts, graftable
-from tasks.rows import setting
 from tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
 
 Ladder = Sequence[Snapshot]

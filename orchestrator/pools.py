@@ -16,8 +16,8 @@ from orchestrator.identity import pool_key, tile_key
 from orchestrator.mixture_cost import pool_cost
 from orchestrator.pairs import Group, ladder_groups, mixture_options
 from orchestrator.tiles import Limits, Nets, Task, largest_blocks
+from tasks.axes import setting
 from tasks.images import DataFacts
-from tasks.rows import setting
 from tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
 
 

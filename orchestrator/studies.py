@@ -18,8 +18,8 @@ from orchestrator.nets import Choices, nets_of, used
 from orchestrator.sections import TuneConfig
 from orchestrator.tiles import Task
 from orchestrator.tune_space import PREFIX, Parameters, is_whole
+from tasks.axes import setting_axes
 from tasks.images import DataFacts
-from tasks.rows import setting_axes
 from tasks.spec import NetSpec, Snapshot, TrainSegment, TrialSegment
 
 COUNTED = ("complete", "pruned", "diverged", "refused")

@@ -15,9 +15,9 @@ from cluster.pool import Job
 from orchestrator.cost import ALL, Cost, graft_cost
 from orchestrator.identity import tile_key
 from orchestrator.pairs import WantedPair
+from tasks.axes import setting
 from tasks.images import DataFacts
 from tasks.parts import groups, tile_cuts
-from tasks.rows import setting
 from tasks.spec import AtOnce, GraftTile, Pair, Snapshot
 
 T = TypeVar("T")

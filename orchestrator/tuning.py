@@ -20,7 +20,8 @@ from orchestrator.store import Store
 from orchestrator.studies import trial_task, whole_trial
 from orchestrator.study import Asked, Book, Row, trial_row
 from orchestrator.tiles import Task
-from tasks.rows import in_words, table
+from tasks.axes import in_words
+from tasks.rows import table
 from tasks.spec import NetSpec
 
 

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from tasks.axes import net_axes
 from tasks.network import Network
-from tasks.rows import net_axes
 from tasks.spec import Architecture, Layer, Shortcut, Snapshot
 
 

@@ -24,12 +24,12 @@ from torch import Tensor
 
 from tasks.architectures import is_trained
 from tasks.augment import draws, training_batch
+from tasks.axes import coordinate_axes
 from tasks.batch_norm import EPSILON, Mode, Training
 from tasks.data import Data
 from tasks.loss import mean_loss
 from tasks.network import Network, initialise
 from tasks.optimizer import make_optimizer
-from tasks.rows import coordinate_axes
 from tasks.spec import NetSpec, Schedule, layer_name
 from tasks.train import order
 from tasks.training_set import training_set

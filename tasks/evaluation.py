@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tasks.architectures import EVALUATION_BATCH, parameter_count
+from tasks.axes import net_axes
 from tasks.data import Data
 from tasks.loss import count_right, plus, share, summed_loss
 from tasks.network import Network
-from tasks.rows import net_axes
 from tasks.spec import Loss, Snapshot
 
 

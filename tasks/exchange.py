@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from tasks.axes import net_axes
 from tasks.channels import Channels, measure
 from tasks.cuts import Cut
 from tasks.data import Data
@@ -25,7 +26,6 @@ from tasks.groups import Fitter, deal
 from tasks.mixed import Draw, draw, graft_rows
 from tasks.network import Network
 from tasks.permutation import pooled, wider_subset
-from tasks.rows import net_axes
 from tasks.spec import Pool, PoolTile, layer_name
 
 

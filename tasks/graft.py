@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tasks.axes import net_axes, pairing
 from tasks.cuts import Cut
 from tasks.data import Data
 from tasks.fit import Factors, Fits, fit
@@ -21,7 +22,6 @@ from tasks.gram import (
 from tasks.loss import share
 from tasks.network import Network
 from tasks.parts import Source, parts
-from tasks.rows import net_axes, pairing
 from tasks.score import Graft, GraftScore, Scores, score
 from tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
 from tasks.walk import Walk

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tasks.architectures import images_per_batch, input_shapes, patch_dim
+from tasks.axes import net_axes
 from tasks.classifier import refit
 from tasks.cuts import Arm
 from tasks.data import Data
@@ -25,7 +26,6 @@ from tasks.hybrid_fit import Hybrid, Parents, fit_hidden, maps_at, mixture, unfi
 from tasks.mixture import Masks
 from tasks.network import LayerFeatures, Network
 from tasks.parts import groups
-from tasks.rows import net_axes
 from tasks.spec import HybridTile, Pair, Recipe
 from tasks.walk import given
 

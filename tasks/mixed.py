@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from tasks.axes import net_axes
 from tasks.channels import Channels, Features
 from tasks.cuts import Arm, Cut, Reading, norms_from
 from tasks.data import Data
@@ -20,7 +21,6 @@ from tasks.gram import ChannelMoments, Factor
 from tasks.groups import Fitter
 from tasks.join import exact_joint
 from tasks.layer_input import LayerInput
-from tasks.rows import net_axes
 from tasks.score import GraftScore, send
 from tasks.solve import Fit
 from tasks.spec import Pool, Snapshot, layer_name

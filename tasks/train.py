@@ -18,13 +18,13 @@ from torch import Tensor
 
 from tasks.architectures import is_trained
 from tasks.augment import draws, training_batch
+from tasks.axes import net_axes
 from tasks.batch_norm import Training
 from tasks.data import Data
 from tasks.evaluation import evaluate, net_row
 from tasks.loss import net_losses, net_right
 from tasks.network import Network, initialise
 from tasks.precision import autocast, tf32
-from tasks.rows import net_axes
 from tasks.schedule import factor
 from tasks.seeds import stream
 from tasks.spec import ALONE, NetSpec, Snapshot, TrainMode, TrainSegment

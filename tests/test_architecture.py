@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.rows import page
+from tasks.tables_page import page
 
 ROOT = Path(__file__).parents[1]
 

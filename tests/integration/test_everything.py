@@ -7,7 +7,7 @@ import pytest
 from analysis import load
 from orchestrator import Sweep, SweepConfig
 from orchestrator.sweep import in_process
-from tasks.rows import SCHEMAS
+from tasks.schemas import SCHEMAS
 from tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
 
 CONFIG = {

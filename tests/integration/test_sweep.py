@@ -23,7 +23,7 @@ from orchestrator.record import provenance, record
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep, in_process
 from tasks.images import facts
-from tasks.rows import SCHEMAS
+from tasks.schemas import SCHEMAS
 from tests.integration.conftest import (
     SINGLY,
     TABLES,

@@ -17,7 +17,8 @@ from orchestrator import local_files
 from orchestrator.files import StoreFull, StoreLocked
 from orchestrator.parts import PartError, decode, encode
 from orchestrator.store import JOB_ROWS, Store
-from tasks import rows
+from tasks import schemas
+from tasks.rows import table as as_table
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -37,9 +38,9 @@ def make(table, keys, lines=1):
     made = []
     for key in keys:
         for number in range(lines):
-            row = {column.name: plain[column.type] for column in rows.SCHEMAS[table]} | {"key": key}
+            row = {column.name: plain[column.type] for column in schemas.SCHEMAS[table]} | {"key": key}
             made.append(row | {line: number} if line in row else row)
-    return rows.table(table, made)
+    return as_table(table, made)
 
 
 def commit(store, keys, part=None):
@@ -58,7 +59,7 @@ def parts(store, table="grafts"):
 
 
 def job(number):
-    text = {column.name: "text" for column in rows.SCHEMAS["jobs"] if column.type == pa.string()}
+    text = {column.name: "text" for column in schemas.SCHEMAS["jobs"] if column.type == pa.string()}
     start = datetime(2026, 1, 1, tzinfo=UTC)
     numbers = {"attempt": number, "start": start, "seconds": 1.0, "flops": 1.0, "bytes_in": 1}
     return text | numbers | {"key": f"job{number}"}
@@ -73,7 +74,7 @@ def test_a_commit_is_found_again_by_a_new_store(root):
     for found in (store.inventory, Store(root).scan()):
         assert found.present["grafts"] == {("a",), ("b",)}
         assert found.present["downstream"] == {("a",), ("b",)}
-        assert found.rows == dict.fromkeys(rows.SCHEMAS, 0) | {"grafts": 2, "downstream": 4}
+        assert found.rows == dict.fromkeys(schemas.SCHEMAS, 0) | {"grafts": 2, "downstream": 4}
         assert found.blobs == {"a.safetensors": 7}
         assert found.problems == []
 
@@ -189,7 +190,7 @@ def test_a_full_disk_leaves_the_finished_and_nothing_half(local, monkeypatch):
     ],
 )
 def test_wrong_rows_are_refused_before_anything_is_written(root, table, change, message):
-    good = make(table if table in rows.ROW_IDENTITY else "nets", ["a"])
+    good = make(table if table in schemas.ROW_IDENTITY else "nets", ["a"])
     with pytest.raises(ValueError, match=message):
         Store(root).commit("x", {"curves": make("curves", ["a"]), table: change(good)}, {"a": b"x"})
     assert Store(root).scan().blobs == {}
@@ -214,7 +215,7 @@ def test_schema_metadata_of_the_rows_is_kept(root):
         store.commit("part", {"nets": made})
     read = store.read_table("nets")
     assert read.schema.metadata == {b"commit": b"1\n2"}
-    assert read.schema.field("width").metadata == rows.SCHEMAS["nets"].field("width").metadata
+    assert read.schema.field("width").metadata == schemas.SCHEMAS["nets"].field("width").metadata
 
 
 # --- broken parts
@@ -400,7 +401,7 @@ def test_pandas_reads_the_folder_with_all_columns(local):
         commit(store, list(keys))
     store.files.publish("tables/grafts/.hidden", b"not Parquet")
     frame = pd.read_parquet(f"{local}/tables/grafts")
-    assert list(frame.columns) == rows.SCHEMAS["grafts"].names
+    assert list(frame.columns) == schemas.SCHEMAS["grafts"].names
     wanted = make("grafts", list("abcd")).to_pandas()
     pd.testing.assert_frame_equal(sorted_frame(frame), sorted_frame(wanted))
 

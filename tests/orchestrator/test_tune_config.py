@@ -7,8 +7,8 @@ from orchestrator.identity import net_key
 from orchestrator.nets import nets
 from orchestrator.studies import assignments, choices, chosen, wanted_studies, whole_trial
 from orchestrator.tune_space import is_whole, tunable, with_parameters
+from tasks.axes import in_words, net_axes, recipe_text, setting
 from tasks.images import facts
-from tasks.rows import in_words, net_axes, recipe_text, setting
 from tasks.spec import Snapshot
 
 DIGITS = facts("digits")

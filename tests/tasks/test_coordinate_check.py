@@ -12,7 +12,7 @@ from tasks.coordinate_check import BatchStatistics, at_a_constant_rate, coordina
 from tasks.data import load
 from tasks.images import facts
 from tasks.network import initialise
-from tasks.rows import COORDINATES
+from tasks.schemas import COORDINATES
 from tasks.slopes import slope, slopes
 from tests.tasks.conftest import make_net
 from tests.tasks.families import family_net, lively

@@ -10,7 +10,8 @@ from tasks.cuts import arm_map, cuts
 from tasks.fit import arm_output, fit
 from tasks.graft import graft
 from tasks.network import initialise
-from tasks.rows import SCHEMAS, table
+from tasks.rows import table
+from tasks.schemas import SCHEMAS
 from tasks.solve import split
 from tasks.spec import GraftOptions, GraftTile, Pair
 from tasks.walk import Walk

@@ -6,7 +6,9 @@ import pyarrow as pa
 import pytest
 
 from tasks import spec
-from tasks.rows import ROW_IDENTITY, SCHEMAS, completed, net_axes, recipe_text, table
+from tasks.axes import net_axes, recipe_text
+from tasks.rows import table
+from tasks.schemas import ROW_IDENTITY, SCHEMAS, completed
 from tests.tasks.conftest import make_net, make_snapshot
 
 DESIGN = {
