@@ -19,8 +19,10 @@ from cluster.pool import Pool
 from orchestrator.config import SweepConfig
 from orchestrator.plan import Plan
 from orchestrator.progress import UNITS, duration
-from orchestrator.sweep import Fetch, PoolMaker, Summary, Sweep, ray_pool
-from orchestrator.sweep import in_process as in_this_process
+from orchestrator.slots import Fetch, PoolMaker, ray_pool
+from orchestrator.slots import in_process as in_this_process
+from orchestrator.summary import Summary
+from orchestrator.sweep import Sweep
 from orchestrator.tune import better_since, choices_in_words, read_rows
 
 app = typer.Typer(

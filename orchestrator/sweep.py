@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from cluster.pool import InProcessPool, Pool
-from orchestrator import jobs, probing
+from cluster.pool import Pool
+from orchestrator import probing
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
 from orchestrator.identity import probe_key
@@ -24,8 +24,10 @@ from orchestrator.nets import nets, used
 from orchestrator.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
+from orchestrator.slots import PoolMaker, ray_pool, slot_memory
 from orchestrator.store import Inventory, Store
 from orchestrator.studies import Study, choices, wanted_studies
+from orchestrator.summary import Summary
 from orchestrator.tiles import Limits
 from orchestrator.track import open_trackers
 from orchestrator.training import halves, segments_of
@@ -43,40 +45,6 @@ from tasks.images import DataFacts
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
 """Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
-SHARE_OF_MEMORY = 0.7
-
-Fetch = Callable[[str], bytes]
-PoolMaker = Callable[[Fetch, SweepConfig], Pool]
-"""Makes the pool that jobs run on, given how to read a snapshot's bytes."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to.
-
-    Attributes:
-        plan: What was missing when it began.
-        outcome: Units done in this run, and failures.
-        seconds: Wall time.
-        repaired: Messages about broken files that were put aside and computed again.
-        tuned: What running the studies of `[tune]` came to.
-    """
-
-    plan: Plan
-    outcome: Outcome = field(default_factory=Outcome)
-    seconds: float = 0.0
-    repaired: tuple[str, ...] = ()
-    tuned: Tuned = field(default_factory=Tuned)
-
-    @property
-    def complete(self) -> bool:
-        """Everything that the config asks for is there."""
-        failed = bool(
-            self.outcome.failures or self.outcome.skipped or self.plan.hopeless or self.tuned.failures
-        )
-        return not failed and sum(self.outcome.done.values()) + sum(self.plan.done.values()) == sum(
-            self.plan.total.values()
-        )
 
 
 class Sweep:
@@ -322,26 +290,3 @@ class Sweep:
         before = self.store.read_json(probing.RECORD) or {}
         self.store.write_json(probing.RECORD, before | found)
         return True
-
-
-def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
-    """A pool in this process, for tests and debugging."""
-    return InProcessPool(jobs.execute, fetch)
-
-
-def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
-    """A pool of Ray actors, one per slot."""
-    from cluster.ray_pool import RayPool
-
-    gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
-    return RayPool(
-        "orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots, gpus_per_slot=gpus
-    )
-
-
-def slot_memory(config: SweepConfig, slots: int) -> int:
-    """Bytes that one slot may use: `run.memory_gib`, or an equal share of 70 % of this machine's memory."""
-    if config.run.memory_gib is not None:
-        return int(config.run.memory_gib * 2**30)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(SHARE_OF_MEMORY * total / slots)

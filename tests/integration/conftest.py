@@ -13,8 +13,9 @@ import torch
 from orchestrator.identity import probe_key
 from orchestrator.nets import nets
 from orchestrator.probing import RECORD
+from orchestrator.slots import in_process
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep, in_process
+from orchestrator.sweep import Sweep
 
 torch.set_num_threads(1)
 

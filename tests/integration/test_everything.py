@@ -6,7 +6,7 @@ import pytest
 
 from analysis import load
 from orchestrator import Sweep, SweepConfig
-from orchestrator.sweep import in_process
+from orchestrator.slots import in_process
 from tasks.schemas import SCHEMAS
 from tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
 

@@ -10,8 +10,9 @@ import tasks.train
 from orchestrator import probing
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets
+from orchestrator.slots import in_process
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep, in_process
+from orchestrator.sweep import Sweep
 from tests.integration.conftest import all_rows, measured, published, run, wait_until, write_config
 
 ONE_GROUP = {"sweep__seeds": 4, "sweep__widths": [3], "run__slots": 1}

@@ -20,8 +20,9 @@ from orchestrator.cli import app
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.files import StoreFull, StoreLocked
 from orchestrator.record import provenance, record
+from orchestrator.slots import in_process
 from orchestrator.store import Store
-from orchestrator.sweep import Sweep, in_process
+from orchestrator.sweep import Sweep
 from tasks.images import facts
 from tasks.schemas import SCHEMAS
 from tests.integration.conftest import (

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.config import ConfigError
 from orchestrator.journal import JOURNAL
-from orchestrator.sweep import Sweep, in_process, ray_pool
+from orchestrator.slots import in_process, ray_pool
+from orchestrator.sweep import Sweep
 from tests.integration.conftest import all_rows, published, run, wait_until, write_config
 
 SPACE = {
