@@ -35,8 +35,9 @@ def run(folder: Path, width: int, seed: int) -> dict[str, Any]:
     """
     sweep = Sweep(folder)
     found = [net for net in nets(sweep.config, sweep.facts) if net.width == width]
-    if not found or found[0].recipe.optimizer != "sgd":
-        raise ValueError(f"--width {width}: {folder} has widths {list(sweep.config.sweep.widths)} by SGD")
+    if not found:
+        raise ValueError(f"--width {width}: {folder} has widths {list(sweep.config.sweep.widths)}")
+    refuse_more_than_is_here(found[0])
     data_config = sweep.config.data
     data = load_images(
         data_config.dataset,
@@ -51,6 +52,22 @@ def run(folder: Path, width: int, seed: int) -> dict[str, Any]:
     (out / f"width-{width}-seed-{seed}.json").write_text(json.dumps(result, indent=2) + "\n")
     draw(folder)
     return result
+
+
+def refuse_more_than_is_here(net: NetSpec) -> None:
+    """Raise ValueError where a recipe asks for what this loop does not have."""
+    recipe = net.recipe
+    odd = {
+        "optimizer": recipe.optimizer != "sgd",
+        "schedule": recipe.schedule.kind == "cosine",
+        "precision": recipe.precision != "float32",
+        "label_noise": bool(recipe.label_noise),
+        "class_keep": bool(recipe.class_keep),
+        "parametrization": net.parametrization != "sp",
+    }
+    for name, asked in odd.items():
+        if asked:
+            raise ValueError(f"the plain loop knows nothing of this sweep's {name}: compare another one")
 
 
 def fit(net: NetSpec, epochs: int, data: Data, seed: int) -> list[dict[str, float]]:

@@ -14,12 +14,15 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +160,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@cache
+def default_threads() -> int:
+    """Threads that PyTorch takes by itself, in a process that nobody has told otherwise."""
+    free = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
+    ask = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    return int(subprocess.run(ask, env=free, capture_output=True, text=True, check=True).stdout)
+
+
 @contextmanager
 def whole_machine(setup: Setup) -> Iterator[Pool]:
     """Espalier's pool, in a Ray with as many cores again for Tune: the two never work at once."""
@@ -210,7 +221,7 @@ class Measurement:
         """Ratios above 1 say that Espalier is faster."""
         ways: dict[str, Callable[[], float]] = {
             "loop": lambda: self.plain(1),
-            "machine": lambda: self.plain(cores()),
+            "machine": lambda: self.plain(default_threads()),
             "espalier": self.espalier,
             "gemm": self.gemm,
         }
@@ -218,7 +229,7 @@ class Measurement:
             way()
         turns = [{name: way() for name, way in ways.items()} for _ in range(self.setup.repeats)]
         rates = {name: statistics.median(turn[name] for turn in turns) for name in ways}
-        if self.setup.tune:  # once: it takes a while to start, and counts that
+        if self.setup.tune:  # once: it takes a while to start, which is left out
             rates["tune"] = self.tune()
         (answer,) = self.probed.values()
         slots = self.pool.slots
@@ -278,9 +289,9 @@ class Measurement:
         """Nets per hour of Ray Tune, one trial per net."""
         from benchmarks.tuned_loop import fit_all
 
-        start = time.perf_counter()
-        fit_all(self.case.nets, self.case.epochs, self.data, cores(), self.setup.device, self.folder)
-        return _per_hour(len(self.case.nets), start)
+        case, device = self.case, self.setup.device
+        seconds = fit_all(case.nets, case.epochs, self.data, cores(), device, self.folder)
+        return 3600.0 * len(case.nets) / seconds
 
 
 def _ignore(row: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 from pydantic import BaseModel, ValidationError, model_validator
 
 from orchestrator.network_section import NetworkConfig
-from orchestrator.presets import refuse_other_dropout
+from orchestrator.presets import refuse_other_dropout, refuse_regularizer_without_weight
 from orchestrator.sections import (
     DataConfig,
     Dimension,
@@ -81,6 +81,10 @@ class SweepConfig(Section):
     def _describes_settings(self) -> Self:
         for one in self.settings():
             refuse_other_dropout(one.train.preset, one.network.family, one.network.dropout)
+        refuse_regularizer_without_weight(
+            self.train.preset, [{*self.sweep.cross, *one} for one in self.sweep.settings or ({},)]
+        )
+        refuse_regularizer_without_weight(self.train.preset, [{*self.tune.space}])
         if "cross_setting" in self.graft.pairings and len(self.settings()) < 2:
             raise ValueError(
                 "graft.pairings has 'cross_setting', but there is one setting: list several values of a "

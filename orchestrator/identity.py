@@ -135,4 +135,6 @@ def probe_key(net: NetSpec, device: str) -> str:
         "augment": recipe.augment,
         "loss": recipe.loss,
     }
+    if recipe.precision != "float32":
+        parameters["precision"] = recipe.precision
     return content_key("probe", parameters)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.config import ConfigError, SweepConfig
+from orchestrator.identity import net_key
 from orchestrator.network_section import FAMILIES, NetworkConfig
 from orchestrator.train_section import TrainConfig
 from orchestrator.tune_space import PREFIX, Parameters, with_parameters
@@ -130,7 +131,10 @@ def nets(config: SweepConfig, facts: DataFacts, chosen: Choices | None = None) -
         for width in config.sweep.widths
         for net in nets_of(one, facts, width, config.sweep.seeds, (chosen or {}).get((number, width), {}))
     ]
-    return list(dict.fromkeys(made))
+    found: dict[str, NetSpec] = {}
+    for net in made:  # by key, since what was tuned may make two settings one
+        found.setdefault(net_key(net), net)
+    return list(found.values())
 
 
 def nets_of(

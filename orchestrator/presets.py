@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 GU_EPOCHS = 200
@@ -94,3 +95,13 @@ def refuse_other_dropout(preset: str, family: str, dropout: float) -> None:
             f"network.dropout is {GU_DROPOUT:g} of a {family} in the preset 'gu2020', found {dropout:g}: "
             "leave network.dropout out, or leave train.preset out and write the recipe's fields down"
         )
+
+
+def refuse_regularizer_without_weight(preset: str, varied: Sequence[Collection[str]]) -> None:
+    """Raise ValueError where regularizers are varied at the preset's one weight, which is a weight of l12."""
+    for fields in varied:
+        if preset != "none" and "train.regularizer" in fields and "train.reg_weight" not in fields:
+            raise ValueError(
+                f"'train.regularizer' is varied under the preset '{preset}', whose weight is of l12: vary "
+                "'train.reg_weight' with it, such as in [[sweep.settings]]"
+            )

@@ -76,7 +76,7 @@ def probe(
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what is worth it, on the pool that will train; an answer for each key.
 
-    A probe that fails says `SINGLY`, and why: training will fail too, or never needed the probe.
+    A probe that fails has no answer, so that its nets are trained one by one in this run.
     """
     long = {key: some for key, some in wanted.items() if some.seconds >= WORTH_SECONDS and some.nets > 0}
     answers = {key: _plain(SINGLY) | {"why": "short"} for key in wanted.keys() - long.keys()}
@@ -87,7 +87,9 @@ def probe(
         for event in pool.wait(1.0):
             answers[event.key] = _answer(event)
             log(_row(event, wanted[event.key], start))
-    return {key: _said(wanted[key], device) | answers[key] for key in sorted(answers)}
+    # What failed may be measured by the next run.
+    whole = [key for key in sorted(answers) if "error" not in answers[key]]
+    return {key: _said(wanted[key], device) | answers[key] for key in whole}
 
 
 def _job(key: str, some: Alike, device: str) -> Job:
@@ -98,7 +100,7 @@ def _job(key: str, some: Alike, device: str) -> Job:
 
 def _answer(event: Done | Failed) -> dict[str, Any]:
     if isinstance(event, Failed):
-        return _plain(SINGLY) | {"why": event.error}
+        return {"error": event.error}
     return json.loads(event.output.blobs[ANSWER])
 
 

@@ -78,7 +78,7 @@ def pruner(study: Study) -> BasePruner:
     """The pruner; a trial's steps are its epochs."""
     tune = study.tune
     if tune.pruner == "median":
-        return MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.least_epochs - 1)
+        return MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.least_epochs)
     if tune.pruner == "halving":
         return SuccessiveHalvingPruner(min_resource=tune.least_epochs)
     if tune.pruner == "hyperband":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.pool import Job
@@ -63,21 +63,28 @@ def train_tasks(
     tasks: list[Task] = []
     for alike in _alike(chains):
         choice = choices.get(probe_key(_net(alike[0]), device), SINGLY)
+        choice = _affordable(alike[0], choice, facts, limits)
         how = {**where, "train_mode": _plain(choice.mode)} if choice.mode != ALONE else dict(where)
         for some in _blocks(alike, choice, facts, limits, work):
             tasks += [train_task(rungs, facts, how) for rungs in zip(*some, strict=True)]
     return tasks
 
 
+def _affordable(chain: Chain, choice: Choice, facts: DataFacts, limits: Limits) -> Choice:
+    """The choice, or a loop where not even one net and its copy fit the memory."""
+    largest = max(chain, key=lambda rung: rung.segment.snapshot.epoch).segment
+    if choice.mode.grouped and train_cost([largest], facts, grouped=True).memory > limits.memory:
+        return Choice(replace(choice.mode, grouped=False))
+    return choice
+
+
 def _alike(chains: Sequence[Chain]) -> list[list[Chain]]:
     """Chains by what must be the same in a group, and by their epochs, so that no net waits for another."""
     found: dict[object, list[Chain]] = defaultdict(list)
     for chain in chains:
-        net, first = _net(chain), chain[0].segment.start
+        kind, first = replace(_net(chain), seed=0, order=(), tuning=None), chain[0].segment.start
         ends = tuple((rung.segment.snapshot.epoch, rung.segment.keep_state) for rung in chain)
-        found[net.architecture, net.recipe, net.data, net.width, net.parametrization, first, ends].append(
-            chain
-        )
+        found[kind, first, ends].append(chain)
     return list(found.values())
 
 
@@ -166,11 +173,12 @@ def without_states(task: Task, lost: set[str], facts: DataFacts) -> Task | None:
 
 
 def halves(task: Task, facts: DataFacts) -> tuple[Task, ...]:
-    """A group as two of half its nets, or () if there is one net or none."""
-    segments = segments_of(task.job.payload)
+    """A group as two of half its nets, one net without its copy, or () if nothing can be left out."""
+    segments, mode = segments_of(task.job.payload), mode_of(task.job.where)
     middle = -(-len(segments) // 2)
     if len(segments) < 2:
-        return ()
+        singly = {**task.job.where, "train_mode": _plain(replace(mode, grouped=False))}
+        return (_task(segments, task.job.inputs, facts, singly),) if segments and mode.grouped else ()
     return some_of(task, segments[:middle], facts), some_of(task, segments[middle:], facts)
 
 

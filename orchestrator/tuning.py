@@ -177,12 +177,12 @@ class Tuner:
 
     def _broken(self, trial: Running, event: Failed) -> None:
         """A try that failed: another one, or the trial ends and its values are asked for again."""
-        if event.reason == "hopeless":
+        if event.reason == "hopeless" and event.error.startswith("Diverged:"):
             self._log(trial, event, "diverged")
             self._drop_states(trial)
             self._end(trial, "diverged", event.error)
             return
-        if trial.attempt < self._attempts:
+        if trial.attempt < self._attempts and event.reason != "hopeless":
             self._log(trial, event, "failed")
             self._progress.note(f"{trial.task.label} failed ({event.error}); trying again")
             trial.attempt += 1

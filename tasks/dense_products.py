@@ -21,9 +21,12 @@ ALIGNED = 16
 
 def dense_products(h: Tensor, weight: Tensor, bias: Tensor, nets: int) -> Tensor:
     """`z` of shape (N, S x O) from `h` (N, S x D), weights (S x O, D) and biases (S x O)."""
-    # Its backward pass is its own, in the type of the weights: autocast must not come between the two.
-    with torch.autocast(h.device.type, enabled=False):
-        return _Products.apply(h.to(weight.dtype), weight, bias, nets)  # pyright: ignore[reportReturnType]
+    kind = h.device.type
+    if torch.is_autocast_enabled(kind):
+        h, weight, bias = (value.to(torch.get_autocast_dtype(kind)) for value in (h, weight, bias))
+    # Its backward pass is its own, in one type: autocast must not come between the two.
+    with torch.autocast(kind, enabled=False):
+        return _Products.apply(h, weight, bias, nets)  # pyright: ignore[reportReturnType]
 
 
 def _filled(size: int) -> int:

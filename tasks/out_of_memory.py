@@ -16,7 +16,7 @@ def as_memory_error() -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise MemoryError(str(error)) from error
     except RuntimeError as error:
-        # A CPU's allocator has no class of its own.
-        if "not enough memory" in str(error):
+        # A CPU's allocator has no class of its own; it says one or the other, by the system.
+        if any(text in str(error) for text in ("not enough memory", "can't allocate memory")):
             raise MemoryError(str(error)) from error
         raise

@@ -19,11 +19,14 @@ from tasks.train import Group, initial_state
 SECONDS, TURNS, STEPS = 0.6, 8, 2
 """A probe ends after so many seconds or turns, whichever comes first, each of so many steps of every way."""
 
-SIZES = (4, 8)
+SIZES = {"cpu": (4, 8), "cuda": (2, 4, 8, 16, 32)}
 """Nets trained together; of fewer seeds all."""
 
-HEAVY_FLOPS = 6e9
-"""Of one step of a group: past it there is nothing to win, since a net alone keeps the machine busy."""
+HEAVY_FLOPS = {"cpu": 6e9, "cuda": 4e12}
+"""Of one step of a group: past it there is nothing to win, since a net alone keeps the device busy.
+
+The CPU's is measured; the GPU's is what such a device does in a tenth of a second.
+"""
 
 WORTHWHILE = 0.95
 """Share of a simpler way's time from which another one is taken."""
@@ -32,11 +35,11 @@ BN_CHANNELS = 16
 """Channels last, bits of BN depend on the number of nets unless each has a multiple of so many channels."""
 
 
-def ways(task: Probe) -> list[tuple[TrainMode, int]]:
+def ways(task: Probe, device: str = "cpu") -> list[tuple[TrainMode, int]]:
     """Modes and sizes of groups worth a try, the simpler first."""
     found = [(TrainMode(channels_last=last), 1) for last in (False, True)]
-    sizes = sorted({min(size, task.nets) for size in SIZES} - {1})
-    affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS]
+    sizes = sorted({min(size, task.nets) for size in SIZES[device]} - {1})
+    affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS[device]]
     layouts = (False, True) if _independent_channels_last(task.net) else (False,)
     return found + [(TrainMode(True, last), size) for size in affordable for last in layouts]
 
@@ -50,7 +53,7 @@ def _independent_channels_last(net: NetSpec) -> bool:
 
 def measure(task: Probe, device: str = "cpu") -> dict[tuple[TrainMode, int], float]:
     """Seconds of one net's step, by mode and size."""
-    groups = {way: _group(task.net, *way, device) for way in ways(task)}
+    groups = {way: _group(task.net, *way, device) for way in ways(task, device)}
     seconds = dict.fromkeys(groups, float("inf"))
     for group in groups.values():
         group.epoch()

@@ -23,6 +23,11 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0].clone() if parts[0].dim() == 0 or len(parts) == 1 else torch.cat(list(parts))
 
 
+def moved(tensors: Tensors, device: torch.device) -> dict[str, Tensor]:
+    """The tensors on a device; numbers without an axis stay, which optimizers read on the CPU."""
+    return {name: value.to(device) if value.dim() else value for name, value in tensors.items()}
+
+
 def part(stacked: Tensors, net: int, nets: int) -> dict[str, Tensor]:
     """One net's tensors: views."""
     return {name: value if value.dim() == 0 else value.chunk(nets)[net] for name, value in stacked.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from tasks.precision import autocast, tf32
 from tasks.schedule import factor
 from tasks.seeds import stream
 from tasks.spec import ALONE, NetSpec, Snapshot, TrainMode, TrainSegment
-from tasks.stack import laid, own, part, stack
+from tasks.stack import laid, moved, own, part, stack
 from tasks.steps import Steps
 from tasks.training_set import training_set
 
@@ -85,8 +85,11 @@ def train_group(
 ) -> list[Trained | Diverged]:
     """Go from each state to its segment's snapshot, all at once or one after another, as `mode` says.
 
-    The nets may differ in seed, order and epochs, and in nothing else.
+    Raises:
+        ValueError: The nets differ in more than seed, order and epochs.
     """
+    if len({replace(s.snapshot.net, seed=0, order=(), tuning=None) for s in segments}) > 1:
+        raise ValueError("nets that are trained together may differ in seed and order alone")
     data = training_set(segments[0].snapshot.net.recipe, data)
     near = data._replace(
         x_train=laid(data.x_train, mode.channels_last), x_test=laid(data.x_test, mode.channels_last)
@@ -108,36 +111,35 @@ class Group:
         self._segments, self._data, self._mode = segments, data, mode
         self._nets, self._epochs = len(segments), [state.epoch for state in states]
         self._net = segments[0].snapshot.net
-        tensors = stack([state.parameters for state in states], mode.channels_last)
-        self._parameters = {
-            name: value.to(data.x_train.device).requires_grad_(is_trained(name))
-            for name, value in tensors.items()
-        }
+        device = data.x_train.device
+        tensors = moved(stack([state.parameters for state in states], mode.channels_last), device)
+        self._parameters = {name: value.requires_grad_(is_trained(name)) for name, value in tensors.items()}
         aligned = (
             len({(s.snapshot.epoch, epoch) for s, epoch in zip(segments, self._epochs, strict=True)}) == 1
         )
-        momentum = [state.momentum for state in states]
+        momentum = [moved(state.momentum, device) for state in states]
         self._steps = Steps(self._net, self._parameters, momentum, aligned, mode.channels_last)
         self._curves: list[list[dict[str, Any]]] = [[] for _ in segments]
         self._results: dict[int, Trained | Diverged] = {}
 
     def run(self) -> list[Trained | Diverged]:
         """Train until every net has diverged or is where its segment ends."""
-        with tf32(self._net.recipe.precision):
-            self._train()
-        return [self._results[index] for index in range(self._nets)]
-
-    def _train(self) -> None:
         self._finish()
         while open_nets := [index for index in range(self._nets) if index not in self._results]:
             start = time.perf_counter()
             rows = self.epoch()
+            seconds = (time.perf_counter() - start) / len(open_nets)
             for index in open_nets:
-                self._tested(index, rows[index], (time.perf_counter() - start) / len(open_nets))
+                self._tested(index, rows[index], seconds)
             self._finish()
+        return [self._results[index] for index in range(self._nets)]
 
     def epoch(self) -> list[dict[str, float | None]]:
         """One more pass over the training images; each net's mean loss and accuracy seen on the way."""
+        with tf32(self._net.recipe.precision):
+            return self._epoch()
+
+    def _epoch(self) -> list[dict[str, float | None]]:
         self._epochs = [epoch + 1 for epoch in self._epochs]
         recipe, nets, x, y = self._net.recipe, self._nets, self._data.x_train, self._data.y_train
         specs, epochs, images = [s.snapshot.net for s in self._segments], self._epochs, len(y)

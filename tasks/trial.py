@@ -46,7 +46,7 @@ def validation_split(data: Data, share: float, split: int) -> Data:
     >>> [len(part) for part in parts]
     [4, 4, 2, 2]
     """
-    validation = held_back(data.y_train, share, split)
+    validation = held_back(data.y_train.cpu(), share, split)
     fitted = torch.ones(len(data.y_train), dtype=torch.bool)
     fitted[validation] = False
     x, y = data.x_train, data.y_train

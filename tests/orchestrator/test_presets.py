@@ -111,3 +111,16 @@ def test_the_preset_reads_as_it_was_written_down_and_can_be_crossed_with_what_is
 def test_a_wrong_number_of_epochs_is_an_error_of_epochs(epochs):
     with pytest.raises(ConfigError, match=r"train\.epochs"):
         preset(epochs=epochs)
+
+
+def test_regularizers_are_varied_under_a_preset_with_their_weights_alone():
+    train, fields = {"preset": "gu2020"}, "train.regularizer"
+    for varied in (
+        {"sweep": {"cross": {fields: ["l12", "l2"]}}},
+        {"tune": {"space": {fields: {"choices": ["l12", "l2"]}}}},
+    ):
+        with pytest.raises(ConfigError, match=r"vary 'train\.reg_weight' with it"):
+            SweepConfig.parse({"train": train, **varied})
+    listed = [{fields: "l2", "train.reg_weight": 5e-4}, {fields: "l12", "train.reg_weight": 1.0}]
+    made = SweepConfig.parse({"train": train, "sweep": {"settings": listed}})
+    assert [one.train.reg_weight for one in made.settings()] == [5e-4, 1.0]

@@ -307,9 +307,27 @@ def test_an_objective_that_is_no_number_is_a_diverged_trial_and_never_the_best(t
     )
 
 
+def hopeless(error):
+    """What becomes of every job."""
+    return lambda job, attempt: Failed(job.key, attempt, "hopeless", error, 0.1)
+
+
+def test_a_hopeless_error_that_is_no_divergence_gives_the_study_up_and_counts_no_trial(tmp_path):
+    """A GPU that is not there says nothing about a learning rate."""
+    wanted = studies()
+    pool = FakePool(hopeless("NoDevice: finds no GPU"), slots=1)
+    tuned, made = run(tmp_path, wanted, pool, attempts=2)
+    assert [row["state"] for row in made] == ["failed", "failed"]
+    assert len(pool.log) == 2
+    assert "finds no GPU" in tuned.failures[0]
+    again, made = run(tmp_path, wanted, FakePool())
+    assert not again.failures
+    assert Counter(row["state"] for row in made)["complete"] == 6
+
+
 def test_a_diverged_job_is_not_tried_again_and_a_study_of_such_trials_has_no_best(tmp_path):
     (study,) = wanted = studies()
-    pool = FakePool(lose(99, "hopeless"), slots=1)
+    pool = FakePool(hopeless("Diverged: loss_train is nan in epoch 1"), slots=1)
     tuned, made = run(tmp_path, wanted, pool)
     assert [row["state"] for row in made] == ["diverged"] * 6
     assert len(pool.log) == 6

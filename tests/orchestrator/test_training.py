@@ -90,6 +90,8 @@ def test_groups_keep_to_the_memory():
     alone = train_cost([chains[0][0].segment], DIGITS, grouped=True)
     assert alone.memory == costs[2].memory  # a copy beside it
     assert alone.flops == costs[2].flops / 2
+    assert {mode_of(task.job.where).grouped for task in made(alone.memory)} == {True}
+    assert {mode_of(task.job.where) for task in made(alone.memory - 1)} == {TrainMode(channels_last=True)}
 
 
 def test_without_a_choice_and_in_a_loop_each_net_has_its_jobs():
@@ -134,8 +136,12 @@ def test_halves_are_the_group_in_two_down_to_single_nets():
     assert one.job.inputs + two.job.inputs == task.job.inputs
     assert one.job.where == task.job.where
     assert [half.size for half in halves(two, DIGITS)] == [1, 1]
-    assert halves(halves(two, DIGITS)[0], DIGITS) == ()
     single = halves(two, DIGITS)[0]
+    (looped,) = halves(single, DIGITS)  # a net left alone has a copy beside it, which a loop does without
+    assert (looped.job.key, looped.job.inputs) == (single.job.key, single.job.inputs)
+    assert looped.cost.memory < single.cost.memory
+    assert not mode_of(looped.job.where).grouped
+    assert halves(looped, DIGITS) == ()
     assert single.job.key == segments_of(single.job.payload)[0].snapshot.key
 
 
@@ -148,3 +154,18 @@ def test_a_probe_is_asked_for_once_for_all_seeds_and_rates():
         min(one.seconds for one in alike(every, epochs, DIGITS, "cpu").values()) for epochs in (1, 9)
     )
     assert long > 5 * short
+
+
+@pytest.mark.parametrize(("field", "values"), [("base_width", [2, 8]), ("richness", [0.5, 1.0])])
+def test_nets_that_step_by_other_factors_are_in_groups_of_their_own(field, values):
+    kind = "mup" if field == "base_width" else "mean_field"
+    sweep = SweepConfig.parse(
+        config(seeds=2).model_dump()
+        | {
+            "network": {"layers": [1, "pool", 1], "parametrization": kind},
+            "sweep": {"widths": [4], "seeds": 2, "cross": {f"network.{field}": values}},
+        }
+    )
+    for task in jobs(plan(sweep)):
+        assert len({getattr(segment.snapshot.net, field) for segment in segments_of(task.job.payload)}) == 1
+        assert task.size == 2

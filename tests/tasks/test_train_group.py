@@ -9,7 +9,7 @@ import torch
 from tasks.dense_products import dense_products
 from tasks.network import Network, initialise
 from tasks.spec import ALONE, Architecture, Layer, Schedule, TrainMode, TrainSegment
-from tasks.stack import part, stack
+from tasks.stack import moved, part, stack
 from tasks.train import Diverged, State, initial_state, train, train_group
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import family_net
@@ -246,3 +246,15 @@ def test_a_state_is_found_where_the_segment_starts(data):
     assert row.curve_rows == []
     assert same_bits(row.state.parameters, State(dict(initialise(nets[0]).parameters), {}, 0).parameters)
     assert math.isfinite(row.net_row["loss_test"])
+
+
+def test_nets_that_differ_in_more_than_seed_and_order_are_refused_together():
+    one = make_net(0, width=3)
+    other = replace(make_net(1, width=3), parametrization="mup", base_width=2)
+    with pytest.raises(ValueError, match="seed and order alone"):
+        together([one, other], 1, make_data())
+
+
+def test_states_go_where_the_images_are_but_for_numbers_that_optimizers_read_on_the_cpu():
+    tensors = moved({"mean.w": torch.ones(2, 3), "steps": torch.tensor(4.0)}, torch.device("meta"))
+    assert (tensors["mean.w"].device.type, tensors["steps"].device.type) == ("meta", "cpu")
