@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from analysis import load as load_tables
 from analysis.selection import where
-from benchmarks.plain_loop import accuracy, modules
+from benchmarks.plain_loop import accuracy, begin_from, modules
 from orchestrator import Sweep
 from orchestrator.nets import nets
 from tasks.data import Data
 from tasks.data import load as load_images
+from tasks.network import Parameters
 from tasks.spec import NetSpec, Recipe
 
 BORDER = 4
@@ -70,8 +71,15 @@ def refuse_more_than_is_here(net: NetSpec) -> None:
             raise ValueError(f"the plain loop knows nothing of this sweep's {name}: compare another one")
 
 
-def fit(net: NetSpec, epochs: int, data: Data, seed: int) -> list[dict[str, float]]:
-    """Train by hand; one line per epoch."""
+def fit(
+    net: NetSpec,
+    epochs: int,
+    data: Data,
+    seed: int,
+    begin: Parameters | None = None,
+    orders: list[Tensor] | None = None,
+) -> list[dict[str, float]]:
+    """Train by hand; one line per epoch. `begin` and `orders` take the place of what `seed` draws."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     recipe, model = net.recipe, modules(net.architecture)
@@ -80,6 +88,8 @@ def fit(net: NetSpec, epochs: int, data: Data, seed: int) -> list[dict[str, floa
             nn.init.kaiming_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+    if begin is not None:
+        begin_from(model, begin)
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, recipe.momentum, nesterov=recipe.nesterov)
     steps = -(-len(data.y_train) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, (step + 1) / steps))
@@ -87,7 +97,8 @@ def fit(net: NetSpec, epochs: int, data: Data, seed: int) -> list[dict[str, floa
     for epoch in range(1, epochs + 1):
         model.train()
         total = 0.0
-        for batch in torch.randperm(len(data.y_train)).split(recipe.batch_size):
+        shuffled = torch.randperm(len(data.y_train)) if orders is None else orders[epoch - 1]
+        for batch in shuffled.split(recipe.batch_size):
             images = data.x_train[batch]
             if recipe.augment == "crop_flip":
                 images = torch.stack([cropped(image) for image in images])
@@ -132,17 +143,19 @@ def draw(folder: Path) -> None:
     plain = [json.loads(path.read_text()) for path in sorted((folder / "plain").glob("*.json"))]
     curves = load_tables(folder).curves
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for line in plain:
-        of_width = where(curves, curves["width"] == line["width"])
-        for axis, column in zip(axes, ("loss_train", "accuracy_test"), strict=True):
-            for number, (_, rows) in enumerate(of_width.groupby("seed")):
-                rows = rows.sort_values("epoch")
-                label = "Espalier, one line per seed" if not number else None
-                axis.plot(rows["epoch"], rows[column], color="0.6", lw=1.5, label=label)
-            by_hand, told = [epoch[column] for epoch in line["epochs"]], f"plain loop, width {line['width']}"
+    shades = dict(zip(sorted({line["width"] for line in plain}), ("0.6", "0.3", "0.8"), strict=False))
+    for axis, column in zip(axes, ("loss_train", "accuracy_test"), strict=True):
+        for width, shade in shades.items():
+            nets = where(curves, curves["width"] == width).sort_values("epoch").groupby("net")
+            for number, (_, rows) in enumerate(nets):
+                told = None if number else f"Espalier, width {width}, a line per seed"
+                axis.plot(rows["epoch"], rows[column], color=shade, lw=1.5, label=told)
+        for line in plain:
+            by_hand = [epoch[column] for epoch in line["epochs"]]
+            told = f"plain loop, width {line['width']}, seed {line['seed']}"
             axis.plot(range(1, len(by_hand) + 1), by_hand, lw=1.5, label=told)
-            axis.set_xlabel("epoch")
-            axis.set_ylabel({"loss_train": "training loss", "accuracy_test": "held-out accuracy"}[column])
+        axis.set_xlabel("epoch")
+        axis.set_ylabel({"loss_train": "training loss", "accuracy_test": "held-out accuracy"}[column])
     axes[0].legend(frameon=False)
     figure.savefig(folder / "plain" / "curves.png", dpi=150)
     plt.close(figure)

@@ -11,8 +11,9 @@ from tasks.data import load
 from tasks.network import initialise
 from tasks.regularizer import penalty as own_penalty
 from tasks.schedule import factor
-from tasks.spec import Schedule
-from tests.tasks.conftest import make_net
+from tasks.spec import Schedule, TrainSegment
+from tasks.train import initial_state, order, train
+from tests.tasks.conftest import make_net, make_snapshot
 
 
 @pytest.mark.parametrize("regularizer", ["none", "l2", "l12"])
@@ -49,3 +50,25 @@ def test_a_net_learns_in_the_loop_by_hand():
     assert [line["epoch"] for line in curve] == [1, 2, 3]
     assert curve[-1]["loss_train"] < curve[0]["loss_train"]
     assert curve[-1]["accuracy_test"] > 0.5
+
+
+@pytest.mark.parametrize("regularizer", ["none", "l2", "l12"])
+def test_from_the_same_weights_and_order_both_loops_give_one_curve(regularizer):
+    net = make_net(image=(1, 8, 8), classes=10, entries=(1, "pool", 2), width=4)
+    schedule = Schedule("multi_step", warmup_epochs=1.0, milestones=(2,), gamma=0.2)
+    fields = {
+        "lr": 0.02,
+        "augment": "none",
+        "schedule": schedule,
+        "regularizer": regularizer,
+        "reg_weight": 0.01,
+    }
+    net, epochs = replace(net, recipe=replace(net.recipe, **fields)), 3
+    data, begun = load("digits", limit_train=500, limit_test=200), initial_state(net)
+    orders = [order(net, epoch, 500) for epoch in range(1, epochs + 1)]
+    by_hand = fit(net, epochs, data, 0, begun.parameters, orders)
+    rows = train(TrainSegment(make_snapshot(net, epochs), None, False), begun, data).curve_rows
+    for line, row in zip(by_hand, rows, strict=True):
+        # float32 rounding, which some dozens of steps enlarge
+        assert line["loss_train"] == pytest.approx(row["loss_train"], rel=1e-4)
+        assert line["accuracy_test"] == pytest.approx(row["accuracy_test"], abs=0.006)  # one image
