@@ -100,6 +100,9 @@ def finished(reference, tmp_path):
 
 DRIVER = """
 import os
+import signal
+# Tests that run in a shell's background inherit that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 log = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 os.dup2(log, 1)
 os.dup2(log, 2)
