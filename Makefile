@@ -12,6 +12,10 @@ FIND_LINKS = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip co
 TORCH_BACKEND ?=
 INSTALL_FLAGS = $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
+# uv trusts what the system trusts, as pip does: a network with certificates of its own needs no setting.
+export UV_NATIVE_TLS ?= true
+export UV_SYSTEM_CERTS ?= true
+
 # One thread per process: the workers are processes, and two threads on a busy core are slower than one.
 export OMP_NUM_THREADS ?= 1
 
