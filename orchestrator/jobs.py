@@ -43,8 +43,10 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
 
     Raises:
         KeyError: A kind of job that does not exist.
+        MemoryError: There was too little, of a GPU's too.
     """
     from tasks.devices import use
+    from tasks.out_of_memory import as_memory_error
 
     use(_device(job.where))
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
@@ -55,7 +57,8 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         "pool": run_pool,
         "hybrid": run_hybrid,
     }
-    return runners[job.kind](job.payload, blobs, job.where)
+    with as_memory_error():
+        return runners[job.kind](job.payload, blobs, job.where)
 
 
 def _data(spec: DataSpec, where: Mapping[str, Any]) -> tuple[Data, Normalization]:
@@ -76,19 +79,15 @@ def run_train(
 
     Raises:
         Diverged: The one segment of a job did.
-        MemoryError: There was too little, of a GPU's too.
     """
     from tasks.checkpoint import unpack_state
-    from tasks.out_of_memory import as_memory_error
     from tasks.train import State, initial_state
 
     segments = segments_of(payload)
     data, normalization = _data(segments[0].snapshot.net.data, where)
     states = [State(*unpack_state(blob)) for blob in blobs.values()]
     states = states or [initial_state(segment.snapshot.net) for segment in segments]
-    with as_memory_error():
-        results = _trained(segments, states, data, where)
-    return _output(segments, results, normalization)
+    return _output(segments, _trained(segments, states, data, where), normalization)
 
 
 def _trained(

@@ -17,7 +17,7 @@ Reduce = Callable[[Task, set[str]], Task | None]
 
 
 Halve = Callable[[Task], tuple[Task, ...]]
-"""A task as two that need less memory each, or () if it cannot be halved."""
+"""A task as others that need less memory each, or () if there is no such way."""
 
 
 def whole(task: Task) -> tuple[Task, ...]:  # noqa: ARG001

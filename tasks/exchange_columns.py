@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
+from tasks.columns import INTEGER, REAL, TEXT
 
 EXCHANGEABILITY: list[tuple[str, pa.DataType, str]] = [
     ("null", TEXT, "pooled or wider_subset"),

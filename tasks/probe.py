@@ -25,7 +25,7 @@ SIZES = {"cpu": (4, 8), "cuda": (2, 4, 8, 16, 32)}
 HEAVY_FLOPS = {"cpu": 6e9, "cuda": 4e12}
 """Of one step of a group: past it there is nothing to win, since a net alone keeps the device busy.
 
-The CPU's is measured; the GPU's is what such a device does in a tenth of a second.
+The CPU's is measured; the GPU's is a guess, a tenth of a second at 40 TFLOP/s, until one was measured.
 """
 
 WORTHWHILE = 0.95

@@ -2,7 +2,8 @@
 
 import pyarrow as pa
 
-TEXT, INTEGER, REAL = pa.string(), pa.int64(), pa.float64()
+from tasks.columns import INTEGER, REAL, TEXT
+
 Columns = list[tuple[str, pa.DataType, str]]
 
 NUMBER = ("number", INTEGER, "number of the trial in its study, from 0")
