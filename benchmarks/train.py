@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.kernels import Kernels
 from benchmarks.plain_loop import train_nets
 from benchmarks.random_images import write_random_images
 from benchmarks.timing import Progress
@@ -218,12 +219,13 @@ class Measurement:
         self.flops = train_cost([_segment(case.nets[0], case.epochs)], case.facts).flops
 
     def row(self) -> dict[str, Any]:
-        """Ratios above 1 say that Espalier is faster."""
+        """Ratios above 1 say that Espalier is faster; `kernel_ratio` is what `machine_ratio` could be at most."""
         ways: dict[str, Callable[[], float]] = {
             "loop": lambda: self.plain(1),
             "machine": lambda: self.plain(default_threads()),
             "espalier": self.espalier,
             "gemm": self.gemm,
+            "kernels": self.kernels,
         }
         for way in ways.values():
             way()
@@ -243,6 +245,7 @@ class Measurement:
             "loop_ratio": _ratio(turns, "espalier", "loop") / slots,
             "machine_ratio": _ratio(turns, "espalier", "machine"),
             "tune_ratio": rates["espalier"] / rates["tune"] if self.setup.tune else None,
+            "kernel_ratio": _ratio(turns, "kernels", "machine"),
             "gemm_share": _ratio(turns, "espalier", "gemm") / 3600 * self.flops / slots,
             "gemm_gflops": rates["gemm"] / 1e9,
         }
@@ -269,9 +272,19 @@ class Measurement:
 
     def gemm(self) -> float:
         """Operations per second of one slot, all of them at products."""
+        return self._on_all_slots("gemm", None)
+
+    def kernels(self) -> float:
+        """Nets per hour of the whole machine if nothing but PyTorch's convolutions and products took time."""
+        case, sizes = self.case, sorted({1, max(task.size for task in self.tasks)})
+        work = Kernels(case.nets[0], case.epochs, case.facts, tuple(sizes))
+        return 3600.0 * self.pool.slots / self._on_all_slots("kernels", work)
+
+    def _on_all_slots(self, kind: str, payload: Any) -> float:
+        """The mean of a job's number, all slots at work."""
         slots = range(self.pool.slots)
-        done = self._work([Job(f"gemm-{slot}", "gemm", None, (), self.where) for slot in slots])
-        return statistics.mean(json.loads(event.output.blobs["rate"]) for event in done)
+        done = self._work([Job(f"{kind}-{slot}", kind, payload, (), self.where) for slot in slots])
+        return statistics.mean(json.loads(event.output.blobs["number"]) for event in done)
 
     def _work(self, jobs: list[Job]) -> list[Done]:
         """All jobs to their end."""

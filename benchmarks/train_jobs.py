@@ -1,4 +1,4 @@
-"""What a worker does in the training benchmark: Espalier's own jobs, and matrix products beside them."""
+"""What a worker does in the training benchmark: Espalier's own jobs, and its kernels by themselves."""
 
 from __future__ import annotations
 
@@ -13,10 +13,23 @@ PRODUCTS = 12
 
 
 def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
-    """A job of Espalier's, or `gemm`: the median rate of float32 products, in operations per second."""
-    if job.kind != "gemm":
-        return jobs.execute(job, blobs)
-    return Output(blobs={"rate": json.dumps(rate(job.where.get("device", "cpu"))).encode()})
+    """A job of Espalier's; `gemm`, the rate of float32 products; `kernels`, seconds of `benchmarks.kernels`."""
+    device = job.where.get("device", "cpu")
+    if job.kind == "gemm":
+        return _number(rate(device))
+    if job.kind == "kernels":
+        from benchmarks.kernels import kernel_seconds
+        from tasks.devices import use
+        from tasks.kept_memory import kept_memory
+
+        use(device)
+        with kept_memory():
+            return _number(kernel_seconds(job.payload, device))
+    return jobs.execute(job, blobs)
+
+
+def _number(value: float) -> Output:
+    return Output(blobs={"number": json.dumps(value).encode()})
 
 
 def rate(device: str) -> float:

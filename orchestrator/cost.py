@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from tasks.architectures import (
-    EVALUATION_BATCH,
     Shape,
+    evaluation_batch,
     images_per_batch,
     input_shapes,
     mixed_batch,
@@ -187,7 +187,7 @@ def _step_bytes(segment: TrainSegment, facts: DataFacts) -> int:
 
 def _evaluation_bytes(architecture: Architecture, facts: DataFacts) -> int:
     """Bytes of a batch in evaluation at its largest layer: what it reads, gives, and gives after the ReLU."""
-    images = min(EVALUATION_BATCH, max(facts.train, facts.test))
+    images = min(evaluation_batch(architecture), max(facts.train, facts.test))
     return 4 * images * max(size.inputs + 2 * size.out * size.positions for size in layer_sizes(architecture))
 
 

@@ -46,6 +46,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         MemoryError: There was too little, of a GPU's too.
     """
     from tasks.devices import use
+    from tasks.kept_memory import kept_memory
     from tasks.out_of_memory import as_memory_error
 
     use(_device(job.where))
@@ -57,7 +58,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         "pool": run_pool,
         "hybrid": run_hybrid,
     }
-    with as_memory_error():
+    with as_memory_error(), kept_memory():
         return runners[job.kind](job.payload, blobs, job.where)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.architectures import EVALUATION_BATCH, parameter_count
+from tasks.architectures import evaluation_batch, parameter_count
 from tasks.axes import net_axes
 from tasks.data import Data
 from tasks.loss import count_right, plus, share, summed_loss
@@ -22,7 +22,8 @@ def evaluate(
     """Mean loss and accuracy (None of a regression) over images `x` (N, C, H, W) with labels `y` (N,)."""
     total = 0.0
     right: int | None = 0
-    for images, labels in zip(x.split(EVALUATION_BATCH), y.split(EVALUATION_BATCH), strict=True):
+    batch = evaluation_batch(network.architecture)
+    for images, labels in zip(x.split(batch), y.split(batch), strict=True):
         outputs = network.logits(images)
         total += summed_loss(loss, outputs, labels)
         right = plus(right, count_right(loss, outputs, labels))

@@ -42,5 +42,11 @@ def own(tensors: Tensors) -> dict[str, Tensor]:
 
 def laid(value: Tensor, channels_last: bool) -> Tensor:
     """Images or weights (four axes) with their channels last in memory if wanted."""
-    wanted = channels_last and value.dim() == 4
-    return value.contiguous(memory_format=torch.channels_last) if wanted else value
+    if not channels_last or value.dim() != 4:
+        return value
+    last = value.contiguous(memory_format=torch.channels_last)
+    if last.shape[1] > 1:
+        return last
+    # With one channel both orders are one, and PyTorch goes on channels first unless the strides say otherwise.
+    _, _, height, width = last.shape
+    return last.as_strided(last.shape, (height * width, 1, width, 1))

@@ -24,7 +24,7 @@ from tests.tasks.conftest import make_snapshot
 ROW = {
     "network", "width", "mode", "epochs", "images", "loop_nets_per_hour", "machine_nets_per_hour",
     "tune_nets_per_hour", "espalier_nets_per_hour", "loop_ratio", "machine_ratio", "tune_ratio",
-    "gemm_share", "gemm_gflops",
+    "kernel_ratio", "gemm_share", "gemm_gflops",
 }  # fmt: skip
 TINY = Setup(("digits",), (2, 3), nets=2, repeats=1, seconds=0.02, tune=False)
 
@@ -40,6 +40,7 @@ def result():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.probe.SECONDS", 0.01)
         patch.setattr("benchmarks.train_jobs.PRODUCTS", 1)
+        patch.setattr("benchmarks.kernels.TURNS", 1)
         return run(TINY, here)
 
 
@@ -54,6 +55,7 @@ def test_every_width_has_a_row_whose_ratios_are_those_of_its_rates(result):
         assert row["machine_ratio"] == pytest.approx(ours / row["machine_nets_per_hour"])
         assert row["tune_ratio"] is None
         assert 0 < row["gemm_share"] < 1
+        assert row["kernel_ratio"] > 0
         assert row["mode"].split()[0] in ("loop", "grouped")
 
 

@@ -5,6 +5,7 @@ import pytest
 from tasks.architectures import (
     ArchitectureError,
     conv,
+    evaluation_batch,
     input_shapes,
     parameter_count,
     patch_dim,
@@ -60,3 +61,13 @@ def test_a_map_may_be_pooled_down_to_1x1():
 def test_layers_are_named_by_kind_and_number():
     net = conv([1, "pool", 2], width=2, image=(1, 8, 8), classes=3)
     assert [layer_name(net, layer) for layer in (1, 2, 3)] == ["conv1", "conv2", "dense1"]
+
+
+def test_batches_of_evaluation_are_smaller_the_larger_the_maps():
+    def batch(width, side):
+        return evaluation_batch(conv([1, 1, "pool", 2, 2, "pool"], width, (1, side, side), 10))
+
+    assert batch(8, 8) == 1024
+    # (2 x 16 x 28 x 28 + 2 x 32 x 14 x 14 + 10) x 4 bytes over 5 layers: 30,114 bytes an image
+    assert batch(16, 28) == 83
+    assert batch(128, 28) == 64

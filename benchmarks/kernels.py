@@ -1,0 +1,93 @@
+"""What a net's training costs in PyTorch's convolutions and matrix products alone: a bound for engines on them.
+
+Every layer's map is timed by itself at its own sizes: forward and backward for the steps, forward for the
+evaluations; channels first and channels last, one net and several in groups. Its fastest time counts.
+Activations, pooling, BN, the loss, the optimizer and the making of batches are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from benchmarks.timing import seconds_of
+from tasks.architectures import Shape, evaluation_batch, input_shapes, weight_shape
+from tasks.images import DataFacts
+from tasks.network import linear
+from tasks.seeds import stream
+from tasks.spec import Layer, NetSpec
+from tasks.stack import laid
+
+TURNS = 4
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A net, its epochs and images, and the numbers of nets that are tried together."""
+
+    net: NetSpec
+    epochs: int
+    facts: DataFacts
+    sizes: tuple[int, ...] = (1,)
+
+
+def kernel_seconds(work: Kernels, device: str) -> float:
+    """Seconds of one net: its steps, an evaluation after each epoch, and one of all images at the end."""
+    architecture, batch = work.net.architecture, work.net.recipe.batch_size
+    steps = work.epochs * work.facts.train / batch
+    judged = evaluation_batch(architecture)
+    evaluations = ((work.epochs + 1) * work.facts.test + work.facts.train) / judged
+    total = 0.0
+    for number, sized in enumerate(zip(architecture.layers, input_shapes(architecture), strict=True), start=1):
+        ways = [Map(*sized, nets, last, device) for nets, last in product(work.sizes, (False, True))]
+        step = min(_fastest(way.step(batch, below=number > 1), device) / way.nets for way in ways)
+        evaluation = min(_fastest(way.evaluation(judged), device) for way in ways if way.nets == 1)
+        total += steps * step + evaluations * evaluation
+    return total
+
+
+def _fastest(work: Callable[[], object], device: str) -> float:
+    work()
+    return min(seconds_of(work, device) for _ in range(TURNS))
+
+
+@dataclass(frozen=True)
+class Map:
+    """The linear map of a layer that reads `shape`, of some nets side by side."""
+
+    layer: Layer
+    shape: Shape
+    nets: int
+    channels_last: bool
+    device: str
+
+    def _tensor(self, *size: int) -> Tensor:
+        value = torch.randn(size, generator=stream("kernels")).to(self.device)
+        return laid(value, self.channels_last)
+
+    def _tensors(self, images: int) -> list[Tensor]:
+        """What the map reads, its weight and its bias."""
+        channels, *area = self.shape
+        out, *rest = weight_shape(self.layer, self.shape)
+        h = self._tensor(images, self.nets * channels, *area)
+        return [h, self._tensor(self.nets * out, *rest), self._tensor(self.nets * out)]
+
+    def step(self, images: int, *, below: bool) -> Callable[[], object]:
+        """Forward and backward, to what the map reads only where layers lie below."""
+        h, weight, bias = self._tensors(images)
+        leaves = [value.requires_grad_() for value in ([h] if below else []) + [weight, bias]]
+        ahead = torch.ones_like(linear(self.layer, h, weight, bias, self.nets))
+
+        def run() -> object:
+            return torch.autograd.grad(linear(self.layer, h, weight, bias, self.nets), leaves, ahead)
+
+        return run
+
+    def evaluation(self, images: int) -> Callable[[], object]:
+        """Forward alone."""
+        h, weight, bias = self._tensors(images)
+        return lambda: linear(self.layer, h, weight, bias, self.nets)
