@@ -1,4 +1,4 @@
-"""What a net's training costs in PyTorch's convolutions and matrix products alone: a bound for engines on them.
+"""What a net's training costs in PyTorch's convolutions and products alone: a bound for engines on them.
 
 Every layer's map is timed by itself at its own sizes: forward and backward for the steps, forward for the
 evaluations; channels first and channels last, one net and several in groups. Its fastest time counts.
@@ -42,7 +42,9 @@ def kernel_seconds(work: Kernels, device: str) -> float:
     judged = evaluation_batch(architecture)
     evaluations = ((work.epochs + 1) * work.facts.test + work.facts.train) / judged
     total = 0.0
-    for number, sized in enumerate(zip(architecture.layers, input_shapes(architecture), strict=True), start=1):
+    for number, sized in enumerate(
+        zip(architecture.layers, input_shapes(architecture), strict=True), start=1
+    ):
         ways = [Map(*sized, nets, last, device) for nets, last in product(work.sizes, (False, True))]
         step = min(_fastest(way.step(batch, below=number > 1), device) / way.nets for way in ways)
         evaluation = min(_fastest(way.evaluation(judged), device) for way in ways if way.nets == 1)

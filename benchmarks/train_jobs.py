@@ -13,7 +13,7 @@ PRODUCTS = 12
 
 
 def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
-    """A job of Espalier's; `gemm`, the rate of float32 products; `kernels`, seconds of `benchmarks.kernels`."""
+    """A job of Espalier's; `gemm`, the rate of products; `kernels`, seconds of `benchmarks.kernels`."""
     device = job.where.get("device", "cpu")
     if job.kind == "gemm":
         return _number(rate(device))

@@ -209,7 +209,7 @@ def stored_count(architecture: Architecture) -> int:
 
 
 EVALUATION_BYTES = 2_500_000
-"""Of one layer's activations (a mean over layers) for a batch in evaluation: about what a core's caches hold."""
+"""Of one layer's activations, a mean over layers, for a batch in evaluation: about what caches hold."""
 EVALUATION_BATCHES = (64, 1024)
 """The least and the most images of such a batch."""
 

@@ -47,6 +47,6 @@ def laid(value: Tensor, channels_last: bool) -> Tensor:
     last = value.contiguous(memory_format=torch.channels_last)
     if last.shape[1] > 1:
         return last
-    # With one channel both orders are one, and PyTorch goes on channels first unless the strides say otherwise.
+    # With one channel both orders are one: PyTorch goes on channels first unless the strides say otherwise.
     _, _, height, width = last.shape
     return last.as_strided(last.shape, (height * width, 1, width, 1))

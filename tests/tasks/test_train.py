@@ -185,7 +185,7 @@ def test_an_untrained_net_knows_nothing(data):
 def test_evaluation_is_a_mean_over_images_however_they_are_batched(monkeypatch):
     data, network = make_data(test=50), initialise(make_net())
     whole = evaluate(network, data.x_test, data.y_test)
-    monkeypatch.setattr("tasks.evaluation.evaluation_batch", lambda architecture: 7)  # noqa: ARG005
+    monkeypatch.setattr("tasks.evaluation.evaluation_batch", lambda architecture: 7)
     assert evaluate(network, data.x_test, data.y_test) == pytest.approx(whole, rel=1e-6)
 
 
