@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ def fit_all(nets: Sequence[NetSpec], epochs: int, data: Data, cores: int, device
     """
     # No tables on the screen, no logs for TensorBoard: they would only cost time.
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # that there are no logs is no news
     shared = ray.put(Data(*(part.cpu() for part in data)))
 
     def trial(config: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class State:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a segment gives: the net, its state to go on from, a row of `nets`, rows of `curves`."""
+    """What a segment gives: the net, its state to go on from, a row of `nets` if wanted, rows of `curves`."""
 
     network: Network
     state: State
@@ -81,9 +81,16 @@ def train(segment: TrainSegment, state: State, data: Data, mode: TrainMode = ALO
 
 
 def train_group(
-    segments: Sequence[TrainSegment], states: Sequence[State], data: Data, mode: TrainMode
+    segments: Sequence[TrainSegment],
+    states: Sequence[State],
+    data: Data,
+    mode: TrainMode,
+    *,
+    with_rows: bool = True,
 ) -> list[Trained | Diverged]:
     """Go from each state to its segment's snapshot, all at once or one after another, as `mode` says.
+
+    A net's row takes an evaluation of all images; without `with_rows` it is empty.
 
     Raises:
         ValueError: The nets differ in more than seed, order and epochs.
@@ -95,20 +102,27 @@ def train_group(
         x_train=laid(data.x_train, mode.channels_last), x_test=laid(data.x_test, mode.channels_last)
     )
     if not mode.grouped:
-        return [Group([s], [state], near, mode).run()[0] for s, state in zip(segments, states, strict=True)]
+        pairs = zip(segments, states, strict=True)
+        return [Group([segment], [state], near, mode, with_rows).run()[0] for segment, state in pairs]
     # Convs of one group have other bits than those of several, whose number makes no difference: so a net
     # left alone is trained beside a copy of itself.
     copies = 2 if len(segments) == 1 else 1
-    return Group([*segments] * copies, [*states] * copies, near, mode).run()[: len(segments)]
+    group = Group([*segments] * copies, [*states] * copies, near, mode, with_rows)
+    return group.run()[: len(segments)]
 
 
 class Group:
     """Nets in training, their tensors stacked."""
 
     def __init__(
-        self, segments: Sequence[TrainSegment], states: Sequence[State], data: Data, mode: TrainMode
+        self,
+        segments: Sequence[TrainSegment],
+        states: Sequence[State],
+        data: Data,
+        mode: TrainMode,
+        with_rows: bool = True,
     ) -> None:
-        self._segments, self._data, self._mode = segments, data, mode
+        self._segments, self._data, self._mode, self._with_rows = segments, data, mode, with_rows
         self._nets, self._epochs = len(segments), [state.epoch for state in states]
         self._net = segments[0].snapshot.net
         device = data.x_train.device
@@ -198,7 +212,8 @@ class Group:
             snapshot = segment.snapshot
             if index not in self._results and self._epochs[index] >= snapshot.epoch:
                 network = self.network(index)
-                row, plain = net_row(snapshot, network, self._data), own(network.parameters)
+                row = net_row(snapshot, network, self._data) if self._with_rows else {}
+                plain = own(network.parameters)
                 state = State(plain, self._steps.state(index), snapshot.epoch)
                 net = Network(network.architecture, plain)
                 self._results[index] = Trained(net, state, row, self._curves[index])

@@ -10,13 +10,16 @@ from torch import Tensor
 
 from tasks.data import Data
 from tasks.seeds import stream
-from tasks.spec import Snapshot, TrainSegment, TrialSegment
-from tasks.train import State, train
+from tasks.spec import Snapshot, TrainMode, TrainSegment, TrialSegment
+from tasks.train import Diverged, State, train_group
 
 _COLUMNS = {"loss_test": "loss_validation", "accuracy_test": "accuracy_validation"}
 _KEPT = (
     "seed", "epoch", "loss_train", "loss_test", "accuracy_train", "accuracy_test", "learning_rate", "seconds",
 )  # fmt: skip
+
+MODE = TrainMode(channels_last=True)
+"""Of trials: too few nets share a recipe to be trained together, and too short to be probed."""
 
 
 def held_back(y: Tensor, share: float, split: int) -> Tensor:
@@ -67,7 +70,9 @@ def train_trial(
     after: dict[int, State] = {}
     for net in segment.nets:
         piece = TrainSegment(Snapshot("", "", net, segment.epoch), segment.start or None, keep_state=True)
-        trained = train(piece, states[net.seed], parts)
+        (trained,) = train_group([piece], [states[net.seed]], parts, MODE, with_rows=False)
+        if isinstance(trained, Diverged):
+            raise trained
         shown = [{_COLUMNS.get(name, name): row[name] for name in _KEPT} for row in trained.curve_rows]
         rows += [row | {"images_validation": len(parts.y_test)} for row in shown]
         after[net.seed] = trained.state

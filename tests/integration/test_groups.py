@@ -10,10 +10,18 @@ import tasks.train
 from orchestrator import probing
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets
-from orchestrator.slots import in_process
+from orchestrator.slots import in_process, ray_pool
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
-from tests.integration.conftest import all_rows, measured, published, run, wait_until, write_config
+from tests.integration.conftest import (
+    Saboteur,
+    all_rows,
+    measured,
+    published,
+    run,
+    wait_until,
+    write_config,
+)
 
 ONE_GROUP = {"sweep__seeds": 4, "sweep__widths": [3], "run__slots": 1}
 TOGETHER = {"grouped": True, "channels_last": True, "nets": 4}
@@ -149,6 +157,26 @@ def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, dr
     process.kill()
     process.join()
     assert Sweep(folder).run(pool=in_process).complete
+    assert all_rows(folder) == all_rows(grouped)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(90)
+def test_a_group_whose_worker_is_killed_is_trained_again_from_its_snapshot_with_the_same_bits(
+    grouped, tmp_path, local_ray
+):
+    assert run(grouped).complete
+    folder = measured(TOGETHER, write_config(tmp_path / "killed", **ONE_GROUP))
+    pools = []
+
+    def maker(fetch, config):
+        pools.append(Saboteur(ray_pool(fetch, config), after=1))  # after epoch 0, so in the group's epochs
+        return pools[0]
+
+    assert Sweep(folder).run(pool=maker).complete
+    assert pools[0].killed
+    (lost,) = jobs(folder, "failed")
+    assert (lost["label"], lost["mode"][-2:]) == ("train width 3 seeds 0 1 2 3 to epoch 2", "x4")
     assert all_rows(folder) == all_rows(grouped)
 
 

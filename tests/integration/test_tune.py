@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from orchestrator.config import ConfigError
 from orchestrator.journal import JOURNAL
 from orchestrator.slots import in_process, ray_pool
 from orchestrator.sweep import Sweep
-from tests.integration.conftest import all_rows, published, run, wait_until, write_config
+from tests.integration.conftest import Saboteur, all_rows, published, run, wait_until, write_config
 
 SPACE = {
     "tune.space.'train.lr'": "{low = 1e-3, high = 0.5, log = true}",
@@ -60,36 +59,6 @@ def check(folder, settings, widths=(2, 3), trials=3):
     curves = frame(folder, "trial_curves")
     assert curves.groupby(["study", "number"]).size().sum() == made.epochs.sum()
     assert not np.isinf(curves.loss_validation).any()
-
-
-def descendants(pid):
-    """This process's children, theirs, and so on: other people's Rays are not ours to kill."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *descendants(child))]
-
-
-def title(pid):
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-class Saboteur:
-    """A pool whose worker is killed while it works on the n-th trial's epoch."""
-
-    def __init__(self, pool, after=3):
-        self._pool, self._after, self._seen, self.killed = pool, after, 0, None
-
-    def __getattr__(self, name):
-        return getattr(self._pool, name)
-
-    def wait(self, timeout):
-        events = self._pool.wait(timeout)
-        self._seen += len(events)
-        if self.killed is None and self._seen >= self._after:
-            self.killed = next(
-                pid for pid in descendants(os.getpid()) if title(pid).startswith("ray::Worker")
-            )
-            os.kill(self.killed, signal.SIGKILL)
-        return events
 
 
 @pytest.mark.ray

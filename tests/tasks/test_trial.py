@@ -8,7 +8,7 @@ import torch
 from tasks.data import Data
 from tasks.spec import TrainSegment, TrialSegment
 from tasks.train import Diverged, initial_state, train
-from tasks.trial import held_back, train_trial, validation_split
+from tasks.trial import MODE, held_back, train_trial, validation_split
 from tests.tasks.conftest import make_net, make_snapshot
 
 
@@ -68,7 +68,7 @@ def test_its_rows_are_those_of_training_on_what_is_fitted(data):
     assert [(row["seed"], row["epoch"]) for row in rows] == [(7, 1), (7, 2), (8, 1), (8, 2)]
     parts = validation_split(data, 0.25, 0)
     for net in nets:
-        alone = train(TrainSegment(make_snapshot(net, 2), None, True), initial_state(net), parts)
+        alone = train(TrainSegment(make_snapshot(net, 2), None, True), initial_state(net), parts, MODE)
         own = [row for row in rows if row["seed"] == net.seed]
         assert [row["loss_validation"] for row in own] == [row["loss_test"] for row in alone.curve_rows]
         assert all(torch.equal(after[net.seed].parameters[k], v) for k, v in alone.state.parameters.items())
