@@ -14,11 +14,18 @@ from tasks.seeds import stream
 from tasks.spec import Recipe
 
 
+class NothingKept(ValueError):
+    """No training image is left; the same key would keep none again."""
+
+    hopeless = True
+
+
 def training_set(recipe: Recipe, data: Data) -> Data:
     """The data with the recipe's label noise, and of each class the images that it keeps.
 
     Raises:
-        ValueError: `class_keep` has not one share for each class, or keeps no image.
+        ValueError: `class_keep` has not one share for each class.
+        NothingKept: It keeps no image.
     """
     if not recipe.class_keep and not recipe.label_noise:
         return data
@@ -44,7 +51,10 @@ def kept_images(recipe: Recipe, y_N: Tensor) -> Tensor:
     draws_N = torch.rand(len(y_N), dtype=torch.float64, generator=stream("class_keep", recipe.data_seed))
     kept = (draws_N < shares[y_N.cpu()]).nonzero().squeeze(1)
     if not len(kept):
-        raise ValueError(f"class_keep = {list(recipe.class_keep)} keeps none of {len(y_N)} training images")
+        raise NothingKept(
+            f"class_keep = {list(recipe.class_keep)} keeps none of {len(y_N)} training images: larger shares, or "
+            "another train.data_seed, would do"
+        )
     return kept.to(y_N.device)
 
 

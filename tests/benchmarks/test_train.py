@@ -101,6 +101,9 @@ def test_the_default_rows_are_those_of_the_promise(tmp_path):
     rows = [(one.network, one.width) for one in cases(Setup(), name)]
     conv = [(network, width) for network in ("digits", "mnist5k") for width in (4, 8, 16, 32, 64)]
     assert rows == [*conv, ("vgg16", 8), ("vgg16", 16)]
+    on_gpu = cases(Setup(("vgg16",), device="cuda"), name)
+    found = [(one.width, one.facts.train) for one in on_gpu]
+    assert found == [(width, COUNTS["train"]) for width in (8, 16, 32, 64)]  # an eighth to the whole
 
 
 def test_a_job_that_fails_ends_the_benchmark_with_its_error():

@@ -10,7 +10,7 @@ from tasks.augment import BORDER, Draws, crop_flip, draws, training_batch
 from tasks.data import Data
 from tasks.spec import TrainSegment
 from tasks.train import initial_state, train
-from tasks.training_set import training_set
+from tasks.training_set import NothingKept, training_set
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 
@@ -119,6 +119,12 @@ def test_imbalance_and_noise_go_together():
 def test_shares_that_fit_no_data_are_refused(shares, words):
     with pytest.raises(ValueError, match=words):
         training_set(with_recipe(make_net(), class_keep=shares).recipe, many())
+
+
+def test_a_recipe_that_keeps_no_image_is_not_tried_again():
+    with pytest.raises(NothingKept) as raised:
+        training_set(with_recipe(make_net(), class_keep=(0.0,) * 5).recipe, many())
+    assert raised.value.hopeless
 
 
 def test_a_net_is_trained_on_what_its_recipe_leaves_and_judged_on_all_held_out_images(data):
