@@ -111,7 +111,8 @@ def train(
         list[Trained] | None, typer.Option("--network", help="Which ones; all by default.")
     ] = None,
     widths: Annotated[
-        list[int] | None, typer.Option("--width", min=1, help="Widths; 4 to 64, of vgg16 8 and 16, on a GPU to 64.")
+        list[int] | None,
+        typer.Option("--width", min=1, help="Widths; 4 to 64, of vgg16 8 and 16 (GPU: to 64)."),
     ] = None,
     nets: Annotated[int, typer.Option(min=2, help="Nets per width.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of each timing; the median counts.")] = 5,

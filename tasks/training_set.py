@@ -52,8 +52,8 @@ def kept_images(recipe: Recipe, y_N: Tensor) -> Tensor:
     kept = (draws_N < shares[y_N.cpu()]).nonzero().squeeze(1)
     if not len(kept):
         raise NothingKept(
-            f"class_keep = {list(recipe.class_keep)} keeps none of {len(y_N)} training images: larger shares, or "
-            "another train.data_seed, would do"
+            f"class_keep = {list(recipe.class_keep)} keeps none of {len(y_N)} training images: larger shares "
+            "or another train.data_seed would do"
         )
     return kept.to(y_N.device)
 
