@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +87,7 @@ def run(setup: Setup) -> dict[str, Any]:
                     known | {"lr": rate_at(setup, at), "loss_train": measured[at]} for at in sorted(measured)
                 ]
     return {
-        "machine": {"cpu": cpu_name(), "threads": 1},
+        "machine": {"cpu": cpu_name(), "threads": 1, **asdict(setup)},
         "summary": [_moved(rows, name) for name in setup.parametrizations],
         "rows": rows,
         "losses": losses,

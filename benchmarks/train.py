@@ -222,7 +222,7 @@ class Measurement:
         self.flops = train_cost([_segment(case.nets[0], case.epochs)], case.facts).flops
 
     def row(self) -> dict[str, Any]:
-        """Ratios above 1 say that Espalier is faster; `machine_ratio` cannot pass `kernel_ratio`."""
+        """Ratios above 1 say that Espalier is faster; `kernel_ratio` is about `machine_ratio`'s most."""
         ways: dict[str, Callable[[], float]] = {
             "loop": lambda: self.plain(1),
             "machine": lambda: self.plain(default_threads()),

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEPT = 2**30
-"""So much may lie free at the top of the heap."""
+KEPT, USUAL = 2**30, 2**26
+"""So much may lie free at the top of the heap: in a job, and as glibc comes to by itself."""
 MAPPED = 2**25
-"""Larger blocks are mapped one by one and given back at once; it is the most that glibc promises to take."""
+"""Larger blocks are mapped one by one and given back at once: what glibc comes to by itself, and its most."""
 
 
 @contextmanager
@@ -31,4 +31,5 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
+        library.mallopt(M_TRIM_THRESHOLD, USUAL)
         library.malloc_trim(0)

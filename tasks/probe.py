@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import torch
 
+from tasks.architectures import input_shapes
 from tasks.data import Data
 from tasks.seeds import stream
 from tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
@@ -31,6 +32,11 @@ The CPU's is measured; the GPU's is a guess, a tenth of a second at 40 TFLOP/s, 
 WORTHWHILE = 0.95
 """Share of a simpler way's time from which another one is taken."""
 
+BLOCK = 8
+"""Channels first, oneDNN sums a conv to a multiple of so many channels in another order once all nets read so
+many together (measured): groups that do from 2 nets on are safe, as are convs to other numbers of channels.
+"""
+
 BN_CHANNELS = 16
 """Channels last, bits of BN depend on the number of nets unless each has a multiple of so many channels."""
 
@@ -40,8 +46,18 @@ def ways(task: Probe, device: str = "cpu") -> list[tuple[TrainMode, int]]:
     found = [(TrainMode(channels_last=last), 1) for last in (False, True)]
     sizes = sorted({min(size, task.nets) for size in SIZES[device]} - {1})
     affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS[device]]
-    layouts = (False, True) if _independent_channels_last(task.net) else (False,)
+    layouts = [
+        last for last, safe in ((False, _independent), (True, _independent_channels_last)) if safe(task.net)
+    ]
     return found + [(TrainMode(True, last), size) for size in affordable for last in layouts]
+
+
+def _independent(net: NetSpec) -> bool:
+    """Whether a net's bits do not depend on its company with channels first."""
+    shapes = zip(net.architecture.layers, input_shapes(net.architecture), strict=True)
+    return not any(
+        layer.kind == "conv" and layer.out % BLOCK == 0 and 2 * shape[0] < BLOCK for layer, shape in shapes
+    )
 
 
 def _independent_channels_last(net: NetSpec) -> bool:

@@ -103,11 +103,11 @@ def train_group(
     )
     if not mode.grouped:
         pairs = zip(segments, states, strict=True)
-        return [Group([segment], [state], near, mode, with_rows).run()[0] for segment, state in pairs]
+        return [Group([one], [state], near, mode, with_rows=with_rows).run()[0] for one, state in pairs]
     # Convs of one group have other bits than those of several, whose number makes no difference: so a net
     # left alone is trained beside a copy of itself.
     copies = 2 if len(segments) == 1 else 1
-    group = Group([*segments] * copies, [*states] * copies, near, mode, with_rows)
+    group = Group([*segments] * copies, [*states] * copies, near, mode, with_rows=with_rows)
     return group.run()[: len(segments)]
 
 
@@ -120,6 +120,7 @@ class Group:
         states: Sequence[State],
         data: Data,
         mode: TrainMode,
+        *,
         with_rows: bool = True,
     ) -> None:
         self._segments, self._data, self._mode, self._with_rows = segments, data, mode, with_rows

@@ -19,7 +19,7 @@ _KEPT = (
 )  # fmt: skip
 
 MODE = TrainMode(channels_last=True)
-"""Of trials: too few nets share a recipe to be trained together, and too short to be probed."""
+"""Of trials: few of their nets share a recipe, and each recipe would want a probe of its own."""
 
 
 def held_back(y: Tensor, share: float, split: int) -> Tensor:

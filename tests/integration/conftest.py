@@ -111,23 +111,28 @@ def title(pid):
 
 
 class Saboteur:
-    """A pool whose worker is killed once `after` of its jobs have ended."""
+    """A pool whose worker is killed some seconds into its n-th job, if that has not ended by then."""
 
-    def __init__(self, pool, after=3):
-        self._pool, self._after, self._seen, self.killed = pool, after, 0, None
+    def __init__(self, pool, job, seconds=0.0):
+        self._pool, self._left, self._seconds, self._due, self.killed = pool, job, seconds, None, None
 
     def __getattr__(self, name):
         return getattr(self._pool, name)
 
+    def submit(self, *job):
+        self._pool.submit(*job)
+        self._left -= 1
+        if self._left == 0:
+            self._due = time.monotonic() + self._seconds
+
     def wait(self, timeout):
-        events = self._pool.wait(timeout)
-        self._seen += len(events)
-        if self.killed is None and self._seen >= self._after:
-            self.killed = next(
-                pid for pid in descendants(os.getpid()) if title(pid).startswith("ray::Worker")
-            )
-            os.kill(self.killed, signal.SIGKILL)
-        return events
+        if self._due is None or self.killed:
+            return self._pool.wait(timeout)
+        if events := self._pool.wait(max(0.0, self._due - time.monotonic())):
+            return events
+        self.killed = next(pid for pid in descendants(os.getpid()) if title(pid).startswith("ray::Worker"))
+        os.kill(self.killed, signal.SIGKILL)
+        return []
 
 
 DRIVER = """

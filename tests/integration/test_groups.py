@@ -162,22 +162,28 @@ def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, dr
 
 @pytest.mark.ray
 @pytest.mark.timeout(90)
-def test_a_group_whose_worker_is_killed_is_trained_again_from_its_snapshot_with_the_same_bits(
-    grouped, tmp_path, local_ray
+def test_a_group_whose_worker_is_killed_in_an_epoch_goes_on_from_its_snapshot_with_the_same_bits(
+    tmp_path, local_ray
 ):
-    assert run(grouped).complete
-    folder = measured(TOGETHER, write_config(tmp_path / "killed", **ONE_GROUP))
+    longer = {
+        "train__snapshots": [0, 1, 60], "train__epochs": 60, "data__limit_train": 1000, "graft__nulls": "[]"
+    }  # fmt: skip
+    whole = measured(TOGETHER, write_config(tmp_path / "whole", **ONE_GROUP, **longer))
+    assert run(whole).complete
+    folder = measured(TOGETHER, write_config(tmp_path / "killed", **ONE_GROUP, **longer))
     pools = []
 
     def maker(fetch, config):
-        pools.append(Saboteur(ray_pool(fetch, config), after=1))  # after epoch 0, so in the group's epochs
+        # The third job takes seconds, in a worker that has trained already.
+        pools.append(Saboteur(ray_pool(fetch, config), job=3, seconds=0.7))
         return pools[0]
 
     assert Sweep(folder).run(pool=maker).complete
     assert pools[0].killed
     (lost,) = jobs(folder, "failed")
-    assert (lost["label"], lost["mode"][-2:]) == ("train width 3 seeds 0 1 2 3 to epoch 2", "x4")
-    assert all_rows(folder) == all_rows(grouped)
+    assert (lost["label"], lost["mode"][-2:]) == ("train width 3 seeds 0 1 2 3 to epoch 60", "x4")
+    assert lost["seconds"] > 0.3
+    assert all_rows(folder) == all_rows(whole)
 
 
 def test_a_broken_record_is_an_error_that_names_it(grouped):

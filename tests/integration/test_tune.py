@@ -83,13 +83,13 @@ def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path, local_ray):
     pools = []
 
     def maker(fetch, config):
-        pools.append(Saboteur(ray_pool(fetch, config)))
+        pools.append(Saboteur(ray_pool(fetch, config), job=4))
         return pools[0]
 
     assert Sweep(folder).run(pool=maker).complete
     assert pools[0].killed
     log = frame(folder, "jobs")
-    # after 3 epochs of 2 each the second trial is in its last one: it goes on from its first
+    # the fourth job is the second trial's second epoch: it goes on from its first
     (lost,) = log[(log.kind == "tune") & (log.outcome == "failed")].itertuples()
     assert "trial 1 to epoch 2" in lost.label
     check(folder, settings=1, widths=(2,))

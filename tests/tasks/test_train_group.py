@@ -8,7 +8,8 @@ import torch
 
 from tasks.dense_products import dense_products
 from tasks.network import Network, initialise
-from tasks.spec import ALONE, Architecture, Layer, Schedule, TrainMode, TrainSegment
+from tasks.probe import ways
+from tasks.spec import ALONE, Architecture, Layer, Probe, Schedule, TrainMode, TrainSegment
 from tasks.stack import moved, part, stack
 from tasks.train import Diverged, State, initial_state, train, train_group
 from tests.tasks.conftest import make_data, make_net, make_snapshot
@@ -103,6 +104,36 @@ def test_a_nets_bits_do_not_depend_on_how_many_are_trained_with_it_or_where_it_s
     for some in ([0, 1], [3, 4], [4, 1, 0], [2]):
         for index, trained in zip(some, together([nets[i] for i in some], 2, data, mode), strict=True):
             assert same_results(trained, whole[index]), (some, index)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["", "bn"])
+@pytest.mark.parametrize(
+    ("image", "width"), [((1, 28, 28), 8), ((3, 8, 8), 16), ((3, 8, 8), 6), ((4, 8, 8), 8)]
+)
+def test_every_way_that_a_probe_may_choose_gives_a_net_the_same_bits_in_any_company(image, width, batch_norm):
+    """Groups of 8, where convs with channels first may change their order of sums, against 2 and 1."""
+    layers = tuple(
+        replace(layer, batch_norm=batch_norm and layer.kind == "conv")
+        for layer in make_net(width=width, entries=(1, "pool", 2), image=image).architecture.layers
+    )
+    made = [make_net(seed, width=width, entries=(1, "pool", 2), image=image) for seed in range(8)]
+    nets = [replace(net, architecture=replace(net.architecture, layers=layers)) for net in made]
+    data = make_data(train=40, test=20, image=image)
+    for mode in {mode for mode, size in ways(Probe(nets[0], 8, 1.0)) if size > 1}:
+        whole = together(nets, 1, data, mode)
+        for some in ([5, 6], [7]):
+            for index, trained in zip(some, together([nets[i] for i in some], 1, data, mode), strict=True):
+                assert same_results(trained, whole[index]), (mode, some, index)
+
+
+def test_groups_are_offered_in_the_layouts_whose_bits_do_not_depend_on_company():
+    def layouts(width, image, **recipe):
+        net = make_net(width=width, entries=(1, "pool", 2), image=image, **recipe)
+        return {mode.channels_last for mode, size in ways(Probe(net, 8, 1.0)) if size > 1}
+
+    assert layouts(6, (1, 28, 28)) == {False, True}
+    assert layouts(8, (1, 28, 28)) == {True}
+    assert layouts(8, (4, 28, 28)) == {False, True}
 
 
 def test_bits_of_batch_normalised_nets_do_not_depend_on_their_company():

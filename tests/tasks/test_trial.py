@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import tasks.train
 from tasks.data import Data
 from tasks.spec import TrainSegment, TrialSegment
 from tasks.train import Diverged, initial_state, train
@@ -73,6 +74,20 @@ def test_its_rows_are_those_of_training_on_what_is_fitted(data):
         assert [row["loss_validation"] for row in own] == [row["loss_test"] for row in alone.curve_rows]
         assert all(torch.equal(after[net.seed].parameters[k], v) for k, v in alone.state.parameters.items())
     assert {row["images_validation"] for row in rows} == {len(parts.y_test)}
+
+
+def test_a_trial_looks_at_its_held_back_images_once_an_epoch_and_never_back_at_the_others(data, monkeypatch):
+    honest, seen = tasks.train.evaluate, []
+
+    def evaluate(network, x, *others):
+        seen.append(len(x))
+        return honest(network, x, *others)
+
+    for module in ("tasks.train", "tasks.evaluation"):
+        monkeypatch.setattr(f"{module}.evaluate", evaluate)
+    net = make_net()
+    train_trial(segment([net], 0, 2), start([net]), data)
+    assert seen == [len(validation_split(data, 0.25, 0).x_test)] * 2
 
 
 def test_epoch_by_epoch_gives_the_bits_of_both_at_once(data):
