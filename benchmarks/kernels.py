@@ -1,4 +1,4 @@
-"""What a net's training costs in PyTorch's convolutions and products alone: a bound for engines on them.
+"""What a net's training costs in PyTorch's convolutions and products alone: about the least for any engine.
 
 Every layer's map is timed by itself at its own sizes: forward and backward for the steps, forward for the
 evaluations; channels first and channels last, one net and several in groups. Its fastest time counts.
@@ -42,11 +42,9 @@ def kernel_seconds(work: Kernels, device: str) -> float:
     judged = evaluation_batch(architecture)
     evaluations = ((work.epochs + 1) * work.facts.test + work.facts.train) / judged
     total = 0.0
-    for number, sized in enumerate(
-        zip(architecture.layers, input_shapes(architecture), strict=True), start=1
-    ):
-        ways = [Map(*sized, nets, last, device) for nets, last in product(work.sizes, (False, True))]
-        step = min(_fastest(way.step(batch, below=number > 1), device) / way.nets for way in ways)
+    for below, layer in enumerate(zip(architecture.layers, input_shapes(architecture), strict=True)):
+        ways = [Map(*layer, nets, last, device) for nets, last in product(work.sizes, (False, True))]
+        step = min(_fastest(way.step(batch, below=below > 0), device) / way.nets for way in ways)
         evaluation = min(_fastest(way.evaluation(judged), device) for way in ways if way.nets == 1)
         total += steps * step + evaluations * evaluation
     return total

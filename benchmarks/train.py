@@ -53,15 +53,15 @@ PLAIN_NETS = 2
 LONGEST = 20
 """Epochs at most."""
 CORES = {"cpu": 1, "cuda": 200}
-"""What a device is taken for where work is measured out; a GPU that is faster ends its rows sooner."""
+"""What a device is taken for where work is measured out; the GPU's is a guess: it sets how long rows take."""
 
 
 @dataclass(frozen=True)
 class Setup:
     """What is asked for.
 
-    Every net is trained for about `seconds` by the planner's model of a core: for epochs over all images,
-    or for one epoch over as many as that takes.
+    Every net is trained for about `seconds` of a core (a GPU: of `CORES`) by the planner's model: for epochs
+    over all images, or for one epoch over as many as that takes.
     """
 
     networks: tuple[str, ...] = ("digits", "mnist5k", "vgg16")

@@ -28,8 +28,14 @@ def fit_all(nets: Sequence[NetSpec], epochs: int, data: Data, cores: int, device
         and PyTorch to import its compiler at a worker's first step, is left out, as it is of Espalier.
 
     Raises:
-        RuntimeError: A trial failed.
+        RuntimeError: A trial failed, or Ray has too few cores beside Espalier's.
     """
+    free = ray.available_resources().get("CPU", 0.0)
+    if free < cores:
+        raise RuntimeError(
+            f"Ray has {free:g} cores left for Ray Tune's {cores}: give the benchmark a Ray of its own, or "
+            "leave Tune out by --no-tune"
+        )
     # No tables on the screen, no logs for TensorBoard: they would only cost time.
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     logging.getLogger("ray.tune").setLevel(logging.ERROR)  # that there are no logs is no news

@@ -15,7 +15,7 @@ import torch
 from orchestrator.identity import probe_key
 from orchestrator.nets import nets
 from orchestrator.probing import RECORD
-from orchestrator.slots import in_process
+from orchestrator.slots import in_process, ray_pool
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 
@@ -110,29 +110,45 @@ def title(pid):
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
-class Saboteur:
-    """A pool whose worker is killed some seconds into its n-th job, if that has not ended by then."""
+class Sabotage:
+    """Makes Ray pools for a sweep, the last of them `pool`, each with a saboteur."""
 
-    def __init__(self, pool, job, seconds=0.0):
-        self._pool, self._left, self._seconds, self._due, self.killed = pool, job, seconds, None, None
+    def __init__(self, **when):
+        self._when, self.pool = when, None
+
+    def __call__(self, fetch, config):
+        self.pool = Saboteur(ray_pool(fetch, config), **self._when)
+        return self.pool
+
+
+class Saboteur:
+    """A pool of one worker that is killed with its n-th job of a kind: at once, or some seconds into it."""
+
+    def __init__(self, pool, kind, job, seconds=0.0):
+        self._pool, self._kind, self._left, self._seconds = pool, kind, job, seconds
+        self._target, self._due, self.killed = None, None, None
 
     def __getattr__(self, name):
         return getattr(self._pool, name)
 
-    def submit(self, *job):
-        self._pool.submit(*job)
-        self._left -= 1
-        if self._left == 0:
-            self._due = time.monotonic() + self._seconds
+    def submit(self, job, attempt):
+        self._pool.submit(job, attempt)
+        self._left -= job.kind == self._kind
+        if self._left == 0 and self._target is None:
+            self._target = job.key
 
     def wait(self, timeout):
-        if self._due is None or self.killed:
+        if self._target is None or self.killed:
             return self._pool.wait(timeout)
-        if events := self._pool.wait(max(0.0, self._due - time.monotonic())):
-            return events
-        self.killed = next(pid for pid in descendants(os.getpid()) if title(pid).startswith("ray::Worker"))
-        os.kill(self.killed, signal.SIGKILL)
-        return []
+        begun = [slot.calls[0].job.key for slot in self._pool._slots if slot.calls] == [self._target]
+        if begun or not self._seconds:
+            self._due = self._due or time.monotonic() + self._seconds
+            if time.monotonic() >= self._due:
+                self.killed = next(
+                    pid for pid in descendants(os.getpid()) if title(pid).startswith("ray::Worker")
+                )
+                os.kill(self.killed, signal.SIGKILL)
+        return self._pool.wait(0.05)
 
 
 DRIVER = """

@@ -10,11 +10,11 @@ import tasks.train
 from orchestrator import probing
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets
-from orchestrator.slots import in_process, ray_pool
+from orchestrator.slots import in_process
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 from tests.integration.conftest import (
-    Saboteur,
+    Sabotage,
     all_rows,
     measured,
     published,
@@ -171,15 +171,10 @@ def test_a_group_whose_worker_is_killed_in_an_epoch_goes_on_from_its_snapshot_wi
     whole = measured(TOGETHER, write_config(tmp_path / "whole", **ONE_GROUP, **longer))
     assert run(whole).complete
     folder = measured(TOGETHER, write_config(tmp_path / "killed", **ONE_GROUP, **longer))
-    pools = []
-
-    def maker(fetch, config):
-        # The third job takes seconds, in a worker that has trained already.
-        pools.append(Saboteur(ray_pool(fetch, config), job=3, seconds=0.7))
-        return pools[0]
-
-    assert Sweep(folder).run(pool=maker).complete
-    assert pools[0].killed
+    # The third job takes seconds, in a worker that has trained already.
+    sabotage = Sabotage(kind="train", job=3, seconds=0.7)
+    assert Sweep(folder).run(pool=sabotage).complete
+    assert sabotage.pool.killed
     (lost,) = jobs(folder, "failed")
     assert (lost["label"], lost["mode"][-2:]) == ("train width 3 seeds 0 1 2 3 to epoch 60", "x4")
     assert lost["seconds"] > 0.3

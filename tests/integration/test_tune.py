@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.config import ConfigError
 from orchestrator.journal import JOURNAL
-from orchestrator.slots import in_process, ray_pool
+from orchestrator.slots import in_process
 from orchestrator.sweep import Sweep
-from tests.integration.conftest import Saboteur, all_rows, published, run, wait_until, write_config
+from tests.integration.conftest import Sabotage, all_rows, published, run, wait_until, write_config
 
 SPACE = {
     "tune.space.'train.lr'": "{low = 1e-3, high = 0.5, log = true}",
@@ -80,14 +80,9 @@ def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path, local_ray):
     folder = tuned_config(
         tmp_path / "sweep", sweep__widths=[2], graft__nulls="[]", tune__pruner='"none"', run__slots=1
     )
-    pools = []
-
-    def maker(fetch, config):
-        pools.append(Saboteur(ray_pool(fetch, config), job=4))
-        return pools[0]
-
-    assert Sweep(folder).run(pool=maker).complete
-    assert pools[0].killed
+    sabotage = Sabotage(kind="tune", job=4)
+    assert Sweep(folder).run(pool=sabotage).complete
+    assert sabotage.pool.killed
     log = frame(folder, "jobs")
     # the fourth job is the second trial's second epoch: it goes on from its first
     (lost,) = log[(log.kind == "tune") & (log.outcome == "failed")].itertuples()
