@@ -83,9 +83,8 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch: int = 1024) -> float
 
 
 def train_nets(architecture: Architecture, recipe: Recipe, epochs: int, data: Data, nets: int) -> None:
-    """Nets one after another, each judged on both splits at its end."""
+    """Nets one after another, each judged on the training images too at its end."""
     for _ in range(nets):
         model = modules(architecture).to(data.x_train.device)
         fit(model, recipe, epochs, data)
         accuracy(model, data.x_train, data.y_train)
-        accuracy(model, data.x_test, data.y_test)

@@ -45,7 +45,7 @@ from orchestrator.training import Rung, train_tasks
 from tasks import images
 from tasks.data import Data, load
 from tasks.images import DataFacts
-from tasks.spec import NetSpec, TrainSegment
+from tasks.spec import NetSpec, TrainMode, TrainSegment
 
 CONV_WIDTHS, VGG_WIDTHS = (4, 8, 16, 32, 64), {"cpu": (8, 16), "cuda": (8, 16, 32, 64)}
 PLAIN_NETS = 2
@@ -232,10 +232,10 @@ class Measurement:
         }
         for way in ways.values():
             way()
+        if self.setup.tune:  # its actors are new ones in every turn, and its trials warm up by themselves
+            ways["tune"] = self.tune
         turns = [{name: way() for name, way in ways.items()} for _ in range(self.setup.repeats)]
         rates = {name: statistics.median(turn[name] for turn in turns) for name in ways}
-        if self.setup.tune:  # once: it takes a while to start, which is left out
-            rates["tune"] = self.tune()
         (answer,) = self.probed.values()
         slots = self.pool.slots
         return {
@@ -247,16 +247,15 @@ class Measurement:
             **{f"{name}_nets_per_hour": rates.get(name) for name in ("loop", "machine", "tune", "espalier")},
             "loop_ratio": _ratio(turns, "espalier", "loop") / slots,
             "machine_ratio": _ratio(turns, "espalier", "machine"),
-            "tune_ratio": rates["espalier"] / rates["tune"] if self.setup.tune else None,
+            "tune_ratio": _ratio(turns, "espalier", "tune") if self.setup.tune else None,
             "kernel_ratio": _ratio(turns, "kernels", "machine"),
             "gemm_share": _ratio(turns, "espalier", "gemm") / 3600 * self.flops / slots,
             "gemm_gflops": rates["gemm"] / 1e9,
         }
 
     def _mode(self, answer: dict[str, Any]) -> str:
-        kind = "grouped" if answer["grouped"] else "loop"
-        last = "channels_last" if answer["channels_last"] else "contiguous"
-        return f"{kind} {last} x{max(task.size for task in self.tasks)}"
+        mode = TrainMode(answer["grouped"], answer["layout"])
+        return f"{mode.name} x{max(task.size for task in self.tasks)}"
 
     def plain(self, threads: int) -> float:
         """Nets per hour of the loop."""

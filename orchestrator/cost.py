@@ -155,7 +155,7 @@ def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, grouped: bool
 def _segment_flops(segment: TrainSegment, facts: DataFacts) -> float:
     architecture = segment.snapshot.net.architecture
     epochs, forward = _epochs(segment), forward_flops(architecture)
-    evaluations = epochs * facts.test + facts.train + facts.test
+    evaluations = max(1, epochs) * facts.test + facts.train
     # The first layer's input needs no gradient.
     step = 3 * forward - map_flops(layer_sizes(architecture)[0])
     return epochs * facts.train * step + forward * evaluations

@@ -136,7 +136,7 @@ def run_probe(probe: Probe, blobs: Mapping[str, bytes], where: Mapping[str, Any]
 
     seconds = measure(probe, _device(where))
     mode, nets = choose(seconds)
-    answer = {"grouped": mode.grouped, "channels_last": mode.channels_last, "nets": nets}
+    answer = {"grouped": mode.grouped, "layout": mode.layout, "nets": nets}
     return Output(blobs={ANSWER: json.dumps(answer | {"ms_per_step": named(seconds)}).encode()})
 
 

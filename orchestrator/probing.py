@@ -49,10 +49,10 @@ def choices(store: Store) -> dict[str, Choice]:
 
 def choice(key: str, answer: Mapping[str, Any]) -> Choice:
     """An answer as a choice. Raises ValueError if it lacks something."""
-    for name in ("grouped", "channels_last", "nets"):
+    for name in ("grouped", "layout", "nets"):
         if name not in answer:
             raise ValueError(f"{RECORD}: '{key}' lacks '{name}': delete the file, and it is measured again")
-    return Choice(TrainMode(answer["grouped"], answer["channels_last"]), answer["nets"])
+    return Choice(TrainMode(answer["grouped"], answer["layout"]), answer["nets"])
 
 
 def alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts, device: str) -> dict[str, Alike]:
@@ -106,7 +106,7 @@ def _answer(event: Done | Failed) -> dict[str, Any]:
 
 def _plain(choice: Choice) -> dict[str, Any]:
     mode = choice.mode
-    return {"grouped": mode.grouped, "channels_last": mode.channels_last, "nets": choice.nets}
+    return {"grouped": mode.grouped, "layout": mode.layout, "nets": choice.nets}
 
 
 def _said(some: Alike, device: str) -> dict[str, Any]:

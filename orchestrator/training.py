@@ -16,7 +16,7 @@ from orchestrator.identity import group_key, probe_key
 from orchestrator.tiles import Limits, Task, blob_name
 from tasks.images import DataFacts
 from tasks.parts import groups
-from tasks.spec import ALONE, Snapshot, TrainGroup, TrainMode, TrainSegment
+from tasks.spec import ALONE, Layout, Snapshot, TrainGroup, TrainMode, TrainSegment
 
 
 @dataclass(frozen=True)
@@ -194,5 +194,5 @@ def mode_of(where: Mapping[str, Any]) -> TrainMode:
     return TrainMode(*where.get("train_mode", ()))
 
 
-def _plain(mode: TrainMode) -> tuple[bool, bool]:
-    return mode.grouped, mode.channels_last
+def _plain(mode: TrainMode) -> tuple[bool, Layout]:
+    return mode.grouped, mode.layout

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tasks.architectures import evaluation_batch, parameter_count
 from tasks.axes import net_axes
-from tasks.data import Data
+from tasks.layout import entering
 from tasks.loss import count_right, plus, share, summed_loss
 from tasks.network import Network
-from tasks.spec import Loss, Snapshot
+from tasks.spec import Architecture, Layout, Loss, Snapshot
+
+
+class Judged(NamedTuple):
+    """Mean loss and accuracy (None of a regression) over a split."""
+
+    loss: float
+    accuracy: float | None
 
 
 @torch.no_grad()
 def evaluate(
-    network: Network, x: Tensor, y: Tensor, loss: Loss = "cross_entropy"
-) -> tuple[float, float | None]:
+    network: Network, x: Tensor, y: Tensor, loss: Loss = "cross_entropy", layout: Layout = "contiguous"
+) -> Judged:
     """Mean loss and accuracy (None of a regression) over images `x` (N, C, H, W) with labels `y` (N,)."""
     total = 0.0
     right: int | None = 0
     batch = evaluation_batch(network.architecture)
     for images, labels in zip(x.split(batch), y.split(batch), strict=True):
-        outputs = network.logits(images)
+        outputs = network.logits(entering(images, layout))
         total += summed_loss(loss, outputs, labels)
         right = plus(right, count_right(loss, outputs, labels))
-    return total / len(y), share(right, len(y))
+    return Judged(total / len(y), share(right, len(y)))
 
 
-def net_row(snapshot: Snapshot, network: Network, data: Data) -> dict[str, Any]:
+def net_row(snapshot: Snapshot, architecture: Architecture, train: Judged, test: Judged) -> dict[str, Any]:
     """The snapshot's row of table `nets`."""
-    loss = snapshot.net.recipe.loss
-    loss_train, accuracy_train = evaluate(network, data.x_train, data.y_train, loss)
-    loss_test, accuracy_test = evaluate(network, data.x_test, data.y_test, loss)
     return {
         "key": snapshot.key,
         **net_axes(snapshot),
-        "loss_train": loss_train,
-        "loss_test": loss_test,
-        "accuracy_train": accuracy_train,
-        "accuracy_test": accuracy_test,
-        "parameters": parameter_count(network.architecture),
+        "loss_train": train.loss,
+        "loss_test": test.loss,
+        "accuracy_train": train.accuracy,
+        "accuracy_test": test.accuracy,
+        "parameters": parameter_count(architecture),
         "checkpoint": f"{snapshot.key}.safetensors",
     }

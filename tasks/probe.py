@@ -7,14 +7,16 @@ fastest turn counts.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from tasks.architectures import input_shapes
 from tasks.data import Data
+from tasks.layout import blocks_exist
 from tasks.seeds import stream
-from tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from tasks.spec import Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 from tasks.train import Group, initial_state
 
 SECONDS, TURNS, STEPS = 0.6, 8, 2
@@ -43,13 +45,19 @@ BN_CHANNELS = 16
 
 def ways(task: Probe, device: str = "cpu") -> list[tuple[TrainMode, int]]:
     """Modes and sizes of groups worth a try, the simpler first."""
-    found = [(TrainMode(channels_last=last), 1) for last in (False, True)]
+    found = [(TrainMode(False, layout), 1) for layout in _loops(task.net, device)]
     sizes = sorted({min(size, task.nets) for size in SIZES[device]} - {1})
     affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS[device]]
-    layouts = [
-        last for last, safe in ((False, _independent), (True, _independent_channels_last)) if safe(task.net)
-    ]
-    return found + [(TrainMode(True, last), size) for size in affordable for last in layouts]
+    layouts: list[Layout] = [layout for layout, safe in _SAFE if safe(task.net)]
+    return found + [(TrainMode(True, layout), size) for size in affordable for layout in layouts]
+
+
+def _loops(net: NetSpec, device: str) -> tuple[Layout, ...]:
+    """The layouts of nets one after another. oneDNN's blocks are a CPU's, and of convs in float32."""
+    convs = any(layer.kind == "conv" for layer in net.architecture.layers)
+    if device == "cpu" and convs and net.recipe.precision != "bf16" and blocks_exist():
+        return "contiguous", "channels_last", "blocked"
+    return "contiguous", "channels_last"
 
 
 def _independent(net: NetSpec) -> bool:
@@ -65,6 +73,12 @@ def _independent_channels_last(net: NetSpec) -> bool:
     layers = net.architecture.layers
     normalised = [layer for layer in layers if layer.batch_norm or (layer.shortcut or layer).batch_norm]
     return all(layer.out % BN_CHANNELS == 0 for layer in normalised)
+
+
+_SAFE: tuple[tuple[Layout, Callable[[NetSpec], bool]], ...] = (
+    ("contiguous", _independent),
+    ("channels_last", _independent_channels_last),
+)
 
 
 def measure(task: Probe, device: str = "cpu") -> dict[tuple[TrainMode, int], float]:

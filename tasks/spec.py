@@ -245,21 +245,25 @@ class Probe:
     step_flops: float
 
 
+Layout = Literal["contiguous", "channels_last", "blocked"]
+"""Channels first, channels last, or in oneDNN's own order: blocks of as many channels as fit a register."""
+
+
 @dataclass(frozen=True)
 class TrainMode:
-    """How nets are trained: together as one, or one after another; channels first or last in memory.
+    """How nets are trained: together as one, or one after another; how maps lie in memory.
 
     It changes results by rounding alone, and is no part of what a net is.
     """
 
     grouped: bool = False
-    channels_last: bool = False
+    layout: Layout = "contiguous"
 
     @property
     def name(self) -> str:
         """Such as `grouped channels_last`."""
         kind = "grouped" if self.grouped else "loop"
-        return f"{kind} {'channels_last' if self.channels_last else 'contiguous'}"
+        return f"{kind} {self.layout}"
 
 
 ALONE = TrainMode()

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from tasks.layout import laid
+from tasks.spec import Layout
+
 Tensors = Mapping[str, Tensor]
 
 
-def stack(nets: Sequence[Tensors], channels_last: bool = False) -> dict[str, Tensor]:
-    """New tensors of all nets, from those of each; weights of convs with their channels last if wanted."""
-    return {name: laid(_joined([net[name] for net in nets]), channels_last) for name in nets[0]}
+def stack(nets: Sequence[Tensors], layout: Layout = "contiguous") -> dict[str, Tensor]:
+    """New tensors of all nets, from those of each; weights of convs as the layout wants them."""
+    return {name: laid(_joined([net[name] for net in nets]), layout) for name in nets[0]}
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
@@ -38,15 +41,3 @@ def own(tensors: Tensors) -> dict[str, Tensor]:
     return {
         name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
     }
-
-
-def laid(value: Tensor, channels_last: bool) -> Tensor:
-    """Images or weights (four axes) with their channels last in memory if wanted."""
-    if not channels_last or value.dim() != 4:
-        return value
-    last = value.contiguous(memory_format=torch.channels_last)
-    if last.shape[1] > 1:
-        return last
-    # With one channel both orders are one: PyTorch goes on channels first unless the strides say otherwise.
-    _, _, height, width = last.shape
-    return last.as_strided(last.shape, (height * width, 1, width, 1))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tasks.architectures import is_trained
 from tasks.optimizer import make_optimizer
-from tasks.spec import NetSpec
+from tasks.spec import Layout, NetSpec
 from tasks.stack import Tensors, own, part, stack
 
 
@@ -29,17 +29,17 @@ class Steps:
         parameters: dict[str, Tensor],
         states: Sequence[Tensors],
         aligned: bool,
-        channels_last: bool,
+        layout: Layout,
     ) -> None:
         self._nets, self._leaves = len(states), parameters
         # The means of l12 are taken over one net's weights.
         self._as_one = len(states) == 1 or (aligned and net.recipe.regularizer != "l12")
         if self._as_one:
-            self._optimizers = [make_optimizer(net, parameters, stack(states, channels_last))]
+            self._optimizers = [make_optimizer(net, parameters, stack(states, layout))]
             return
         plain = {name: value.detach() for name, value in parameters.items()}
         views = [part(plain, index, self._nets) for index in range(self._nets)]
-        laid = [stack([state], channels_last) for state in states]
+        laid = [stack([state], layout) for state in states]
         self._optimizers = [make_optimizer(net, *both) for both in zip(views, laid, strict=True)]
 
     def take(self, loss: Tensor, rates: Sequence[float]) -> None:

@@ -21,14 +21,15 @@ from tasks.augment import draws, training_batch
 from tasks.axes import net_axes
 from tasks.batch_norm import Training
 from tasks.data import Data
-from tasks.evaluation import evaluate, net_row
+from tasks.evaluation import Judged, evaluate, net_row
+from tasks.layout import entering, laid
 from tasks.loss import net_losses, net_right
 from tasks.network import Network, initialise
 from tasks.precision import autocast, tf32
 from tasks.schedule import factor
 from tasks.seeds import stream
 from tasks.spec import ALONE, NetSpec, Snapshot, TrainMode, TrainSegment
-from tasks.stack import laid, moved, own, part, stack
+from tasks.stack import moved, own, part, stack
 from tasks.steps import Steps
 from tasks.training_set import training_set
 
@@ -98,9 +99,7 @@ def train_group(
     if len({replace(s.snapshot.net, seed=0, order=(), tuning=None) for s in segments}) > 1:
         raise ValueError("nets that are trained together may differ in seed and order alone")
     data = training_set(segments[0].snapshot.net.recipe, data)
-    near = data._replace(
-        x_train=laid(data.x_train, mode.channels_last), x_test=laid(data.x_test, mode.channels_last)
-    )
+    near = data._replace(x_train=laid(data.x_train, mode.layout), x_test=laid(data.x_test, mode.layout))
     if not mode.grouped:
         pairs = zip(segments, states, strict=True)
         return [Group([one], [state], near, mode, with_rows=with_rows).run()[0] for one, state in pairs]
@@ -127,13 +126,13 @@ class Group:
         self._nets, self._epochs = len(segments), [state.epoch for state in states]
         self._net = segments[0].snapshot.net
         device = data.x_train.device
-        tensors = moved(stack([state.parameters for state in states], mode.channels_last), device)
+        tensors = moved(stack([state.parameters for state in states], mode.layout), device)
         self._parameters = {name: value.requires_grad_(is_trained(name)) for name, value in tensors.items()}
         aligned = (
             len({(s.snapshot.epoch, epoch) for s, epoch in zip(segments, self._epochs, strict=True)}) == 1
         )
         momentum = [moved(state.momentum, device) for state in states]
-        self._steps = Steps(self._net, self._parameters, momentum, aligned, mode.channels_last)
+        self._steps = Steps(self._net, self._parameters, momentum, aligned, mode.layout)
         self._curves: list[list[dict[str, Any]]] = [[] for _ in segments]
         self._results: dict[int, Trained | Diverged] = {}
 
@@ -170,7 +169,7 @@ class Group:
             network = Network(self._net.architecture, self._parameters, Training(*first, others=others), nets)
             seen = [training_batch(x, batch, draw) for batch, draw in zip(batch_SN, drawn, strict=True)]
             with autocast(recipe.precision, x):
-                outputs = network.logits(laid(torch.cat(seen, 1), self._mode.channels_last))
+                outputs = network.logits(entering(torch.cat(seen, 1), self._mode.layout))
             outputs = outputs.to(x.dtype)
             labels = y[batch_SN.t()]
             each = net_losses(recipe.loss, outputs, labels, nets)
@@ -197,8 +196,8 @@ class Group:
     def _tested(self, index: int, row: dict[str, Any], seconds: float) -> None:
         """Finish an epoch's row of one net; `seconds` is its share of the epoch so far."""
         start, snapshot, data = time.perf_counter(), self._segments[index].snapshot, self._data
-        loss = self._net.recipe.loss
-        row["loss_test"], row["accuracy_test"] = evaluate(self.network(index), data.x_test, data.y_test, loss)
+        judged = self._judge(index, data.x_test, data.y_test)
+        row["loss_test"], row["accuracy_test"] = judged
         epoch = self._epochs[index]
         if problem := _infinite(row, snapshot.net, epoch):
             self._results[index] = Diverged(problem)
@@ -207,13 +206,28 @@ class Group:
         at = Snapshot(snapshot.key, snapshot.net_key, snapshot.net, epoch)
         self._curves[index].append({"key": snapshot.net_key, **net_axes(at), **row})
 
+    def _judge(self, index: int, x: Tensor, y: Tensor) -> Judged:
+        return evaluate(self.network(index), x, y, self._net.recipe.loss, self._mode.layout)
+
+    def _net_row(self, index: int) -> dict[str, Any]:
+        """The row of a net where its segment ends; its last epoch has judged it on the test images."""
+        snapshot, data = self._segments[index].snapshot, self._data
+        last = self._curves[index][-1:]
+        test = (
+            Judged(last[0]["loss_test"], last[0]["accuracy_test"])
+            if last
+            else self._judge(index, data.x_test, data.y_test)
+        )
+        train = self._judge(index, data.x_train, data.y_train)
+        return net_row(snapshot, snapshot.net.architecture, train, test)
+
     def _finish(self) -> None:
         """Take the nets that are where their segments end."""
         for index, segment in enumerate(self._segments):
             snapshot = segment.snapshot
             if index not in self._results and self._epochs[index] >= snapshot.epoch:
                 network = self.network(index)
-                row = net_row(snapshot, network, self._data) if self._with_rows else {}
+                row = self._net_row(index) if self._with_rows else {}
                 plain = own(network.parameters)
                 state = State(plain, self._steps.state(index), snapshot.epoch)
                 net = Network(network.architecture, plain)

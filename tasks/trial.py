@@ -18,7 +18,7 @@ _KEPT = (
     "seed", "epoch", "loss_train", "loss_test", "accuracy_train", "accuracy_test", "learning_rate", "seconds",
 )  # fmt: skip
 
-MODE = TrainMode(channels_last=True)
+MODE = TrainMode(layout="channels_last")
 """Of trials: few of their nets share a recipe, and each recipe would want a probe of its own."""
 
 

@@ -13,7 +13,7 @@ def test_every_layer_counts_once_a_step_and_once_a_batch_of_evaluation(monkeypat
     net, images, epochs = make_net(batch_size=50), facts("digits"), 3
     layers = net.architecture.depth
     steps = epochs * images.train / 50
-    batches = ((epochs + 1) * images.test + images.train) / evaluation_batch(net.architecture)
+    batches = (epochs * images.test + images.train) / evaluation_batch(net.architecture)
     monkeypatch.setattr(kernels, "_fastest", lambda work, device: 1.0)
     assert kernel_seconds(Kernels(net, epochs, images), "cpu") == pytest.approx(layers * (steps + batches))
     # a step of four nets together that takes as long as one's is four steps
@@ -21,12 +21,16 @@ def test_every_layer_counts_once_a_step_and_once_a_batch_of_evaluation(monkeypat
     assert together == pytest.approx(layers * (steps / 4 + batches))
 
 
-@pytest.mark.parametrize("below", [False, True])
-@pytest.mark.parametrize("nets", [1, 2])
-def test_a_step_gives_the_gradients_of_the_parameters_and_below_them_of_the_input(nets, below):
+@pytest.mark.parametrize("image", [False, True])
+@pytest.mark.parametrize(
+    ("nets", "layout"), [(1, "contiguous"), (1, "channels_last"), (2, "channels_last"), (1, "blocked")]
+)
+def test_a_step_gives_the_gradients_of_the_parameters_and_of_what_is_read_unless_it_is_the_image(
+    nets, layout, image
+):
     architecture = make_net().architecture
     layer, shape = architecture.layers[0], input_shapes(architecture)[0]
-    found = Map(layer, shape, nets, True, "cpu").step(4, below=below)()
+    found = Map(layer, shape, nets, layout, "cpu", image).step(4)()
     sizes = [tuple(gradient.shape) for gradient in found]
     expected = [(nets * layer.out, shape[0], 3, 3), (nets * layer.out,)]
-    assert sizes == [(4, nets * shape[0], *shape[1:])] * below + expected
+    assert sizes == [(4, nets * shape[0], *shape[1:])] * (not image) + expected

@@ -43,7 +43,7 @@ def write_config(folder, **changes):
     return folder
 
 
-SINGLY = {"grouped": False, "channels_last": False, "nets": 1}
+SINGLY = {"grouped": False, "layout": "contiguous", "nets": 1}
 
 
 def measured(answer, folder):

@@ -24,7 +24,7 @@ from tests.integration.conftest import (
 )
 
 ONE_GROUP = {"sweep__seeds": 4, "sweep__widths": [3], "run__slots": 1}
-TOGETHER = {"grouped": True, "channels_last": True, "nets": 4}
+TOGETHER = {"grouped": True, "layout": "channels_last", "nets": 4}
 
 
 @pytest.fixture
@@ -143,7 +143,8 @@ def test_what_was_measured_is_kept_and_short_training_measures_nothing(tmp_path,
     (added,) = [answer for key, answer in now.items() if key not in record]
     assert added["width"] == 4
     assert set(added["ms_per_step"]) == {
-        "loop contiguous x1", "loop channels_last x1", "grouped contiguous x2", "grouped channels_last x2"
+        "loop contiguous x1", "loop channels_last x1", "loop blocked x1", "grouped contiguous x2",
+        "grouped channels_last x2",
     }  # fmt: skip
     (row,) = jobs(folder, kind="probe")
     assert row["label"] == "probe width 4"
@@ -186,5 +187,5 @@ def test_a_broken_record_is_an_error_that_names_it(grouped):
     with pytest.raises(ValueError, match=r"probes\.json"):
         run(grouped)
     (grouped / probing.RECORD).write_text(json.dumps({"k": {"grouped": True}}))
-    with pytest.raises(ValueError, match=r"probes\.json: 'k' lacks 'channels_last'"):
+    with pytest.raises(ValueError, match=r"probes\.json: 'k' lacks 'layout'"):
         run(grouped)

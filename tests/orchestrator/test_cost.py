@@ -220,7 +220,7 @@ from tasks.spec import TrainMode
 fields, kind, memory = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}
 if kind == "group":
-    together = Choice(TrainMode(grouped=True, channels_last=True), 8)
+    together = Choice(TrainMode(grouped=True, layout="channels_last"), 8)
     choices = {probe_key(net, "cpu"): together for net in nets(config, digits)}
     kind = "train"
 plan = make_plan(config, digits, Have(), Limits(memory, 1), {"dataset": "digits"}, choices)

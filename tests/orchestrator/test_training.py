@@ -17,7 +17,7 @@ from tasks.spec import TrainMode
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
-EIGHT = Choice(TrainMode(grouped=True, channels_last=True), 8)
+EIGHT = Choice(TrainMode(grouped=True, layout="channels_last"), 8)
 
 
 def config(widths=(4,), seeds=8, snapshots=(0, 2, 5), **train):
@@ -91,11 +91,11 @@ def test_groups_keep_to_the_memory():
     assert alone.memory == costs[2].memory  # a copy beside it
     assert alone.flops == costs[2].flops / 2
     assert {mode_of(task.job.where).grouped for task in made(alone.memory)} == {True}
-    assert {mode_of(task.job.where) for task in made(alone.memory - 1)} == {TrainMode(channels_last=True)}
+    assert {mode_of(task.job.where) for task in made(alone.memory - 1)} == {TrainMode(layout="channels_last")}
 
 
 def test_without_a_choice_and_in_a_loop_each_net_has_its_jobs():
-    for choice in (Choice(), Choice(TrainMode(channels_last=True), 4)):
+    for choice in (Choice(), Choice(TrainMode(layout="channels_last"), 4)):
         made = jobs(plan(choice=choice))
         assert {task.size for task in made} == {1}
         assert {mode_of(task.job.where) for task in made} == {choice.mode}

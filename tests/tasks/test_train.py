@@ -198,6 +198,19 @@ def test_the_row_of_a_snapshot_is_an_evaluation_of_its_net(data):
     assert row["loss_test"] == trained.curve_rows[-1]["loss_test"]
 
 
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_the_test_images_are_judged_after_each_epoch_and_not_again_for_the_row(epochs, monkeypatch):
+    seen = []
+
+    def watched(network, x, *others):
+        seen.append(len(x))
+        return evaluate(network, x, *others)
+
+    monkeypatch.setattr("tasks.train.evaluate", watched)
+    run(make_net(), epochs, make_data(train=30, test=20))
+    assert seen == [20] * max(1, epochs) + [30]
+
+
 def test_the_last_short_batch_counts_by_its_images():
     """With a tiny rate the loss of every batch is the initial net's: the epoch's mean is over images."""
     data = make_data(train=37, test=10)

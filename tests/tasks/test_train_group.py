@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -9,13 +10,13 @@ import torch
 from tasks.dense_products import dense_products
 from tasks.network import Network, initialise
 from tasks.probe import ways
-from tasks.spec import ALONE, Architecture, Layer, Probe, Schedule, TrainMode, TrainSegment
+from tasks.spec import ALONE, Architecture, Layer, Layout, Probe, Schedule, TrainMode, TrainSegment
 from tasks.stack import moved, part, stack
 from tasks.train import Diverged, State, initial_state, train, train_group
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import family_net
 
-GROUPED, LAST = TrainMode(grouped=True), TrainMode(grouped=True, channels_last=True)
+GROUPED, LAST = TrainMode(grouped=True), TrainMode(grouped=True, layout="channels_last")
 TOGETHER = pytest.mark.parametrize("mode", [GROUPED, LAST], ids=lambda mode: mode.name)
 FAMILIES = ["vgg16-bn", "resnet20", "dense"]
 
@@ -129,11 +130,11 @@ def test_every_way_that_a_probe_may_choose_gives_a_net_the_same_bits_in_any_comp
 def test_groups_are_offered_in_the_layouts_whose_bits_do_not_depend_on_company():
     def layouts(width, image, **recipe):
         net = make_net(width=width, entries=(1, "pool", 2), image=image, **recipe)
-        return {mode.channels_last for mode, size in ways(Probe(net, 8, 1.0)) if size > 1}
+        return {mode.layout for mode, size in ways(Probe(net, 8, 1.0)) if size > 1}
 
-    assert layouts(6, (1, 28, 28)) == {False, True}
-    assert layouts(8, (1, 28, 28)) == {True}
-    assert layouts(8, (4, 28, 28)) == {False, True}
+    assert layouts(6, (1, 28, 28)) == {"contiguous", "channels_last"}
+    assert layouts(8, (1, 28, 28)) == {"channels_last"}
+    assert layouts(8, (4, 28, 28)) == {"contiguous", "channels_last"}
 
 
 def test_bits_of_batch_normalised_nets_do_not_depend_on_their_company():
@@ -208,7 +209,7 @@ def test_a_net_that_diverges_is_reported_and_its_group_goes_on_with_the_same_bit
 
 def test_a_loop_gives_what_each_gives_alone(data):
     nets = nets_of("conv", 2)
-    for mode in (ALONE, TrainMode(channels_last=True)):
+    for mode in (ALONE, TrainMode(layout="channels_last"), TrainMode(layout="blocked")):
         for net, trained in zip(nets, together(nets, 2, data, mode), strict=True):
             assert same_results(trained, train(*segments([net], 2), initial_state(net), data, mode))
 
@@ -247,8 +248,8 @@ def test_dense_products_and_their_gradients_are_those_of_each_net(images, inputs
 
 def test_stacked_nets_come_apart_as_they_were():
     nets = [initialise(make_net(seed)).parameters for seed in range(3)]
-    for channels_last in (False, True):
-        stacked = stack(nets, channels_last)
+    for layout in get_args(Layout):
+        stacked = stack(nets, layout)
         for index, net in enumerate(nets):
             assert same_bits(part(stacked, index, 3), net)
 
