@@ -116,7 +116,7 @@ def train(
     ] = None,
     nets: Annotated[int, typer.Option(min=2, help="Nets per width.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of each timing; the median counts.")] = 5,
-    seconds: Annotated[float, typer.Option(min=0.01, help="About, of one net's training.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="About, of one net's training.")] = 2.0,
     tune: Annotated[bool, typer.Option(help="Ray Tune too.")] = True,
 ) -> None:
     """Nets per hour against a plain loop on a core, on all cores, and in Ray Tune."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +53,7 @@ def kernel_seconds(work: Kernels, device: str) -> float:
 
 def _ways(sizes: tuple[int, ...], layer: Layer, device: str) -> list[tuple[int, Layout]]:
     """Numbers of nets, and layouts that they can have."""
-    strided: tuple[Layout, ...] = ("contiguous", "channels_last")
-    made = [(size, layout) for layout in strided for size in sizes]
+    made: list[tuple[int, Layout]] = list(product(sizes, ("contiguous", "channels_last")))
     if layer.kind == "conv" and device == "cpu" and blocks_exist():
         made.append((1, "blocked"))
     return made

@@ -50,9 +50,10 @@ from tasks.spec import NetSpec, TrainMode, TrainSegment
 CONV_WIDTHS, VGG_WIDTHS = (4, 8, 16, 32, 64), {"cpu": (8, 16), "cuda": (8, 16, 32, 64)}
 PLAIN_NETS = 2
 """The plain loops train so many nets in a turn, since each takes as long as the next one."""
-LONGEST = 20
-"""Epochs at most."""
-CORES = {"cpu": 1, "cuda": 200}
+SHORTEST, LONGEST = 5, 20
+"""Epochs: fewer would weigh the evaluations more than sweeps do, which train for dozens."""
+BATCH = 64
+CORES = {"cpu": 1, "cuda": 500}
 """What a device is taken for where work is measured out; the GPU's is a guess: it sets how long rows take."""
 
 
@@ -61,14 +62,14 @@ class Setup:
     """What is asked for.
 
     Every net is trained for about `seconds` of a core (a GPU: of `CORES`) by the planner's model: for epochs
-    over all images, or for one epoch over as many as that takes.
+    over all images, or for the fewest epochs over as many batches as that takes.
     """
 
     networks: tuple[str, ...] = ("digits", "mnist5k", "vgg16")
     widths: tuple[int, ...] = ()
     nets: int = 8
     repeats: int = 5
-    seconds: float = 1.0
+    seconds: float = 2.0
     device: str = "cpu"
     tune: bool = True
 
@@ -106,13 +107,13 @@ def case(setup: Setup, network: str, width: int, dataset: str) -> Case:
     one = _segment(_specs(_config(setup, network, width, dataset), whole)[0], 1)
     epoch = train_seconds(one, whole)
     seconds = setup.seconds * CORES[setup.device]
-    share = min(1.0, seconds / epoch)
+    share = min(1.0, seconds / (SHORTEST * epoch))
     limits = {
-        "limit_train": max(128, int(share * whole.train)),
+        "limit_train": max(128, int(share * whole.train) // BATCH * BATCH),
         "limit_test": max(32, int(share * whole.test)),
     }
-    config = _config(setup, network, width, dataset, **limits)
-    epochs = max(1, min(LONGEST, round(seconds / epoch)))
+    config = _config(setup, network, width, dataset, **(limits if share < 1.0 else {}))
+    epochs = max(SHORTEST, min(LONGEST, round(seconds / epoch)))
     nets = tuple(_specs(config, whole))
     return Case(network, width, config, dataset, used(config, whole), nets, epochs)
 
@@ -123,7 +124,7 @@ def _config(setup: Setup, network: str, width: int, dataset: str, **limits: int)
         {
             "data": {"dataset": dataset, **limits},
             "network": layers,
-            "train": {"schedule": "constant", "lr": 0.01, "warmup_epochs": 0.0},
+            "train": {"schedule": "constant", "lr": 0.01, "warmup_epochs": 0.0, "batch_size": BATCH},
             "sweep": {"widths": [width], "seeds": setup.nets},
         }
     )

@@ -31,8 +31,8 @@ HEAVY_FLOPS = {"cpu": 6e9, "cuda": 4e12}
 The CPU's is measured; the GPU's is a guess, a tenth of a second at 40 TFLOP/s, until one was measured.
 """
 
-WORTHWHILE = 0.95
-"""Share of a simpler way's time from which another one is taken."""
+WORTHWHILE, BETTER = 0.95, 0.98
+"""Share of a loop's time from which a group is taken, and of any way's from which one of its own kind is."""
 
 BLOCK = 8
 """Channels first, oneDNN sums a conv to a multiple of so many channels in another order once all nets read so
@@ -129,7 +129,8 @@ def choose(seconds: dict[tuple[TrainMode, int], float]) -> tuple[TrainMode, int]
     """The fastest way, unless a simpler one (an earlier one) is about as fast."""
     chosen, *others = seconds
     for way in others:
-        if seconds[way] < WORTHWHILE * seconds[chosen]:
+        share = BETTER if way[0].grouped == chosen[0].grouped else WORTHWHILE
+        if seconds[way] < share * seconds[chosen]:
             chosen = way
     return chosen
 
