@@ -25,7 +25,7 @@ def config(widths=(4,), seeds=8, snapshots=(0, 2, 5), **train):
         {
             "network": {"layers": [1, "pool", 1]},
             "sweep": {"widths": list(widths), "seeds": seeds},
-            "train": {"epochs": 5, "snapshots": list(snapshots), "schedule": "constant", **train},
+            "train": {"epochs": 5, "snapshots": list(snapshots), "schedule": "constant"} | train,
             "graft": {"nulls": []},
         }
     )
@@ -73,6 +73,13 @@ def test_every_snapshot_is_trained_once_and_every_slot_has_work(slots, size):
     assert sorted(found) == [(w, s, e) for w in (2, 4) for s in range(6) for e in (0, 2, 5)]
     assert max(task.size for task in made) <= size
     assert len([task for task in made if places(task)[0][2] == 5]) >= min(slots, 12)
+
+
+def test_equal_nets_are_halved_over_two_slots_whatever_their_time_rounds_to():
+    """Of 0.1 three times the sum is more than three times 0.1."""
+    for epochs in range(1, 40):
+        sweep = config(seeds=8, snapshots=(epochs,), epochs=epochs)
+        assert {task.size for task in jobs(plan(sweep, limits=Limits(2**40, 2)))} == {4}, epochs
 
 
 def test_groups_keep_to_the_memory():
