@@ -1,7 +1,7 @@
-"""What a net's training costs in PyTorch's convolutions and products alone: about the least for any engine.
+"""What a net's training costs in convolutions and products alone: about the least for any engine.
 
 Every layer's map is timed by itself at its own sizes: forward and backward for the steps, forward for the
-evaluations; in every layout, one net and several in groups. Its fastest time counts.
+evaluations; in both layouts, one net and several in groups, and by our own convolution. The fastest counts.
 Activations, pooling, BN, the loss, the optimizer and the making of batches are free.
 """
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from itertools import product
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.timing import seconds_of
+from tasks import winograd
 from tasks.architectures import Shape, evaluation_batch, input_shapes, weight_shape
 from tasks.images import DataFacts
-from tasks.layout import blocks_exist, entering, laid
+from tasks.layout import laid
 from tasks.network import linear
 from tasks.seeds import stream
-from tasks.spec import Layer, Layout, NetSpec
+from tasks.spec import COMPILED, Layer, NetSpec, TrainMode
 
 TURNS = 4
 
@@ -44,19 +44,17 @@ def kernel_seconds(work: Kernels, device: str) -> float:
     evaluations = (work.epochs * work.facts.test + work.facts.train) / judged
     total = 0.0
     for below, layer in enumerate(zip(architecture.layers, input_shapes(architecture), strict=True)):
-        ways = [Map(*layer, *way, device, image=below == 0) for way in _ways(work.sizes, layer[0], device)]
+        ways = [Map(*layer, *way, device, image=below == 0) for way in _ways(work.sizes)]
         step = min(_fastest(way.step(batch), device) / way.nets for way in ways)
         evaluation = min(_fastest(way.evaluation(judged), device) for way in ways if way.nets == 1)
         total += steps * step + evaluations * evaluation
     return total
 
 
-def _ways(sizes: tuple[int, ...], layer: Layer, device: str) -> list[tuple[int, Layout]]:
-    """Numbers of nets, and layouts that they can have."""
-    made: list[tuple[int, Layout]] = list(product(sizes, ("contiguous", "channels_last")))
-    if layer.kind == "conv" and device == "cpu" and blocks_exist():
-        made.append((1, "blocked"))
-    return made
+def _ways(sizes: tuple[int, ...]) -> list[tuple[int, TrainMode]]:
+    """Numbers of nets, and modes that they can have."""
+    modes = [TrainMode(), TrainMode(layout="channels_last")]
+    return [*product(sizes, modes), (1, COMPILED)]
 
 
 def _fastest(work: Callable[[], object], device: str) -> float:
@@ -71,37 +69,38 @@ class Map:
     layer: Layer
     shape: Shape
     nets: int
-    layout: Layout
+    mode: TrainMode
     device: str
     image: bool = False
 
     def _tensor(self, *size: int) -> Tensor:
         value = torch.randn(size, generator=stream("kernels")).to(self.device)
-        return laid(value, self.layout)
-
-    def _below(self, images: int) -> Tensor:
-        """What the map reads: an image, or what another map gives, whose channels may come in blocks."""
-        channels, *area = self.shape
-        h = entering(self._tensor(images, self.nets * channels, *area), self.layout)
-        return h if self.image or not h.is_mkldnn else F.conv2d(h, self._tensor(channels, channels, 1, 1))
+        return laid(value, self.mode.layout)
 
     def _tensors(self, images: int) -> list[Tensor]:
         """What the map reads, its weight and its bias."""
+        channels, *area = self.shape
         out, *rest = weight_shape(self.layer, self.shape)
-        return [self._below(images), self._tensor(self.nets * out, *rest), self._tensor(self.nets * out)]
+        h = self._tensor(images, self.nets * channels, *area)
+        return [h, self._tensor(self.nets * out, *rest), self._tensor(self.nets * out)]
+
+    def _map(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        if self.mode.compiled and winograd.suits(self.layer, self.shape):
+            return winograd.conv(h, weight, bias)
+        return linear(self.layer, h, weight, bias, self.nets)
 
     def step(self, images: int) -> Callable[[], object]:
         """Forward and backward, to what the map reads unless that is the image."""
         h, weight, bias = self._tensors(images)
         leaves = [value.requires_grad_() for value in ([] if self.image else [h]) + [weight, bias]]
-        ahead = linear(self.layer, h, weight, bias, self.nets).detach()
+        ahead = self._map(h, weight, bias).detach()
 
         def run() -> object:
-            return torch.autograd.grad(linear(self.layer, h, weight, bias, self.nets), leaves, ahead)
+            return torch.autograd.grad(self._map(h, weight, bias), leaves, ahead)
 
         return run
 
     def evaluation(self, images: int) -> Callable[[], object]:
         """Forward alone."""
         h, weight, bias = self._tensors(images)
-        return lambda: linear(self.layer, h, weight, bias, self.nets)
+        return lambda: self._map(h, weight, bias)

@@ -45,7 +45,7 @@ from orchestrator.training import Rung, train_tasks
 from tasks import images
 from tasks.data import Data, load
 from tasks.images import DataFacts
-from tasks.spec import NetSpec, TrainMode, TrainSegment
+from tasks.spec import NetSpec, TrainSegment
 
 CONV_WIDTHS, VGG_WIDTHS = (4, 8, 16, 32, 64), {"cpu": (8, 16), "cuda": (8, 16, 32, 64)}
 PLAIN_NETS = 2
@@ -255,8 +255,7 @@ class Measurement:
         }
 
     def _mode(self, answer: dict[str, Any]) -> str:
-        mode = TrainMode(answer["grouped"], answer["layout"])
-        return f"{mode.name} x{max(task.size for task in self.tasks)}"
+        return f"{probing.choice('', answer).mode.name} x{max(task.size for task in self.tasks)}"
 
     def plain(self, threads: int) -> float:
         """Nets per hour of the loop."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -136,7 +137,7 @@ def run_probe(probe: Probe, blobs: Mapping[str, bytes], where: Mapping[str, Any]
 
     seconds = measure(probe, _device(where))
     mode, nets = choose(seconds)
-    answer = {"grouped": mode.grouped, "layout": mode.layout, "nets": nets}
+    answer = {**asdict(mode), "nets": nets}
     return Output(blobs={ANSWER: json.dumps(answer | {"ms_per_step": named(seconds)}).encode()})
 
 

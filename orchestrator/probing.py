@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from cluster.pool import Done, Failed, Job, Pool
 from orchestrator.cost import forward_flops, train_seconds
@@ -20,7 +20,7 @@ from orchestrator.jobs import ANSWER
 from orchestrator.store import Store
 from orchestrator.training import SINGLY, Choice
 from tasks.images import DataFacts
-from tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 
 RECORD = "probes.json"
 
@@ -48,11 +48,26 @@ def choices(store: Store) -> dict[str, Choice]:
 
 
 def choice(key: str, answer: Mapping[str, Any]) -> Choice:
-    """An answer as a choice. Raises ValueError if it lacks something."""
+    """An answer as a choice.
+
+    Raises:
+        ValueError: It lacks something, or is no way that nets can be trained.
+    """
+    if "channels_last" in answer:  # as it was written before there were compiled kernels
+        answer = {"layout": "channels_last" if answer["channels_last"] else "contiguous", **answer}
+    again = "delete the file, and it is measured again"
     for name in ("grouped", "layout", "nets"):
         if name not in answer:
-            raise ValueError(f"{RECORD}: '{key}' lacks '{name}': delete the file, and it is measured again")
-    return Choice(TrainMode(answer["grouped"], answer["layout"]), answer["nets"])
+            raise ValueError(f"{RECORD}: '{key}' lacks '{name}': {again}")
+    mode = TrainMode(answer["grouped"], answer["layout"], answer.get("compiled", False))
+    if mode.layout not in get_args(Layout):
+        allowed = " or ".join(get_args(Layout))
+        raise ValueError(f"{RECORD}: '{key}' has layout {mode.layout!r} where {allowed} would do: {again}")
+    if mode.compiled and mode != COMPILED:
+        raise ValueError(
+            f"{RECORD}: '{key}' is '{mode.name}', but compiled is '{COMPILED.name}' alone: {again}"
+        )
+    return Choice(mode, answer["nets"])
 
 
 def alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts, device: str) -> dict[str, Alike]:
@@ -105,8 +120,7 @@ def _answer(event: Done | Failed) -> dict[str, Any]:
 
 
 def _plain(choice: Choice) -> dict[str, Any]:
-    mode = choice.mode
-    return {"grouped": mode.grouped, "layout": mode.layout, "nets": choice.nets}
+    return {**asdict(choice.mode), "nets": choice.nets}
 
 
 def _said(some: Alike, device: str) -> dict[str, Any]:

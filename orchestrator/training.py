@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from cluster.pool import Job
@@ -16,7 +16,7 @@ from orchestrator.identity import group_key, probe_key
 from orchestrator.tiles import Limits, Task, blob_name
 from tasks.images import DataFacts
 from tasks.parts import groups
-from tasks.spec import ALONE, Layout, Snapshot, TrainGroup, TrainMode, TrainSegment
+from tasks.spec import ALONE, Snapshot, TrainGroup, TrainMode, TrainSegment
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def train_tasks(
     for alike in _alike(chains):
         choice = choices.get(probe_key(_net(alike[0]), device), SINGLY)
         choice = _affordable(alike[0], choice, facts, limits)
-        how = {**where, "train_mode": _plain(choice.mode)} if choice.mode != ALONE else dict(where)
+        how = {**where, "train_mode": astuple(choice.mode)} if choice.mode != ALONE else dict(where)
         for some in _blocks(alike, choice, facts, limits, work):
             tasks += [train_task(rungs, facts, how) for rungs in zip(*some, strict=True)]
     return tasks
@@ -178,7 +178,7 @@ def halves(task: Task, facts: DataFacts) -> tuple[Task, ...]:
     segments, mode = segments_of(task.job.payload), mode_of(task.job.where)
     middle = -(-len(segments) // 2)
     if len(segments) < 2:
-        singly = {**task.job.where, "train_mode": _plain(replace(mode, grouped=False))}
+        singly = {**task.job.where, "train_mode": astuple(replace(mode, grouped=False))}
         return (_task(segments, task.job.inputs, facts, singly),) if segments and mode.grouped else ()
     return some_of(task, segments[:middle], facts), some_of(task, segments[middle:], facts)
 
@@ -193,7 +193,3 @@ def mode_text(task: Task) -> str:
 def mode_of(where: Mapping[str, Any]) -> TrainMode:
     """The mode that a job was given."""
     return TrainMode(*where.get("train_mode", ()))
-
-
-def _plain(mode: TrainMode) -> tuple[bool, Layout]:
-    return mode.grouped, mode.layout

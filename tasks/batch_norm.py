@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.layout import unblocked
 from tasks.seeds import stream
 
 EPSILON = 1e-5
@@ -61,7 +60,6 @@ class Training(Mode):
         """Zeros in the place of a random share, the rest scaled up."""
         if not share:
             return h
-        h = unblocked(h)
         shape = (len(h), h.shape[1] // len(self._nets), *h.shape[2:])
         draws = [torch.rand(shape, generator=stream("dropout", *names, layer)) for names in self._nets]
         return h * (torch.cat(draws, 1).to(h.device) >= share) / (1.0 - share)

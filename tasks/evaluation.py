@@ -9,10 +9,9 @@ from torch import Tensor
 
 from tasks.architectures import evaluation_batch, parameter_count
 from tasks.axes import net_axes
-from tasks.layout import entering
 from tasks.loss import count_right, plus, share, summed_loss
 from tasks.network import Network
-from tasks.spec import Architecture, Layout, Loss, Snapshot
+from tasks.spec import Loss, Snapshot
 
 
 class Judged(NamedTuple):
@@ -23,21 +22,19 @@ class Judged(NamedTuple):
 
 
 @torch.no_grad()
-def evaluate(
-    network: Network, x: Tensor, y: Tensor, loss: Loss = "cross_entropy", layout: Layout = "contiguous"
-) -> Judged:
+def evaluate(network: Network, x: Tensor, y: Tensor, loss: Loss = "cross_entropy") -> Judged:
     """Mean loss and accuracy (None of a regression) over images `x` (N, C, H, W) with labels `y` (N,)."""
     total = 0.0
     right: int | None = 0
     batch = evaluation_batch(network.architecture)
     for images, labels in zip(x.split(batch), y.split(batch), strict=True):
-        outputs = network.logits(entering(images, layout))
+        outputs = network.logits(images)
         total += summed_loss(loss, outputs, labels)
         right = plus(right, count_right(loss, outputs, labels))
     return Judged(total / len(y), share(right, len(y)))
 
 
-def net_row(snapshot: Snapshot, architecture: Architecture, train: Judged, test: Judged) -> dict[str, Any]:
+def net_row(snapshot: Snapshot, train: Judged, test: Judged) -> dict[str, Any]:
     """The snapshot's row of table `nets`."""
     return {
         "key": snapshot.key,
@@ -46,6 +43,6 @@ def net_row(snapshot: Snapshot, architecture: Architecture, train: Judged, test:
         "loss_test": test.loss,
         "accuracy_train": train.accuracy,
         "accuracy_test": test.accuracy,
-        "parameters": parameter_count(architecture),
+        "parameters": parameter_count(snapshot.net.architecture),
         "checkpoint": f"{snapshot.key}.safetensors",
     }

@@ -23,7 +23,6 @@ from torch import Tensor
 from tasks.architectures import parameter_shapes, shortcut_map
 from tasks.batch_norm import USE, Mode
 from tasks.dense_products import dense_products
-from tasks.layout import sum_of, unblocked
 from tasks.parametrization import factors
 from tasks.seeds import stream
 from tasks.spec import Architecture, Init, Layer, NetSpec
@@ -49,22 +48,21 @@ def linear(layer: Layer, h: Tensor, weight: Tensor, bias: Tensor | None, nets: i
     """`z_l` of shape (N, C) or (N, C, H, W) from `h_{l-1}`; of several nets, side by side in C."""
     if layer.kind == "conv":
         return F.conv2d(h, weight, bias, stride=layer.stride, padding=layer.padding, groups=nets)
-    flat = unblocked(h).flatten(1)
     if nets > 1 and bias is not None:
-        return dense_products(flat, weight, bias, nets)
-    return F.linear(flat, weight, bias)
+        return dense_products(h.flatten(1), weight, bias, nets)
+    return F.linear(h.flatten(1), weight, bias)
 
 
 def activate(layer: Layer, h: Tensor) -> Tensor:
     """The nonlinearity, then the pooling."""
-    if layer.pool > 1 and layer.activation == "relu" and (h.requires_grad or h.is_mkldnn):
+    if layer.pool > 1 and layer.activation == "relu" and h.requires_grad:
         # The ReLU of the largest is the largest ReLU, with the same gradients, and sees fewer numbers.
         return activate(replace(layer, pool=1), max_pool(h, layer.pool))
     if layer.activation != "none":
-        h = F.relu(h) if layer.activation == "relu" else unblocked(h).tanh()
+        h = F.relu(h) if layer.activation == "relu" else h.tanh()
     if layer.pool > 1:
         h = max_pool(h, layer.pool)
-    return unblocked(h).mean((2, 3), keepdim=True) if layer.global_pool else h
+    return h.mean((2, 3), keepdim=True) if layer.global_pool else h
 
 
 def max_pool(h: Tensor, size: int) -> Tensor:
@@ -73,7 +71,7 @@ def max_pool(h: Tensor, size: int) -> Tensor:
     PyTorch's own pooling also notes where each value was. Only gradients need that, and it takes ten times as
     long as comparing rows and then columns (one core, maps of 14x14 and 28x28).
     """
-    if h.requires_grad or h.is_mkldnn:
+    if h.requires_grad:
         return F.max_pool2d(h, size, size)
     height, width = (length - length % size for length in h.shape[2:])
     rows = reduce(torch.maximum, (h[:, :, start:height:size, :width] for start in range(size)))
@@ -123,8 +121,7 @@ class Network:
                 raise ValueError(
                     f"layer {layer} adds a shortcut: h_{layer} does not follow from z_{layer} alone"
                 )
-            carried = self._normalised(f"layers.{layer}.shortcut", description.shortcut.batch_norm, shortcut)
-            h = sum_of(h, carried)
+            h = h + self._normalised(f"layers.{layer}.shortcut", description.shortcut.batch_norm, shortcut)
         return self.mode.drop(layer, description.dropout, activate(description, h))
 
     def _normalised(self, name: str, batch_norm: bool, z: Tensor) -> Tensor:

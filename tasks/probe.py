@@ -13,14 +13,16 @@ from dataclasses import replace
 import torch
 
 from tasks.architectures import input_shapes
+from tasks.compiled_network import compiles
 from tasks.data import Data
-from tasks.layout import blocks_exist
 from tasks.seeds import stream
-from tasks.spec import Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 from tasks.train import Group, initial_state
 
-SECONDS, TURNS, STEPS = 0.6, 8, 2
-"""A probe ends after so many seconds or turns, whichever comes first, each of so many steps of every way."""
+SECONDS, FEWEST, TURNS, STEPS = 0.6, 3, 8, 2
+"""A probe ends after so many seconds, but has so many turns at least and at most, each of so many steps of
+every way.
+"""
 
 SIZES = {"cpu": (4, 8), "cuda": (2, 4, 8, 16, 32)}
 """Nets trained together; of fewer seeds all."""
@@ -31,8 +33,8 @@ HEAVY_FLOPS = {"cpu": 6e9, "cuda": 4e12}
 The CPU's is measured; the GPU's is a guess, a tenth of a second at 40 TFLOP/s, until one was measured.
 """
 
-WORTHWHILE, BETTER = 0.95, 0.98
-"""Share of a loop's time from which a group is taken, and of any way's from which one of its own kind is."""
+WORTHWHILE = 0.95
+"""Share of a simpler way's time from which another one is taken."""
 
 BLOCK = 8
 """Channels first, oneDNN sums a conv to a multiple of so many channels in another order once all nets read so
@@ -45,19 +47,19 @@ BN_CHANNELS = 16
 
 def ways(task: Probe, device: str = "cpu") -> list[tuple[TrainMode, int]]:
     """Modes and sizes of groups worth a try, the simpler first."""
-    found = [(TrainMode(False, layout), 1) for layout in _loops(task.net, device)]
+    found = [(mode, 1) for mode in _loops(task.net, device)]
     sizes = sorted({min(size, task.nets) for size in SIZES[device]} - {1})
     affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS[device]]
     layouts: list[Layout] = [layout for layout, safe in _SAFE if safe(task.net)]
     return found + [(TrainMode(True, layout), size) for size in affordable for layout in layouts]
 
 
-def _loops(net: NetSpec, device: str) -> tuple[Layout, ...]:
-    """The layouts of nets one after another. oneDNN's blocks are a CPU's, and of convs in float32."""
-    convs = any(layer.kind == "conv" for layer in net.architecture.layers)
-    if device == "cpu" and convs and net.recipe.precision != "bf16" and blocks_exist():
-        return "contiguous", "channels_last", "blocked"
-    return "contiguous", "channels_last"
+def _loops(net: NetSpec, device: str) -> list[TrainMode]:
+    """Modes of nets one after another."""
+    modes = [TrainMode(False, "contiguous"), TrainMode(False, "channels_last")]
+    if device == "cpu" and net.recipe.precision != "bf16" and compiles(net.architecture):
+        modes.append(COMPILED)
+    return modes
 
 
 def _independent(net: NetSpec) -> bool:
@@ -88,10 +90,10 @@ def measure(task: Probe, device: str = "cpu") -> dict[tuple[TrainMode, int], flo
     for group in groups.values():
         group.epoch()
     end = time.perf_counter() + SECONDS
-    for _ in range(TURNS):
+    for turn in range(1, TURNS + 1):
         for (mode, size), group in groups.items():
             seconds[mode, size] = min(seconds[mode, size], _seconds(group, device) / (STEPS * size))
-        if time.perf_counter() > end:
+        if turn >= FEWEST and time.perf_counter() > end:
             break
     return seconds
 
@@ -129,8 +131,7 @@ def choose(seconds: dict[tuple[TrainMode, int], float]) -> tuple[TrainMode, int]
     """The fastest way, unless a simpler one (an earlier one) is about as fast."""
     chosen, *others = seconds
     for way in others:
-        share = BETTER if way[0].grouped == chosen[0].grouped else WORTHWHILE
-        if seconds[way] < share * seconds[chosen]:
+        if seconds[way] < WORTHWHILE * seconds[chosen]:
             chosen = way
     return chosen
 

@@ -245,29 +245,34 @@ class Probe:
     step_flops: float
 
 
-Layout = Literal["contiguous", "channels_last", "blocked"]
-"""Channels first, channels last, or in oneDNN's own order: blocks of as many channels as fit a register."""
+Layout = Literal["contiguous", "channels_last"]
+"""Of maps and weights in memory: channels first or last."""
 
 
 @dataclass(frozen=True)
 class TrainMode:
     """How nets are trained: together as one, or one after another; how maps lie in memory.
 
-    It changes results by rounding alone, and is no part of what a net is.
+    `compiled`: some layers by kernels of our own (`tasks.compiled_network`). It changes results by rounding
+    alone, and is no part of what a net is.
     """
 
     grouped: bool = False
     layout: Layout = "contiguous"
+    compiled: bool = False
 
     @property
     def name(self) -> str:
-        """Such as `grouped channels_last`."""
+        """Such as `grouped channels_last` or `loop channels_last compiled`."""
         kind = "grouped" if self.grouped else "loop"
-        return f"{kind} {self.layout}"
+        return f"{kind} {self.layout}{' compiled' * self.compiled}"
 
 
 ALONE = TrainMode()
 """One net after another, channels first: what there always was."""
+
+COMPILED = TrainMode(layout="channels_last", compiled=True)
+"""The one way with compiled kernels."""
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,10 @@ from tasks.architectures import is_trained
 from tasks.augment import draws, training_batch
 from tasks.axes import net_axes
 from tasks.batch_norm import Training
+from tasks.compiled_network import compiled
 from tasks.data import Data
 from tasks.evaluation import Judged, evaluate, net_row
-from tasks.layout import entering, laid
+from tasks.layout import laid
 from tasks.loss import net_losses, net_right
 from tasks.network import Network, initialise
 from tasks.precision import autocast, tf32
@@ -156,6 +157,7 @@ class Group:
     def _epoch(self) -> list[dict[str, float | None]]:
         self._epochs = [epoch + 1 for epoch in self._epochs]
         recipe, nets, x, y = self._net.recipe, self._nets, self._data.x_train, self._data.y_train
+        architecture = self._net.architecture
         specs, epochs, images = [s.snapshot.net for s in self._segments], self._epochs, len(y)
         numbered = list(zip(specs, epochs, strict=True))
         orders_SN = torch.stack([order(net, epoch, images) for net, epoch in numbered])
@@ -166,10 +168,11 @@ class Group:
             rates = [recipe.lr * factor(recipe.schedule, epoch - 1 + step / len(batches)) for epoch in epochs]
             # BN's statistics move in place; the masks of dropout have a stream for each step.
             first, *others = [(net.seed, net.width, epoch, step) for net, epoch in numbered]
-            network = Network(self._net.architecture, self._parameters, Training(*first, others=others), nets)
+            acting = Training(*first, others=others)
+            network = self._form(Network(architecture, self._parameters, acting, nets))
             seen = [training_batch(x, batch, draw) for batch, draw in zip(batch_SN, drawn, strict=True)]
             with autocast(recipe.precision, x):
-                outputs = network.logits(entering(torch.cat(seen, 1), self._mode.layout))
+                outputs = network.logits(laid(torch.cat(seen, 1), self._mode.layout))
             outputs = outputs.to(x.dtype)
             labels = y[batch_SN.t()]
             each = net_losses(recipe.loss, outputs, labels, nets)
@@ -188,6 +191,10 @@ class Group:
             )
         ]
 
+    def _form(self, network: Network) -> Network:
+        """The network as the mode computes it."""
+        return compiled(network) if self._mode.compiled else network
+
     def network(self, index: int) -> Network:
         """One of the nets: views of its tensors, which go on changing."""
         plain = {name: value.detach() for name, value in self._parameters.items()}
@@ -199,7 +206,7 @@ class Group:
         judged = self._judge(index, data.x_test, data.y_test)
         row["loss_test"], row["accuracy_test"] = judged
         epoch = self._epochs[index]
-        if problem := _infinite(row, snapshot.net, epoch):
+        if problem := _infinite(row | self._largest(index), snapshot.net, epoch):
             self._results[index] = Diverged(problem)
             return
         row["seconds"] = seconds + time.perf_counter() - start
@@ -207,7 +214,7 @@ class Group:
         self._curves[index].append({"key": snapshot.net_key, **net_axes(at), **row})
 
     def _judge(self, index: int, x: Tensor, y: Tensor) -> Judged:
-        return evaluate(self.network(index), x, y, self._net.recipe.loss, self._mode.layout)
+        return evaluate(self._form(self.network(index)), x, y, self._net.recipe.loss)
 
     def _net_row(self, index: int) -> dict[str, Any]:
         """The row of a net where its segment ends; its last epoch has judged it on the test images."""
@@ -219,7 +226,13 @@ class Group:
             else self._judge(index, data.x_test, data.y_test)
         )
         train = self._judge(index, data.x_train, data.y_train)
-        return net_row(snapshot, snapshot.net.architecture, train, test)
+        return net_row(snapshot, train, test)
+
+    def _largest(self, index: int) -> dict[str, float]:
+        """A net's largest parameter: NaN or infinite if any is."""
+        of_net = part(self._parameters, index, self._nets)
+        found = [value.detach().abs().max() for name, value in of_net.items() if is_trained(name)]
+        return {"largest parameter": float(torch.stack(found).max())}
 
     def _finish(self) -> None:
         """Take the nets that are where their segments end."""
@@ -241,8 +254,8 @@ def _shares(right: Sequence[torch.Tensor | None], images: int, nets: int) -> lis
 
 
 def _infinite(row: dict[str, float | None], net: NetSpec, epoch: int) -> str:
-    """What is wrong with the losses of an epoch, if anything."""
-    for name in ("loss_train", "loss_test"):
+    """What is wrong with the losses of an epoch, or its parameters, if anything."""
+    for name in ("loss_train", "loss_test", "largest parameter"):
         value = row[name]
         if value is None or not math.isfinite(value):
             return (

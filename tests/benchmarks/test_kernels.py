@@ -6,7 +6,10 @@ from benchmarks import kernels
 from benchmarks.kernels import Kernels, Map, kernel_seconds
 from tasks.architectures import evaluation_batch, input_shapes
 from tasks.images import facts
+from tasks.spec import ALONE, COMPILED, TrainMode
 from tests.tasks.conftest import make_net
+
+LAST = TrainMode(layout="channels_last")
 
 
 def test_every_layer_counts_once_a_step_and_once_a_batch_of_evaluation(monkeypatch):
@@ -22,15 +25,13 @@ def test_every_layer_counts_once_a_step_and_once_a_batch_of_evaluation(monkeypat
 
 
 @pytest.mark.parametrize("image", [False, True])
-@pytest.mark.parametrize(
-    ("nets", "layout"), [(1, "contiguous"), (1, "channels_last"), (2, "channels_last"), (1, "blocked")]
-)
+@pytest.mark.parametrize(("nets", "mode"), [(1, ALONE), (1, LAST), (2, LAST), (1, COMPILED)])
 def test_a_step_gives_the_gradients_of_the_parameters_and_of_what_is_read_unless_it_is_the_image(
-    nets, layout, image
+    nets, mode, image
 ):
-    architecture = make_net().architecture
+    architecture = make_net(width=32, image=(32, 6, 6)).architecture
     layer, shape = architecture.layers[0], input_shapes(architecture)[0]
-    found = Map(layer, shape, nets, layout, "cpu", image).step(4)()
+    found = Map(layer, shape, nets, mode, "cpu", image).step(4)()
     sizes = [tuple(gradient.shape) for gradient in found]
     expected = [(nets * layer.out, shape[0], 3, 3), (nets * layer.out,)]
     assert sizes == [(4, nets * shape[0], *shape[1:])] * (not image) + expected

@@ -13,6 +13,8 @@ from orchestrator.nets import nets
 from orchestrator.slots import in_process
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
+from orchestrator.training import Choice
+from tasks.spec import COMPILED, TrainMode
 from tests.integration.conftest import (
     Sabotage,
     all_rows,
@@ -143,7 +145,7 @@ def test_what_was_measured_is_kept_and_short_training_measures_nothing(tmp_path,
     (added,) = [answer for key, answer in now.items() if key not in record]
     assert added["width"] == 4
     assert set(added["ms_per_step"]) == {
-        "loop contiguous x1", "loop channels_last x1", "loop blocked x1", "grouped contiguous x2",
+        "loop contiguous x1", "loop channels_last x1", "grouped contiguous x2",
         "grouped channels_last x2",
     }  # fmt: skip
     (row,) = jobs(folder, kind="probe")
@@ -189,3 +191,21 @@ def test_a_broken_record_is_an_error_that_names_it(grouped):
     (grouped / probing.RECORD).write_text(json.dumps({"k": {"grouped": True}}))
     with pytest.raises(ValueError, match=r"probes\.json: 'k' lacks 'layout'"):
         run(grouped)
+
+
+def test_the_way_of_training_that_a_record_names_must_exist():
+    said = {"grouped": False, "layout": "channels_last", "nets": 1}
+    assert probing.choice("k", said).mode == TrainMode(layout="channels_last")
+    assert probing.choice("k", said | {"compiled": True}).mode == COMPILED
+    old = {"grouped": True, "channels_last": True, "nets": 8}
+    assert probing.choice("k", old) == Choice(TrainMode(grouped=True, layout="channels_last"), 8)
+    for wrong, match in (
+        (
+            {"layout": "blocked"},
+            "'k' has layout 'blocked' where contiguous or channels_last would do: delete",
+        ),
+        ({"compiled": True, "grouped": True}, "'grouped channels_last compiled', but compiled is 'loop"),
+        ({"compiled": True, "layout": "contiguous"}, "'loop contiguous compiled', but compiled is 'loop"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            probing.choice("k", said | wrong)

@@ -10,7 +10,7 @@ import torch
 from tasks.dense_products import dense_products
 from tasks.network import Network, initialise
 from tasks.probe import ways
-from tasks.spec import ALONE, Architecture, Layer, Layout, Probe, Schedule, TrainMode, TrainSegment
+from tasks.spec import ALONE, COMPILED, Architecture, Layer, Layout, Probe, Schedule, TrainMode, TrainSegment
 from tasks.stack import moved, part, stack
 from tasks.train import Diverged, State, initial_state, train, train_group
 from tests.tasks.conftest import make_data, make_net, make_snapshot
@@ -207,11 +207,39 @@ def test_a_net_that_diverges_is_reported_and_its_group_goes_on_with_the_same_bit
         assert same_results(found[index], whole[index])
 
 
-def test_a_loop_gives_what_each_gives_alone(data):
-    nets = nets_of("conv", 2)
-    for mode in (ALONE, TrainMode(layout="channels_last"), TrainMode(layout="blocked")):
-        for net, trained in zip(nets, together(nets, 2, data, mode), strict=True):
-            assert same_results(trained, train(*segments([net], 2), initial_state(net), data, mode))
+@pytest.mark.parametrize(
+    "mode", [ALONE, TrainMode(layout="channels_last"), COMPILED], ids=lambda mode: mode.name
+)
+def test_a_loop_gives_what_each_gives_alone(mode, data):
+    nets = [make_net(seed, width=32) for seed in range(2)]
+    for net, trained in zip(nets, together(nets, 2, data, mode), strict=True):
+        assert same_results(trained, train(*segments([net], 2), initial_state(net), data, mode))
+
+
+def test_compiled_kernels_change_rounding_alone_and_a_cut_no_bit(data):
+    """Losses of two epochs to a thousandth: float32 rounds to 6e-8, which some steps amplify."""
+    net = make_net(
+        width=32, entries=(1, 1, "pool", 2), schedule=Schedule("cosine", warmup_epochs=1.5, epochs=4)
+    )
+    plain, whole, halfway = (
+        train(*segments([net], epoch), initial_state(net), data, mode)
+        for epoch, mode in ((4, ALONE), (4, COMPILED), (2, COMPILED))
+    )
+    for row, expected in zip(whole.curve_rows, plain.curve_rows, strict=True):
+        assert row["loss_train"] == pytest.approx(expected["loss_train"], rel=1e-3)
+        assert row["loss_test"] == pytest.approx(expected["loss_test"], rel=1e-3)
+    assert not same_bits(whole.state.parameters, plain.state.parameters)
+    cut = train(*segments([net], 4, start=2), halfway.state, data, COMPILED)
+    assert same_bits(cut.state.parameters, whole.state.parameters)
+    assert same_bits(cut.state.momentum, whole.state.momentum)
+
+
+def test_with_compiled_kernels_a_net_that_diverges_is_reported(data):
+    net = make_net(width=32, entries=(1, 1, "pool", 2))
+    state = initial_state(net)
+    poisoned = {**state.parameters, "layers.1.weight": torch.full((32, 2, 3, 3), 1e30)}
+    with pytest.raises(Diverged, match="epoch 1 at width 32, seed 0"):
+        train(*segments([net], 2), replace(state, parameters=poisoned), data, COMPILED)
 
 
 def test_a_regression_is_trained_together_too():

@@ -1,0 +1,229 @@
+"""Machine code for loops over channels, made by LLVM when it is first needed.
+
+A kernel is written in Python with `Value`s, which stand for sizes, pointers to float32 and vectors of float32
+numbers; what their operators do is recorded and compiled for this machine's processor. PyTorch has no
+operation for what such kernels do in one pass, and no compiler need be installed: llvmlite brings LLVM.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import binding as llvm
+from llvmlite import ir
+from torch import Tensor
+
+LANES = 16
+"""Numbers of a vector where nothing else is said: a register of AVX-512, two of AVX2, four of NEON."""
+
+BYTES = 4
+_SIZE, _NUMBER = ir.IntType(64), ir.FloatType()
+_FUSED = ("contract",)
+"""A product and a sum may become one operation, which rounds once; nothing else is reordered."""
+
+Kernel = Callable[..., None]
+"""Takes tensors for its pointers (float32, None for what is not read), then its sizes."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A size, a pointer, a vector, or the outcome of a comparison, in a function under construction."""
+
+    builder: ir.IRBuilder
+    raw: Any
+
+    def _constant(self, value: float) -> Any:
+        kind = self.raw.type
+        return ir.Constant(kind, int(value)) if kind == _SIZE else _vector(value, kind.count)
+
+    def _with(self, other: Value | float, of_sizes: str, of_vectors: str) -> Value:
+        right = other.raw if isinstance(other, Value) else self._constant(other)
+        if self.raw.type == _SIZE:
+            return Value(self.builder, getattr(self.builder, of_sizes)(self.raw, right))
+        return Value(self.builder, getattr(self.builder, of_vectors)(self.raw, right, flags=_FUSED))
+
+    def __add__(self, other: Value | float) -> Value:
+        """The sum; of a pointer, what lies so many numbers after it."""
+        if self.raw.type.is_pointer:
+            size = other.raw if isinstance(other, Value) else ir.Constant(_SIZE, int(other))
+            return Value(self.builder, self.builder.gep(self.raw, [size], source_etype=_NUMBER))
+        return self._with(other, "add", "fadd")
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._with(other, "sub", "fsub")
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self._with(other, "mul", "fmul")
+
+    def __and__(self, other: Value) -> Value:
+        return Value(self.builder, self.builder.and_(self.raw, other.raw))
+
+    def __or__(self, other: Value) -> Value:
+        return Value(self.builder, self.builder.or_(self.raw, other.raw))
+
+    def over(self, divisor: int) -> Value:
+        """A size divided by a number."""
+        return Value(self.builder, self.builder.udiv(self.raw, ir.Constant(_SIZE, divisor)))
+
+    def below(self, size: Value) -> Value:
+        """Whether 0 <= self < size; of sizes, of which those below 0 wrap round to very large ones."""
+        return Value(self.builder, self.builder.icmp_unsigned("<", self.raw, size.raw))
+
+    def exceeds(self, other: Value | float) -> Value:
+        """Whether it is larger; never if one is NaN."""
+        right = other.raw if isinstance(other, Value) else self._constant(other)
+        compare = self.builder.icmp_signed if self.raw.type == _SIZE else self.builder.fcmp_ordered
+        return Value(self.builder, compare(">", self.raw, right))
+
+    def equals(self, number: float) -> Value:
+        """Whether a vector's numbers are this one."""
+        return Value(self.builder, self.builder.fcmp_ordered("==", self.raw, self._constant(number)))
+
+    def is_nan(self) -> Value:
+        """Whether a vector's numbers are NaN."""
+        return Value(self.builder, self.builder.fcmp_unordered("uno", self.raw, self.raw))
+
+    def choose(self, one: Value, other: Value) -> Value:
+        """`one` where this comparison holds, else `other`."""
+        return Value(self.builder, self.builder.select(self.raw, one.raw, other.raw))
+
+
+def _vector(value: float, lanes: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(_NUMBER, lanes), [float(value)] * lanes)
+
+
+class Code:
+    """A function under construction that takes `pointers` to float32 numbers, then `sizes`.
+
+    Its vectors have `lanes` numbers.
+    """
+
+    def __init__(self, unit: Unit, name: str, pointers: int, sizes: int, lanes: int = LANES) -> None:
+        self.lanes, self._vector = lanes, ir.VectorType(_NUMBER, lanes)
+        arguments = [_NUMBER.as_pointer()] * pointers + [_SIZE] * sizes
+        function = ir.Function(unit.module, ir.FunctionType(ir.VoidType(), arguments), name)
+        unit.signatures[name] = (pointers, sizes)
+        self.builder = ir.IRBuilder(function.append_basic_block())
+        self.arguments = [Value(self.builder, argument) for argument in function.args]
+
+    @contextmanager
+    def loop(self, count: Value) -> Iterator[Value]:
+        """What is built inside runs for 0, 1, ... up to `count` - 1; at least once."""
+        builder, before = self.builder, self.builder.block
+        body, after = builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(body)
+        builder.position_at_end(body)
+        index = builder.phi(_SIZE)
+        index.add_incoming(ir.Constant(_SIZE, 0), before)
+        yield Value(builder, index)
+        following = builder.add(index, ir.Constant(_SIZE, 1))
+        index.add_incoming(following, builder.block)
+        builder.cbranch(builder.icmp_unsigned("<", following, count.raw), body, after)
+        builder.position_at_end(after)
+
+    def kept(self, pointers: Sequence[Value]) -> Callable[[int], Value]:
+        """Keep pointers in memory for a loop that would have too many in registers; gives them back."""
+        builder = self.builder
+        with builder.goto_entry_block():
+            table = builder.alloca(_NUMBER.as_pointer(), size=len(pointers))
+        place = [builder.gep(table, [ir.Constant(_SIZE, index)]) for index in range(len(pointers))]
+        for pointer, where in zip(pointers, place, strict=True):
+            builder.store(pointer.raw, where)
+        return lambda index: Value(builder, builder.load(place[index]))
+
+    def number(self, value: float) -> Value:
+        """A vector of one number."""
+        return Value(self.builder, _vector(value, self.lanes))
+
+    def load(self, pointer: Value) -> Value:
+        """The vector that a pointer points to."""
+        place = self.builder.bitcast(pointer.raw, self._vector.as_pointer())
+        return Value(self.builder, self.builder.load(place, align=BYTES, typ=self._vector))
+
+    def store(self, pointer: Value, vector: Value) -> None:
+        """Write a vector where a pointer points to."""
+        place = self.builder.bitcast(pointer.raw, self._vector.as_pointer())
+        self.builder.store(vector.raw, place, align=BYTES)
+
+    def largest(self, vectors: Sequence[Value]) -> tuple[Value, Value]:
+        """The largest of some vectors, NaN where any is, and which it is, the first of equal ones."""
+        best, which = vectors[0], self.number(0.0)
+        for index, vector in enumerate(vectors[1:], start=1):
+            takes = vector.exceeds(best) | vector.is_nan()
+            best, which = takes.choose(vector, best), takes.choose(self.number(float(index)), which)
+        return best, which
+
+    def total(self) -> Total:
+        """A vector that is added to in loops, 0 from here on."""
+        with self.builder.goto_entry_block():
+            place = self.builder.alloca(self._vector)
+        self.builder.store(self.number(0.0).raw, place)
+        return Total(self.builder, place)
+
+    def end(self) -> None:
+        """The function returns."""
+        self.builder.ret_void()
+
+
+@dataclass(frozen=True)
+class Total:
+    """A vector that is added to in loops."""
+
+    builder: ir.IRBuilder
+    place: Any
+
+    def add(self, vector: Value) -> None:
+        """Add a vector."""
+        self.builder.store((self.value + vector).raw, self.place)
+
+    @property
+    def value(self) -> Value:
+        """What it has come to."""
+        return Value(self.builder, self.builder.load(self.place))
+
+
+class Unit:
+    """Functions that are compiled together."""
+
+    def __init__(self) -> None:
+        self.module = ir.Module()
+        self.signatures: dict[str, tuple[int, int]] = {}
+
+    def compile(self) -> dict[str, Kernel]:
+        """The functions by name. The machine code lives as long as one of them."""
+        machine = _machine()
+        module = llvm.parse_assembly(str(self.module))
+        module.verify()
+        tuning = llvm.create_pipeline_tuning_options(speed_level=1)
+        passes = llvm.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(module, passes)
+        engine = llvm.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        return {name: _callable(engine, name, *kinds) for name, kinds in self.signatures.items()}
+
+
+def _callable(engine: llvm.ExecutionEngine, name: str, pointers: int, sizes: int) -> Kernel:
+    kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * sizes
+    function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
+
+    def call(*arguments: Tensor | int | None, _engine: llvm.ExecutionEngine = engine) -> None:
+        function(*[value.data_ptr() if isinstance(value, Tensor) else value for value in arguments])
+
+    return call
+
+
+def _machine() -> llvm.TargetMachine:
+    """This machine's processor, in its widest vectors. An engine takes it over: each needs one of its own."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        features["prefer-256-bit"] = False
+    target = llvm.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
+    )
