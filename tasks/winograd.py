@@ -107,13 +107,12 @@ class _Cut:
     def gathered(
         self, name: str, map_NHWC: Tensor, *more: Tensor, tiles: tuple[int, int] | None = None
     ) -> Tensor:
-        """New planes (P, T, C) of a map, with a row of zeros more if T is even."""
+        """New planes (P, T, C) of a map."""
         channels = map_NHWC.shape[3]
         rows, columns = tiles or self.tiles
         count = len(map_NHWC) * rows * columns
-        # An odd number of rows: planes that begin at multiples of 4 KB would share few lines of the cache.
-        planes_PTC = torch.empty(self.planes, count | 1, channels)
-        planes_PTC[:, count:].zero_()
+        # An odd number of rows apart: planes that begin at multiples of 4 KB would share few lines of the cache.
+        planes_PTC = torch.empty(self.planes, count | 1, channels)[:, :count]
         sizes = _sizes(map_NHWC, planes_PTC, (rows, columns))
         kernel(self.m, name)(map_NHWC, planes_PTC, _zeros(channels), *more, *sizes)
         return planes_PTC
@@ -155,7 +154,7 @@ class _Conv(Function):
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, rectified: bool, pooled: bool) -> Tensor:
         h_NHWC, (height, width) = _last(h), h.shape[2:]
         cut, read = _Cut(height, width), "read rectified" if rectified else "read"
-        w_POC = cut.gathered("filters", _last(weight), tiles=(1, 1))[:, : len(weight)]
+        w_POC = cut.gathered("filters", _last(weight), tiles=(1, 1))
         w_PCO = w_POC.transpose(1, 2).contiguous()
         size = (height // POOL, width // POOL) if pooled else (height, width)
         z_NHWO = h.new_empty(len(h), *size, len(weight))
