@@ -135,6 +135,33 @@ def train(
 
 
 @app.command()
+def layers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    channels: Annotated[
+        list[int] | None,
+        typer.Option("--channels", min=16, help="Multiples of 16; 16, 32, 64 and 128 by default."),
+    ] = None,
+    sizes: Annotated[
+        list[int] | None,
+        typer.Option("--size", min=2, help="Even sides of the maps; 4, 8, 14 and 28 by default."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Images of a batch.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of each timing; the median counts.")] = 15,
+) -> None:
+    """Single convs and BNs, forward and backward, by PyTorch and by the compiled kernels."""
+    from benchmarks.layers import Setup, run
+
+    if odd := [c for c in channels or () if c % 16] + [s for s in sizes or () if s % 2]:
+        raise typer.BadParameter(f"{odd[0]}: channels are multiples of 16, sizes of 2")
+    setup = Setup(tuple(channels or Setup.channels), tuple(sizes or Setup.sizes), images, repeats)
+    result = run(setup)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+@app.command()
 def plain_curve(
     folder: Annotated[Path, typer.Argument(help="A sweep's folder, of a family without shortcuts.")],
     width: Annotated[int, typer.Option(min=1, help="The width to train.")],

@@ -111,7 +111,7 @@ class _Cut:
         channels = map_NHWC.shape[3]
         rows, columns = tiles or self.tiles
         count = len(map_NHWC) * rows * columns
-        # An odd number of rows apart: planes that begin at multiples of 4 KB would share few lines of the cache.
+        # An odd number of rows apart: at multiples of 4 KB planes would share few lines of the cache.
         planes_PTC = torch.empty(self.planes, count | 1, channels)[:, :count]
         sizes = _sizes(map_NHWC, planes_PTC, (rows, columns))
         kernel(self.m, name)(map_NHWC, planes_PTC, _zeros(channels), *more, *sizes)
@@ -155,11 +155,14 @@ class _Conv(Function):
         h_NHWC, (height, width) = _last(h), h.shape[2:]
         cut, read = _Cut(height, width), "read rectified" if rectified else "read"
         w_POC = cut.gathered("filters", _last(weight), tiles=(1, 1))
-        w_PCO = w_POC.transpose(1, 2).contiguous()
+        blocks = list(cut.blocks(len(h)))
+        w_PCO = w_POC.transpose(1, 2)
+        if len(blocks) > 1:  # products with a transposed factor are slower, by less than one copy takes
+            w_PCO = w_PCO.contiguous()
         size = (height // POOL, width // POOL) if pooled else (height, width)
         z_NHWO = h.new_empty(len(h), *size, len(weight))
         winners = torch.empty_like(z_NHWO) if pooled else None
-        for some in cut.blocks(len(h)):
+        for some in blocks:
             planes_PTO = torch.bmm(cut.gathered(read, h_NHWC[some]), w_PCO)
             if winners is None:
                 cut.scattered("write", z_NHWO[some], planes_PTO, bias=bias)
