@@ -1,4 +1,4 @@
-"""The optimizer of a net's parameters, by PyTorch's own functional steps.
+"""The optimizer of a net's parameters, by PyTorch's own functional steps; SGD on a CPU in one pass.
 
 Every tensor's rate is the schedule's times its factor in the net's parametrization
 (`tasks.parametrization`). The regularizer is left out of that: whatever the factor, a weight decays by the
@@ -13,7 +13,7 @@ every worker.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
+from tasks import sgd_kernel
 from tasks.architectures import is_map_weight, is_trained
 from tasks.parametrization import factors
 from tasks.regularizer import gradient
@@ -94,20 +95,42 @@ class Sgd(Optimizer):
                 slope.add(gradient("l12", self._parameters[name]), alpha=group.decay)
                 for name, slope in zip(names, given, strict=True)
             ]
+        weights, decay = [self._parameters[name] for name in names], 0.0 if l12 else group.decay
         buffers = [self._buffers[name] for name in names]
+        rate *= group.rate
+        if self._in_one_pass(weights, given, buffers, rate, decay):
+            return
         sgd(
-            [self._parameters[name] for name in names],
+            weights,
             given,
             buffers,
             foreach=True,
-            weight_decay=0.0 if l12 else group.decay,
+            weight_decay=decay,
             momentum=self._recipe.momentum,
-            lr=rate * group.rate,
+            lr=rate,
             dampening=0.0,
             nesterov=self._recipe.nesterov,
             maximize=False,
         )
         self._buffers |= dict(zip(names, buffers, strict=True))
+
+    def _in_one_pass(
+        self,
+        weights: Sequence[Tensor],
+        slopes: Sequence[Tensor],
+        buffers: Sequence[Tensor | None],
+        rate: float,
+        decay: float,
+    ) -> bool:
+        """Take the step by a compiled kernel; whether it can."""
+        made = [buffer for buffer in buffers if buffer is not None]
+        recipe, three = self._recipe, list(zip(weights, slopes, made, strict=False))
+        if len(made) < len(weights) or not all(sgd_kernel.suits(*tensors) for tensors in three):
+            return False
+        step = sgd_kernel.Step(rate=rate, decay=decay, momentum=recipe.momentum, nesterov=recipe.nesterov)
+        for tensors in three:
+            step.take(*tensors)
+        return True
 
 
 class AdamW(Optimizer):

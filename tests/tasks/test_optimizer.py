@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tasks import sgd_kernel
 from tasks.architectures import is_map_weight, is_trained
 from tasks.checkpoint import pack_state, unpack_state
 from tasks.network import initialise
@@ -95,3 +96,75 @@ def test_views_of_larger_tensors_step_as_tensors_of_their_own(kind):
 def test_nothing_is_kept_before_the_first_step():
     for net in (make_net(), adamw_net()):
         assert make_optimizer(net, copies(initialise(net))).momentum == {}
+
+
+def sgd_by_hand(weight, slope, buffer, rate, decay, momentum, nesterov):
+    """In float64."""
+    weight, slope, buffer = (value.double() for value in (weight, slope, buffer))
+    slope = slope + decay * weight
+    buffer = momentum * buffer + slope
+    return weight - rate * (slope + momentum * buffer if nesterov else buffer), buffer
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("size", [(1,), (15,), (16,), (70,), (8, 3, 3, 3)])
+def test_a_step_in_one_pass_is_that_of_sgd(size, nesterov):
+    weight, slope, buffer = (torch.randn(size) for _ in range(3))
+    assert sgd_kernel.suits(weight, slope, buffer)
+    factors = {"rate": 0.1, "decay": 0.01, "momentum": 0.9, "nesterov": nesterov}
+    expected = sgd_by_hand(weight, slope, buffer, **factors)
+    sgd_kernel.Step(**factors).take(weight, slope, buffer)
+    for found, wanted in zip((weight, buffer), expected, strict=True):
+        torch.testing.assert_close(
+            found.double(), wanted, rtol=0, atol=1e-6
+        )  # numbers up to 5, rounded to 3e-7
+
+
+def test_bits_of_a_step_in_one_pass_do_not_depend_on_the_place_in_a_tensor():
+    step = sgd_kernel.Step(rate=0.1, decay=0.01, momentum=0.9, nesterov=True)
+    whole = [torch.randn(100) for _ in range(3)]
+    pieces = [[value[start : start + 7].clone() for value in whole] for start in range(0, 98, 7)]
+    step.take(*whole)
+    for number, piece in enumerate(pieces):
+        step.take(*piece)
+        for found, wanted in zip(piece, whole, strict=True):
+            assert torch.equal(found, wanted[7 * number : 7 * number + 7])
+
+
+def test_other_numbers_and_layouts_are_left_to_pytorch():
+    plain = torch.randn(4, 3, 2, 2)
+    last = plain.contiguous(memory_format=torch.channels_last)
+    assert sgd_kernel.suits(last, last, last)
+    assert not sgd_kernel.suits(last, plain, last)
+    assert not sgd_kernel.suits(plain.double(), plain, plain)
+    assert not sgd_kernel.suits(plain.to("meta"), plain, plain)
+    assert not sgd_kernel.suits(*[plain[:, :2]] * 3)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"nesterov": False},
+        {"momentum": 0.0, "nesterov": False},
+        {"regularizer": "l12"},
+        {"reg_weight": 0.0},
+    ],
+)
+def test_sgd_takes_the_steps_of_float64(recipe):
+    """There PyTorch takes them: with momentum and without, with every decay, the first step and others."""
+    net = make_net()
+    net = replace(net, recipe=replace(net.recipe, **recipe))
+    start = initialise(net)
+    narrow = copies(start)
+    wide = {name: value.double() for name, value in copies(start).items()}
+    optimizers = make_optimizer(net, narrow), make_optimizer(net, wide)
+    for step in range(4):
+        given = gradients(start.parameters, step)
+        exact = {name: value.double() for name, value in given.items()}
+        optimizers[0].apply(given, 0.05)
+        optimizers[1].apply(exact, 0.05)
+    for name, value in wide.items():
+        torch.testing.assert_close(narrow[name].double(), value, rtol=1e-5, atol=1e-6)
+    for name, value in optimizers[1].momentum.items():
+        torch.testing.assert_close(optimizers[0].momentum[name].double(), value, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,66 @@
+"""A step of SGD with momentum in one pass over a tensor, as machine code.
+
+As `torch.optim.SGD` (Sutskever et al. 2013), with slope g, weight w, buffer m and decay d:
+
+    g <- g + d w        m <- momentum m + g        w <- w - rate (g + momentum m with Nesterov, else m)
+
+Each number is computed by itself: its bits do not depend on where in a tensor it stands.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from tasks.vector_code import BYTES, LANES, Code, Kernel, Unit
+
+
+class Step:
+    """One step's factors, for any number of float32 tensors on the CPU."""
+
+    def __init__(self, *, rate: float, decay: float, momentum: float, nesterov: bool) -> None:
+        self._factors = torch.tensor([[rate], [decay], [momentum]]).expand(3, LANES).contiguous()
+        self._nesterov = nesterov
+
+    def take(self, weight: Tensor, slope: Tensor, buffer: Tensor) -> None:
+        """Change `weight` and `buffer` in place; all three lie alike in memory, without gaps."""
+        count = weight.numel()
+        whole = count - count % LANES
+        places = [value.data_ptr() for value in (weight, slope, buffer)]
+        if whole:
+            _kernel(LANES, self._nesterov)(*places, self._factors, whole)
+        if whole < count:
+            rest = [place + BYTES * whole for place in places]
+            _kernel(1, self._nesterov)(*rest, self._factors, count - whole)
+
+
+def suits(weight: Tensor, slope: Tensor, buffer: Tensor) -> bool:
+    """Whether `Step` can take these."""
+    three = (weight, slope, buffer)
+    if any(value.dtype != torch.float32 or value.device.type != "cpu" for value in three):
+        return False
+    if all(value.is_contiguous() for value in three):
+        return True
+    return weight.dim() == 4 and all(
+        value.is_contiguous(memory_format=torch.channels_last) for value in three
+    )
+
+
+@cache
+def _kernel(lanes: int, nesterov: bool) -> Kernel:
+    """`(weight, slope, buffer, factors)` and the number of numbers, a multiple of `lanes`."""
+    unit = Unit()
+    code = Code(unit, "step", 4, 1, lanes)
+    weight, slope, buffer, factors, count = code.arguments
+    rate, decay, momentum = (code.load(factors + LANES * row) for row in range(3))
+    with code.loop(count.over(lanes)) as block:
+        at = block * lanes
+        w, m = code.load(weight + at), code.load(buffer + at)
+        g = code.load(slope + at) + decay * w
+        m = momentum * m + g
+        code.store(buffer + at, m)
+        code.store(weight + at, w - rate * (g + momentum * m if nesterov else m))
+    code.end()
+    return unit.compile()["step"]
