@@ -22,6 +22,7 @@ from tasks.layout import laid
 from tasks.network import linear
 from tasks.seeds import stream
 from tasks.spec import COMPILED, Layer, NetSpec, TrainMode
+from tasks.tiling import suits
 
 TURNS = 4
 
@@ -85,7 +86,7 @@ class Map:
         return [h, self._tensor(self.nets * out, *rest), self._tensor(self.nets * out)]
 
     def _map(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        if self.mode.compiled and winograd.suits(self.layer, self.shape):
+        if self.mode.compiled and suits(self.layer, self.shape):
             return winograd.conv(h, weight, bias)
         return linear(self.layer, h, weight, bias, self.nets)
 

@@ -38,7 +38,18 @@ from tasks.cuts import (
 )
 from tasks.images import DataFacts
 from tasks.parts import Part, Source, gram_source, parts, whole
-from tasks.spec import Architecture, AtOnce, GraftOptions, GraftTile, Layer, TrainSegment, in_float32
+from tasks.spec import (
+    ALONE,
+    Architecture,
+    AtOnce,
+    GraftOptions,
+    GraftTile,
+    Layer,
+    TrainMode,
+    TrainSegment,
+    in_float32,
+)
+from tasks.tiling import filter_bytes
 
 ALL = AtOnce()
 
@@ -136,18 +147,20 @@ def image_bytes(facts: DataFacts) -> int:
     return 4 * (facts.train + facts.test) * facts.channels * facts.height * facts.width
 
 
-def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, grouped: bool = False) -> Cost:
+def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, mode: TrainMode = ALONE) -> Cost:
     """Cost of a job that trains nets of one architecture and recipe, all of them together.
 
     Three forward passes' worth per image and epoch, and the evaluations, one net at a time. A net alone that
-    is trained `grouped` has a copy of itself beside it, which is left out of the operations.
+    is trained `grouped` has a copy of itself beside it, which is left out of the operations; so is what
+    compiled kernels spare.
     """
-    first, nets = segments[0], max(len(segments), 2 if grouped else 1)
+    first, nets = segments[0], max(len(segments), 2 if mode.grouped else 1)
     architecture = first.snapshot.net.architecture
     flops = sum(_segment_flops(segment, facts) for segment in segments)
     # The images may be there in another layout too.
     memory = BASE_BYTES + 3 * image_bytes(facts) + 20 * nets * parameter_count(architecture)
     memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
+    memory += filter_bytes(architecture) if mode.compiled else 0
     bytes_in = 0 if first.start is None else 2 * len(segments) * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, memory)
 

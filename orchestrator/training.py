@@ -71,11 +71,17 @@ def train_tasks(
 
 
 def _affordable(chain: Chain, choice: Choice, facts: DataFacts, limits: Limits) -> Choice:
-    """The choice, or a loop where not even one net and its copy fit the memory."""
+    """The choice, or the plainest way in its layout if not even one net fits the memory by it."""
     largest = max(chain, key=lambda rung: rung.segment.snapshot.epoch).segment
-    if choice.mode.grouped and train_cost([largest], facts, grouped=True).memory > limits.memory:
-        return Choice(replace(choice.mode, grouped=False))
+    plain = plainest(choice.mode)
+    if choice.mode != plain and train_cost([largest], facts, choice.mode).memory > limits.memory:
+        return Choice(plain)
     return choice
+
+
+def plainest(mode: TrainMode) -> TrainMode:
+    """What takes least memory: a net by itself, without a copy beside it or transformed filters."""
+    return replace(mode, grouped=False, compiled=False)
 
 
 def _alike(chains: Sequence[Chain]) -> list[list[Chain]]:
@@ -130,7 +136,7 @@ def _task(
     else:
         job = Job(group_key(keys), "train", TrainGroup(tuple(segments)), inputs, dict(where))
     produces = tuple(name for segment in segments for name in blobs_of(segment))
-    cost = train_cost(segments, facts, mode_of(where).grouped)
+    cost = train_cost(segments, facts, mode_of(where))
     return Task(job, cost, _label(segments), produces, len(segments))
 
 
@@ -174,12 +180,13 @@ def without_states(task: Task, lost: set[str], facts: DataFacts) -> Task | None:
 
 
 def halves(task: Task, facts: DataFacts) -> tuple[Task, ...]:
-    """A group as two of half its nets, one net without its copy, or () if nothing can be left out."""
+    """A group as two of half its nets, one net as plain as can be, or () if nothing can be left out."""
     segments, mode = segments_of(task.job.payload), mode_of(task.job.where)
     middle = -(-len(segments) // 2)
     if len(segments) < 2:
-        singly = {**task.job.where, "train_mode": astuple(replace(mode, grouped=False))}
-        return (_task(segments, task.job.inputs, facts, singly),) if segments and mode.grouped else ()
+        plain = plainest(mode)
+        singly = {**task.job.where, "train_mode": astuple(plain)}
+        return (_task(segments, task.job.inputs, facts, singly),) if segments and mode != plain else ()
     return some_of(task, segments[:middle], facts), some_of(task, segments[middle:], facts)
 
 

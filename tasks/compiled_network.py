@@ -21,6 +21,7 @@ from tasks.network import Network
 from tasks.norm_kernels import Ends
 from tasks.spec import Architecture, Layer
 from tasks.tile_transforms import POOL
+from tasks.tiling import suits
 
 
 class Taken(NamedTuple):
@@ -85,7 +86,7 @@ def compiles(architecture: Architecture) -> bool:
 def shared_out(architecture: Architecture) -> Shares:
     """Who does what in this architecture."""
     shapes, layers = input_shapes(architecture), architecture.layers
-    made = {n for n, both in enumerate(zip(layers, shapes, strict=True), start=1) if winograd.suits(*both)}
+    made = {n for n, both in enumerate(zip(layers, shapes, strict=True), start=1) if suits(*both)}
     read_past = {layer.shortcut.reads for layer in layers if layer.shortcut is not None}
     rest, before, after, norms = [], set[int](), set[int](), dict[int, Ends]()
     for number, (layer, shape) in enumerate(zip(layers, shapes, strict=True), start=1):

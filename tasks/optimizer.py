@@ -96,10 +96,10 @@ class Sgd(Optimizer):
                 for name, slope in zip(names, given, strict=True)
             ]
         weights, decay = [self._parameters[name] for name in names], 0.0 if l12 else group.decay
-        buffers = [self._buffers[name] for name in names]
-        rate *= group.rate
-        if self._in_one_pass(weights, given, buffers, rate, decay):
+        if self._recipe.momentum and all(sgd_kernel.suits(weight) for weight in weights):
+            self._in_one_pass(group, given, rate * group.rate, decay)
             return
+        buffers = [self._buffers[name] for name in names]
         sgd(
             weights,
             given,
@@ -107,30 +107,22 @@ class Sgd(Optimizer):
             foreach=True,
             weight_decay=decay,
             momentum=self._recipe.momentum,
-            lr=rate,
+            lr=rate * group.rate,
             dampening=0.0,
             nesterov=self._recipe.nesterov,
             maximize=False,
         )
         self._buffers |= dict(zip(names, buffers, strict=True))
 
-    def _in_one_pass(
-        self,
-        weights: Sequence[Tensor],
-        slopes: Sequence[Tensor],
-        buffers: Sequence[Tensor | None],
-        rate: float,
-        decay: float,
-    ) -> bool:
-        """Take the step by a compiled kernel; whether it can."""
-        made = [buffer for buffer in buffers if buffer is not None]
-        recipe, three = self._recipe, list(zip(weights, slopes, made, strict=False))
-        if len(made) < len(weights) or not all(sgd_kernel.suits(*tensors) for tensors in three):
-            return False
+    def _in_one_pass(self, group: _Group, slopes: Sequence[Tensor], rate: float, decay: float) -> None:
+        """The same by a compiled kernel, whatever the order of the slopes in memory."""
+        recipe = self._recipe
         step = sgd_kernel.Step(rate=rate, decay=decay, momentum=recipe.momentum, nesterov=recipe.nesterov)
-        for tensors in three:
-            step.take(*tensors)
-        return True
+        for name, slope in zip(group.names, slopes, strict=True):
+            weight, buffer = self._parameters[name], self._buffers[name]
+            buffer = torch.zeros_like(weight) if buffer is None else sgd_kernel.alike(buffer, weight)
+            step.take(weight, sgd_kernel.alike(slope, weight), buffer)
+            self._buffers[name] = buffer
 
 
 class AdamW(Optimizer):

@@ -36,16 +36,20 @@ class Step:
             _kernel(1, self._nesterov)(*rest, self._factors, count - whole)
 
 
-def suits(weight: Tensor, slope: Tensor, buffer: Tensor) -> bool:
-    """Whether `Step` can take these."""
-    three = (weight, slope, buffer)
-    if any(value.dtype != torch.float32 or value.device.type != "cpu" for value in three):
-        return False
-    if all(value.is_contiguous() for value in three):
-        return True
-    return weight.dim() == 4 and all(
-        value.is_contiguous(memory_format=torch.channels_last) for value in three
-    )
+def suits(weight: Tensor) -> bool:
+    """Whether `Step` can take it: float32 on the CPU, without gaps."""
+    return (weight.dtype, weight.device.type) == (torch.float32, "cpu") and bool(_orders(weight))
+
+
+def alike(value: Tensor, weight: Tensor) -> Tensor:
+    """The same numbers, in the order in memory that the weight's have."""
+    return value if _orders(value) & _orders(weight) else torch.empty_like(weight).copy_(value)
+
+
+def _orders(value: Tensor) -> set[torch.memory_format]:
+    """The orders in which its numbers lie without gaps; two where an axis has one number."""
+    orders = [torch.contiguous_format, *[torch.channels_last] * (value.dim() == 4)]
+    return {order for order in orders if value.is_contiguous(memory_format=order)}
 
 
 @cache

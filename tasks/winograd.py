@@ -22,35 +22,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from tasks.architectures import Shape
-from tasks.spec import Layer
 from tasks.tile_transforms import POOL, gather, gather_spread, scatter, scatter_pooled
+from tasks.tiling import POINTS, outputs_of, planes_of
 from tasks.toom_cook import TAPS, matrices, transposed
-from tasks.vector_code import LANES, Kernel, Unit
-
-POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
-"""By m: where polynomials are evaluated, beside infinity."""
-
-SMALL = 2
-"""Maps up to this height or width are cut in tiles of m = 2, others of m = 4."""
-
-FEWEST_CHANNELS = 32
-"""Read and written: of fewer, the transforms take what the products spare (measured)."""
+from tasks.vector_code import Kernel, Unit
 
 TILES_AT_ONCE = 192
 """Planes of so many tiles stay in the cache between a transform and its products (measured)."""
-
-
-def suits(layer: Layer, shape: Shape) -> bool:
-    """Whether `conv` can be this layer's map of float32 images on a CPU, and be faster than PyTorch's.
-
-    `shape` (C, H, W) is what the layer reads.
-    """
-    return (
-        layer.kind == "conv"
-        and (layer.kernel, layer.stride, layer.padding) == (TAPS, 1, 1)
-        and all(size >= FEWEST_CHANNELS and size % LANES == 0 for size in (shape[0], layer.out))
-    )
 
 
 def conv(h: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False, pooled: bool = False) -> Tensor:
@@ -91,8 +69,8 @@ class _Cut:
     """Maps of one size, cut in tiles."""
 
     def __init__(self, height: int, width: int) -> None:
-        self.m = 2 if min(height, width) <= SMALL else 4
-        self.planes = (self.m + 2) ** 2
+        self.m = outputs_of(height, width)
+        self.planes = planes_of(self.m)
         self.tiles = -(-height // self.m), -(-width // self.m)
         one = POINTS[self.m].index(1)
         self.sums = one * (self.m + 2) + one

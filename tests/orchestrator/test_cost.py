@@ -215,13 +215,13 @@ from orchestrator.training import Choice
 from tasks.checkpoint import pack_network
 from tasks.images import facts
 from tasks.network import initialise
-from tasks.spec import TrainMode
+from tasks.spec import COMPILED, TrainMode
 
 fields, kind, memory = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}
-if kind == "group":
-    together = Choice(TrainMode(grouped=True, layout="channels_last"), 8)
-    choices = {probe_key(net, "cpu"): together for net in nets(config, digits)}
+if kind in ("group", "compiled"):
+    way = Choice(TrainMode(grouped=True, layout="channels_last"), 8) if kind == "group" else Choice(COMPILED)
+    choices = {probe_key(net, "cpu"): way for net in nets(config, digits)}
     kind = "train"
 plan = make_plan(config, digits, Have(), Limits(memory, 1), {"dataset": "digits"}, choices)
 task = max((task for task in plan.tasks if task.job.kind == kind), key=lambda task: task.cost.memory)
@@ -257,6 +257,12 @@ GROUPED = CONV | {
     "network": {"layers": [1, 1, 2, "pool"], "batch_norm": True},
     "sweep": {"widths": [48], "seeds": 8},
 }
+DEEP = CONV | {
+    "data": {"limit_train": 200, "limit_test": 100},
+    "network": {"layers": [8, 8, "pool", 8, 8, 8, "pool", 8]},
+    "sweep": {"widths": [64], "seeds": 2},
+}
+"""Layers of 512 channels on small maps: filters, and their planes, are most of the memory."""
 ROOM = 2**50
 
 
@@ -266,6 +272,8 @@ ROOM = 2**50
     [
         (CONV | {"data": {"limit_train": 1000, "limit_test": 100}}, "train", ROOM),
         (GROUPED, "group", ROOM),
+        (CONV | {"data": {"limit_train": 1000, "limit_test": 100}}, "compiled", ROOM),
+        (DEEP, "compiled", ROOM),
         (NARROW, "graft", ROOM),
         (CONV, "graft", ROOM),
         (CONV, "graft", 900_000_000),  # in several passes over the images
@@ -273,7 +281,18 @@ ROOM = 2**50
         (POOLED, "pool", ROOM),
         (HYBRID, "hybrid", ROOM),
     ],
-    ids=["train", "group", "narrow", "wide", "wide, parted", "residual", "pool", "hybrid"],
+    ids=[
+        "train",
+        "group",
+        "compiled",
+        "deep, compiled",
+        "narrow",
+        "wide",
+        "wide, parted",
+        "residual",
+        "pool",
+        "hybrid",
+    ],
 )
 def test_a_workers_peak_memory_is_the_models(fields, kind, memory):
     """Up to 1.25 times; a model that promised much more than it needs would waste a cluster's memory."""

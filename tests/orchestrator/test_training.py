@@ -13,7 +13,8 @@ from orchestrator.probing import alike
 from orchestrator.tiles import Limits, blob_name
 from orchestrator.training import Choice, Rung, halves, mode_of, mode_text, segments_of, train_tasks
 from tasks.images import facts
-from tasks.spec import TrainMode
+from tasks.spec import ALONE, COMPILED, TrainMode
+from tasks.tiling import filter_bytes
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
@@ -94,11 +95,29 @@ def test_groups_keep_to_the_memory():
         assert [task.size for task in made(cost.memory)] == [size] * (8 // size)
         assert all(task.cost.memory <= cost.memory for task in made(cost.memory))
     assert {task.size for task in made(costs[8].memory - 1)} == {4}
-    alone = train_cost([chains[0][0].segment], DIGITS, grouped=True)
+    alone = train_cost([chains[0][0].segment], DIGITS, EIGHT.mode)
     assert alone.memory == costs[2].memory  # a copy beside it
     assert alone.flops == costs[2].flops / 2
     assert {mode_of(task.job.where).grouped for task in made(alone.memory)} == {True}
     assert {mode_of(task.job.where) for task in made(alone.memory - 1)} == {TrainMode(layout="channels_last")}
+
+
+def test_compiled_kernels_give_way_where_their_filters_do_not_fit():
+    chains = [[Rung(segments_of(task.job.payload)[0], None)] for task in jobs(plan(config((32,)), choice=Choice()))[:1]]
+    (net,) = {chain[0].segment.snapshot.net for chain in chains}
+    segment = chains[0][0].segment
+    plain, compiled = (train_cost([segment], DIGITS, mode) for mode in (ALONE, COMPILED))
+    assert compiled.memory == plain.memory + filter_bytes(net.architecture) > plain.memory
+    choices = {probe_key(net, "cpu"): Choice(COMPILED)}
+    modes = []
+    for memory in (compiled.memory, compiled.memory - 1):
+        (task,) = train_tasks(chains, choices, DIGITS, Limits(memory, 1), {})
+        modes.append(mode_of(task.job.where))
+    assert modes == [COMPILED, TrainMode(layout="channels_last")]
+    (task,) = train_tasks(chains, choices, DIGITS, ROOMY, {})
+    (plainer,) = halves(task, DIGITS)  # tried where it found too little memory after all
+    assert mode_of(plainer.job.where) == TrainMode(layout="channels_last")
+    assert halves(plainer, DIGITS) == ()
 
 
 def test_without_a_choice_and_in_a_loop_each_net_has_its_jobs():

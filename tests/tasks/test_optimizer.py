@@ -110,7 +110,7 @@ def sgd_by_hand(weight, slope, buffer, rate, decay, momentum, nesterov):
 @pytest.mark.parametrize("size", [(1,), (15,), (16,), (70,), (8, 3, 3, 3)])
 def test_a_step_in_one_pass_is_that_of_sgd(size, nesterov):
     weight, slope, buffer = (torch.randn(size) for _ in range(3))
-    assert sgd_kernel.suits(weight, slope, buffer)
+    assert sgd_kernel.suits(weight)
     factors = {"rate": 0.1, "decay": 0.01, "momentum": 0.9, "nesterov": nesterov}
     expected = sgd_by_hand(weight, slope, buffer, **factors)
     sgd_kernel.Step(**factors).take(weight, slope, buffer)
@@ -131,14 +131,25 @@ def test_bits_of_a_step_in_one_pass_do_not_depend_on_the_place_in_a_tensor():
             assert torch.equal(found, wanted[7 * number : 7 * number + 7])
 
 
-def test_other_numbers_and_layouts_are_left_to_pytorch():
+def test_other_numbers_and_tensors_with_gaps_are_left_to_pytorch():
+    plain = torch.randn(4, 3, 2, 2)
+    assert sgd_kernel.suits(plain)
+    assert sgd_kernel.suits(plain.contiguous(memory_format=torch.channels_last))
+    for other in (plain.double(), plain.to("meta"), plain[:, :2], plain.transpose(0, 1)):
+        assert not sgd_kernel.suits(other)
+
+
+def test_numbers_in_another_order_are_put_in_the_weights():
     plain = torch.randn(4, 3, 2, 2)
     last = plain.contiguous(memory_format=torch.channels_last)
-    assert sgd_kernel.suits(last, last, last)
-    assert not sgd_kernel.suits(last, plain, last)
-    assert not sgd_kernel.suits(plain.double(), plain, plain)
-    assert not sgd_kernel.suits(plain.to("meta"), plain, plain)
-    assert not sgd_kernel.suits(*[plain[:, :2]] * 3)
+    assert sgd_kernel.alike(plain, plain) is plain
+    assert sgd_kernel.alike(last, last) is last
+    for value, weight in ((plain, last), (last, plain)):
+        found = sgd_kernel.alike(value, weight)
+        assert torch.equal(found, value)
+        assert found.stride() == weight.stride()
+    one = torch.randn(4, 1, 2, 2)
+    assert sgd_kernel.alike(one, one.contiguous(memory_format=torch.channels_last)) is one
 
 
 @pytest.mark.parametrize(

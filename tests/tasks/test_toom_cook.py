@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
+from tasks.tiling import POINTS
 from tasks.toom_cook import TAPS, matrices, transposed
-from tasks.winograd import POINTS
 
 
 def times(rows, vector):
