@@ -99,7 +99,7 @@ def _plain_norm(ends: Ends) -> Layer:
 
 def _fused_norm(ends: Ends, channels: int) -> Layer:
     mean, var = torch.zeros(channels), torch.ones(channels)
-    return lambda *given: fused_norm.trained(*given, mean, var, ends)
+    return lambda z, weight, bias: fused_norm.trained(z, weight, bias, mean, var, ends)
 
 
 def _numbers(name: str, *size: int) -> Tensor:

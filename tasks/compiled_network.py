@@ -65,12 +65,14 @@ class CompiledNetwork(Network):
 
 
 def compiled(network: Network) -> Network:
-    """The same function of float32 images on a CPU, but for rounding; of several nets the network itself.
+    """The same function of float32 images on a CPU, but for rounding.
 
+    Of other numbers, under autocast, and of several nets it is the network itself.
     Only its `logits` are to be asked for, with BN in training or in use; in use there are no gradients.
     """
     first = next(iter(network.parameters.values()))
-    if first.dtype != torch.float32 or first.device.type != "cpu" or network.nets > 1:
+    other = torch.is_autocast_enabled("cpu") or network.nets > 1
+    if other or (first.dtype, first.device.type) != (torch.float32, "cpu"):
         return network
     rest, convs, norms = shared_out(network.architecture)
     return CompiledNetwork(rest, network.parameters, network.mode, convs=convs, norms=norms)
@@ -113,5 +115,5 @@ def _only_pools(layer: Layer) -> bool:
 
 
 def _ends_with_relu(layer: Layer) -> bool:
-    """Whether a ReLU is the last thing that happens, or could be: pooling may as well come before it."""
-    return layer.activation == "relu" and not layer.global_pool and not layer.dropout
+    """Whether a ReLU is the last thing that happens, or could be: pooling and dropout may come before it."""
+    return layer.activation == "relu" and not layer.global_pool

@@ -22,14 +22,15 @@ from torch.autograd.function import once_differentiable
 
 from tasks import norm_kernels
 from tasks.batch_norm import EPSILON, MOMENTUM
+from tasks.layout import in_rows
 from tasks.norm_kernels import Ends, side_of
 from tasks.spec import Layer
-from tasks.vector_code import Kernel, Unit
+from tasks.vector_code import Kernel
 
 Numbers = npt.NDArray[np.float64]
 
 PART = 1024
-"""Positions that are summed in float32: rounding stays below 1e-5 of a sum of as many numbers of one sign."""
+"""Positions that are summed in float32, to about 2e-5 of a sum of as many numbers of one sign (measured)."""
 
 LANES = (16, 8, 4)
 """The first that the number of channels is a multiple of."""
@@ -59,26 +60,39 @@ def trained(z: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, 
     """BN of `z` (N, C, H, W) by its own statistics, which move the stored `mean` and `var` in place.
 
     Float32, channels last in memory; with pooling (N, C, H / 2, W / 2) of even H and W.
+
+    Raises:
+        ValueError: Channels are no multiple of 4, sizes odd and pooled, or a channel has one number alone.
+        TypeError: Not float32 on a CPU.
     """
+    _refuse(z, ends)
+    if z.numel() == z.shape[1]:
+        raise ValueError(f"BN in training wants several numbers of each channel, found {tuple(z.shape)}")
     return _Norm.apply(z, weight, bias, mean, var, ends)  # pyright: ignore[reportReturnType]
 
 
 @torch.no_grad()
 def stored(z: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, ends: Ends) -> Tensor:
-    """BN by the stored statistics; no gradients."""
+    """BN by the stored statistics; no gradients. Raises as `trained`."""
+    _refuse(z, ends)
     scale = weight / (var + EPSILON).sqrt()
-    return _normalised(_last(z), scale, bias - mean * scale, ends)[0].permute(0, 3, 1, 2)
+    return _normalised(in_rows(z), scale, bias - mean * scale, ends)[0].permute(0, 3, 1, 2)
+
+
+def _refuse(z: Tensor, ends: Ends) -> None:
+    images, channels, height, width = z.shape
+    odd = ends == "pooled" and (height % 2 or width % 2)
+    if min(images, height, width) < 1 or channels % LANES[-1] or odd:
+        raise ValueError(
+            f"BN of {tuple(z.shape)}, {ends}: channels are multiples of {LANES[-1]} here, "
+            "and sizes even if pooled"
+        )
 
 
 @cache
 def kernel(name: str, lanes: int, ends: Ends = "plain") -> Kernel:
     """A pass of `tasks.norm_kernels`, compiled once a process."""
-    unit = Unit()
-    if name == "moments":
-        norm_kernels.moments(unit, name, lanes)
-    else:
-        getattr(norm_kernels, name)(unit, name, lanes, ends)
-    return unit.compile()[name]
+    return norm_kernels.moments(lanes) if name == "moments" else getattr(norm_kernels, name)(lanes, ends)
 
 
 def _lanes(map_NHWC: Tensor) -> int:
@@ -88,11 +102,6 @@ def _lanes(map_NHWC: Tensor) -> int:
 def _sizes(map_NHWC: Tensor, ends: Ends) -> tuple[int, ...]:
     images, height, width, channels = map_NHWC.shape
     return images, height // side_of(ends), width // side_of(ends), channels
-
-
-def _last(value: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H, W, C), contiguous."""
-    return value.permute(0, 2, 3, 1).contiguous()
 
 
 def _normalised(z_NHWC: Tensor, scale_C: Tensor, shift_C: Tensor, ends: Ends) -> tuple[Tensor, list[Tensor]]:
@@ -105,11 +114,15 @@ def _normalised(z_NHWC: Tensor, scale_C: Tensor, shift_C: Tensor, ends: Ends) ->
 
 
 def _in_parts(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Sizes (P, rows, W, C) of the same map: images end to end, in parts of at most `PART` positions."""
+    """Sizes (P, rows, W, C) of the same map: its N H rows end to end, in parts of `PART` positions at most.
+
+    (Of one row, if that is longer.)
+    """
     images, height, width, channels = sizes
-    most = max(1, PART // (height * width))
-    together = next(count for count in range(min(most, images), 0, -1) if images % count == 0)
-    return images // together, together * height, width, channels
+    rows = images * height
+    most = max(1, min(rows, PART // width))
+    together = next(count for count in range(most, 0, -1) if rows % count == 0)
+    return rows // together, together, width, channels
 
 
 def _moments(z_NHWC: Tensor) -> tuple[Numbers, Numbers]:
@@ -131,14 +144,15 @@ def _float32(values: Numbers) -> Tensor:
 
 class _Norm(Function):
     @staticmethod
+    @np.errstate(all="ignore")  # of a net that diverges; its loss tells
     def forward(
         ctx: Any, z: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, ends: Ends
     ) -> Tensor:
-        z_NHWC = _last(z)
+        z_NHWC = in_rows(z)
         rows = z_NHWC.numel() // z_NHWC.shape[3]
         mean_C, squares_C = _moments(z_NHWC)
-        mean.lerp_(_float32(mean_C), MOMENTUM)
-        var.lerp_(_float32(squares_C / max(1, rows - 1)), MOMENTUM)
+        for kept, new_C in ((mean, mean_C), (var, squares_C / (rows - 1))):
+            kept.mul_(1.0 - MOMENTUM).add_(_float32(new_C), alpha=MOMENTUM)
         inverse_C = 1.0 / np.sqrt(squares_C / rows + EPSILON)
         scale_C = weight.detach().numpy() * inverse_C
         line = _float32(scale_C), _float32(bias.detach().numpy() - mean_C * scale_C)
@@ -149,11 +163,12 @@ class _Norm(Function):
 
     @staticmethod
     @once_differentiable
+    @np.errstate(all="ignore")
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         z_NHWC, scale, shift, *winners = ctx.saved_tensors
-        ends, (mean_C, inverse_C), g_NHWC = ctx.ends, ctx.statistics, _last(gradients[0])
+        ends, (mean_C, inverse_C), g_NHWC = ctx.ends, ctx.statistics, in_rows(gradients[0])
         sizes = _sizes(z_NHWC, ends)
         parts, _, _, channels = in_parts = _in_parts(sizes)
         lanes, line = _lanes(z_NHWC), (scale, shift, _float32(mean_C))

@@ -18,3 +18,8 @@ def laid(value: Tensor, layout: Layout) -> Tensor:
     # With one channel both orders are one: PyTorch goes on channels first unless the strides say otherwise.
     _, _, height, width = last.shape
     return last.as_strided(last.shape, (height * width, 1, width, 1))
+
+
+def in_rows(value: Tensor) -> Tensor:
+    """(N, C, H, W) as (N, H, W, C), contiguous: itself where its channels lie last."""
+    return value.permute(0, 2, 3, 1).contiguous()

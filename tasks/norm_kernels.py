@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from tasks.vector_code import Code, Unit, Value
+from tasks.vector_code import Code, Kernel, Value
 
 Ends = Literal["plain", "relu", "pooled"]
 """BN alone, with the ReLU after it, or with the largest of each 2 x 2 square and its ReLU."""
@@ -25,12 +25,12 @@ def side_of(ends: Ends) -> int:
     return 2 if ends == "pooled" else 1
 
 
-def moments(unit: Unit, name: str, lanes: int) -> None:
+def moments(lanes: int) -> Kernel:
     """`(map, sums, squares, share)`: of each image sum z and sum (z - mean)^2, (N, C).
 
     `share` is 1 / (H W).
     """
-    code = Code(unit, name, 4, SIZES, lanes)
+    code = Code(4, SIZES, lanes)
     map_, sums, squares, share, *sizes = code.arguments
     images, rows, columns, channels = sizes
     with code.loop(images) as image, code.loop(channels.over(lanes)) as block:
@@ -46,38 +46,37 @@ def moments(unit: Unit, name: str, lanes: int) -> None:
         to = image * channels + channel
         code.store(sums + to, total.value)
         code.store(squares + to, spread.value)
-    code.end()
+    return code.compile()
 
 
-def normalise(unit: Unit, name: str, lanes: int, ends: Ends) -> None:
+def normalise(lanes: int, ends: Ends) -> Kernel:
     """`(map, made, scale, shift)`: `scale z + shift` and what follows.
 
     With pooling also `winners`, like `made`: which of a square was the largest, the first of equal ones, by 0
     to 3, row by row, and -1 where the ReLU is 0.
     """
-    code = Code(unit, name, 4 + (ends == "pooled"), SIZES, lanes)
+    code = Code(4 + (ends == "pooled"), SIZES, lanes)
     map_, made, scale, shift, *more = code.arguments
     winners, sizes = more[:-SIZES], more[-SIZES:]
     with _squares(code, sizes, side_of(ends)) as at, code.loop(at.channels.over(lanes)) as block:
         channel = block * lanes
         factor, offset = code.load(scale + channel), code.load(shift + channel)
         z = [code.load(map_ + (pixel + channel)) * factor + offset for pixel in at.pixels]
-        best, winner = code.largest(z)
-        active = best.exceeds(0.0) | best.is_nan()
+        pooled, winner = code.pooled_relu(z)
         to = at.square + channel
         for mark in winners:
-            code.store(mark + to, active.choose(winner, code.number(-1.0)))
-        code.store(made + to, best if ends == "plain" else active.choose(best, code.number(0.0)))
-    code.end()
+            code.store(mark + to, winner)
+        code.store(made + to, z[0] if ends == "plain" else pooled)
+    return code.compile()
 
 
-def gradient_sums(unit: Unit, name: str, lanes: int, ends: Ends) -> None:
+def gradient_sums(lanes: int, ends: Ends) -> Kernel:
     """`(map, gradient, scale, shift, mean, sums, products)`: of each image sum g and sum g (z - mean).
 
     The sums are (N, C). g is the gradient of BN's own result, `gradient` that of what follows it. With
     pooling also `winners`.
     """
-    code = Code(unit, name, 7 + (ends == "pooled"), SIZES, lanes)
+    code = Code(7 + (ends == "pooled"), SIZES, lanes)
     map_, gradient, scale, shift, mean, sums, products, *more = code.arguments
     winners, sizes = more[:-SIZES], more[-SIZES:]
     images, rows, columns, channels = sizes
@@ -96,15 +95,15 @@ def gradient_sums(unit: Unit, name: str, lanes: int, ends: Ends) -> None:
         to = image * channels + channel
         code.store(sums + to, total.value)
         code.store(products + to, product.value)
-    code.end()
+    return code.compile()
 
 
-def gradient(unit: Unit, name: str, lanes: int, ends: Ends) -> None:
+def gradient(lanes: int, ends: Ends) -> Kernel:
     """`(map, gradient, scale, shift, mean, slope, level, below)`: scale g + slope (z - mean) + level.
 
     With pooling also `winners`.
     """
-    code = Code(unit, name, 8 + (ends == "pooled"), SIZES, lanes)
+    code = Code(8 + (ends == "pooled"), SIZES, lanes)
     map_, gradient_, scale, shift, mean, slope, level, below, *more = code.arguments
     winners, sizes = more[:-SIZES], more[-SIZES:]
     with _squares(code, sizes, side_of(ends)) as at, code.loop(at.channels.over(lanes)) as block:
@@ -118,7 +117,7 @@ def gradient(unit: Unit, name: str, lanes: int, ends: Ends) -> None:
         shares = _shares(code, ends, whole, z, (factor, offset), marks)
         for pixel, value, g in zip(at.pixels, z, shares, strict=True):
             code.store(below + (pixel + channel), g * factor + (value - centre) * tilt + base)
-    code.end()
+    return code.compile()
 
 
 def _shares(
@@ -132,7 +131,7 @@ def _shares(
     """The gradient of what BN gives at each pixel of a square."""
     nothing = code.number(0.0)
     if ends == "pooled":
-        return [marks[0].equals(float(index)).choose(whole, nothing) for index in range(len(z))]
+        return code.spread(whole, marks[0], len(z))
     if ends == "relu":
         factor, offset = line
         return [(value * factor + offset).exceeds(0.0).choose(whole, nothing) for value in z]

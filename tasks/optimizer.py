@@ -1,4 +1,7 @@
-"""The optimizer of a net's parameters, by PyTorch's own functional steps; SGD on a CPU in one pass.
+"""The optimizer of a net's parameters, by PyTorch's own functional steps.
+
+SGD with momentum takes its steps in one pass (`tasks.sgd_kernel`) wherever tensors are float32 on a CPU, in
+every way of training.
 
 Every tensor's rate is the schedule's times its factor in the net's parametrization
 (`tasks.parametrization`). The regularizer is left out of that: whatever the factor, a weight decays by the

@@ -14,15 +14,15 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tasks.vector_code import BYTES, LANES, Code, Kernel, Unit
+from tasks.vector_code import BYTES, LANES, Code, Kernel
 
 
 class Step:
     """One step's factors, for any number of float32 tensors on the CPU."""
 
     def __init__(self, *, rate: float, decay: float, momentum: float, nesterov: bool) -> None:
-        self._factors = torch.tensor([[rate], [decay], [momentum]]).expand(3, LANES).contiguous()
-        self._nesterov = nesterov
+        factors = torch.tensor([[rate], [decay], [momentum]], dtype=torch.float32)
+        self._factors, self._kind = factors.expand(3, LANES).contiguous(), (nesterov, decay != 0.0)
 
     def take(self, weight: Tensor, slope: Tensor, buffer: Tensor) -> None:
         """Change `weight` and `buffer` in place; all three lie alike in memory, without gaps."""
@@ -30,10 +30,10 @@ class Step:
         whole = count - count % LANES
         places = [value.data_ptr() for value in (weight, slope, buffer)]
         if whole:
-            _kernel(LANES, self._nesterov)(*places, self._factors, whole)
+            _kernel(LANES, *self._kind)(*places, self._factors, whole)
         if whole < count:
             rest = [place + BYTES * whole for place in places]
-            _kernel(1, self._nesterov)(*rest, self._factors, count - whole)
+            _kernel(1, *self._kind)(*rest, self._factors, count - whole)
 
 
 def suits(weight: Tensor) -> bool:
@@ -53,18 +53,17 @@ def _orders(value: Tensor) -> set[torch.memory_format]:
 
 
 @cache
-def _kernel(lanes: int, nesterov: bool) -> Kernel:
+def _kernel(lanes: int, nesterov: bool, decays: bool) -> Kernel:
     """`(weight, slope, buffer, factors)` and the number of numbers, a multiple of `lanes`."""
-    unit = Unit()
-    code = Code(unit, "step", 4, 1, lanes)
+    code = Code(4, 1, lanes)
     weight, slope, buffer, factors, count = code.arguments
     rate, decay, momentum = (code.load(factors + LANES * row) for row in range(3))
     with code.loop(count.over(lanes)) as block:
         at = block * lanes
         w, m = code.load(weight + at), code.load(buffer + at)
-        g = code.load(slope + at) + decay * w
+        g = code.load(slope + at)
+        g = g + decay * w if decays else g  # an infinite weight would be NaN by a decay of 0
         m = momentum * m + g
         code.store(buffer + at, m)
         code.store(weight + at, w - rate * (g + momentum * m if nesterov else m))
-    code.end()
-    return unit.compile()["step"]
+    return code.compile()

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
 
-from tasks.vector_code import LANES, Code, Unit, Value
+from tasks.vector_code import LANES, Code, Kernel, Value
 
 Matrix = Sequence[Sequence[float]]
 Square = list[list[Value]]
@@ -27,11 +27,9 @@ POOL = 2
 """Side of the squares that are pooled."""
 
 
-def gather(
-    unit: Unit, name: str, matrix: Matrix, stride: int, offset: int, *, rectified: bool = False
-) -> None:
+def gather(matrix: Matrix, stride: int, offset: int, *, rectified: bool = False) -> Kernel:
     """A kernel `(map, planes, zeros)` that writes planes L d L^T; `rectified`: of the ReLU of the map."""
-    code = Code(unit, name, pointers=3, sizes=SIZES)
+    code = Code(pointers=3, sizes=SIZES)
     image, planes, zeros, *sizes = code.arguments
     side = len(matrix[0])
     for tile in _tiles(code, sizes, stride, offset):
@@ -42,16 +40,16 @@ def gather(
             d = [_relu(code, value) for value in d] if rectified else d
             for number, value in enumerate(_both_sides(matrix, d)):
                 code.store(tile.plane(planes, number) + channel, value)
-    code.end()
+    return code.compile()
 
 
-def scatter(unit: Unit, name: str, matrix: Matrix, stride: int, offset: int, *, masked: bool = False) -> None:
+def scatter(matrix: Matrix, stride: int, offset: int, *, masked: bool = False) -> Kernel:
     """A kernel `(map, planes, beyond, bias)` that writes tiles L p L^T plus `bias`, of C numbers.
 
     The map need not be cleared before. Where tiles overlap, the bias must be zeros. `masked`: the kernel is
     `(map, planes, beyond, bias, gate)` and writes zeros where the map `gate` is not above 0.
     """
-    code = Code(unit, name, pointers=4 + masked, sizes=SIZES)
+    code = Code(pointers=4 + masked, sizes=SIZES)
     image, planes, beyond, bias, *gate = code.arguments[: 4 + masked]
     side = len(matrix)
     for tile in _tiles(code, code.arguments[4 + masked :], stride, offset):
@@ -71,16 +69,16 @@ def scatter(unit: Unit, name: str, matrix: Matrix, stride: int, offset: int, *, 
                 for at in gates:
                     value = code.load(at(number) + channel).exceeds(0.0).choose(value, code.number(0.0))
                 code.store(place(number) + channel, value + code.load(there(number) + channel))
-    code.end()
+    return code.compile()
 
 
-def scatter_pooled(unit: Unit, name: str, matrix: Matrix, stride: int) -> None:
+def scatter_pooled(matrix: Matrix, stride: int) -> Kernel:
     """A kernel `(map, planes, beyond, bias, winners)`: tiles L p L^T plus `bias`, pooled, then their ReLU.
 
     The maps are of half the tiles' height and width. `winners` (N, H, W, C) says by 0 to 3 which of a square,
     row by row, was the largest, the first of equal ones, and by -1 that the ReLU is 0 there.
     """
-    code = Code(unit, name, pointers=5, sizes=SIZES)
+    code = Code(pointers=5, sizes=SIZES)
     image, planes, beyond, bias, winners, *sizes = code.arguments
     side = stride // POOL
     for tile in _tiles(code, sizes, side, 0):
@@ -89,22 +87,20 @@ def scatter_pooled(unit: Unit, name: str, matrix: Matrix, stride: int) -> None:
         with code.loop(tile.channels.over(LANES)) as block:
             channel = block * LANES
             p = [code.load(tile.plane(planes, k) + channel) for k in range(len(matrix[0]) ** 2)]
-            z = _both_sides(matrix, p)
+            z, offset = _both_sides(matrix, p), code.load(bias + channel)
             for number, members in enumerate(_pools(side)):
-                best, winner = code.largest([z[k] for k in members])
-                best = best + code.load(bias + channel)
-                active = best.exceeds(0.0) | best.is_nan()
-                code.store(marks(number) + channel, active.choose(winner, code.number(-1.0)))
-                code.store(places(number) + channel, active.choose(best, code.number(0.0)))
-    code.end()
+                pooled, winner = code.pooled_relu([z[k] + offset for k in members])
+                code.store(marks(number) + channel, winner)
+                code.store(places(number) + channel, pooled)
+    return code.compile()
 
 
-def gather_spread(unit: Unit, name: str, matrix: Matrix, stride: int) -> None:
+def gather_spread(matrix: Matrix, stride: int) -> Kernel:
     """A kernel `(map, planes, zeros, winners)`: planes L d L^T of what `scatter_pooled` made the map from.
 
     Each number goes to the winner of its square, and the others are zeros: the adjoint.
     """
-    code = Code(unit, name, pointers=4, sizes=SIZES)
+    code = Code(pointers=4, sizes=SIZES)
     image, planes, zeros, winners, *sizes = code.arguments
     side = stride // POOL
     for tile in _tiles(code, sizes, side, 0):
@@ -112,14 +108,13 @@ def gather_spread(unit: Unit, name: str, matrix: Matrix, stride: int) -> None:
         marks = code.kept([tile.pixel(winners, i, j, zeros) for i, j in _square(side)])
         with code.loop(tile.channels.over(LANES)) as block:
             channel = block * LANES
-            d = {}
+            d: dict[int, Value] = {}
             for number, members in enumerate(_pools(side)):
                 value, winner = (code.load(at(number) + channel) for at in (pixels, marks))
-                for index, k in enumerate(members):
-                    d[k] = winner.equals(float(index)).choose(value, code.number(0.0))
+                d |= zip(members, code.spread(value, winner, len(members)), strict=True)
             for number, value in enumerate(_both_sides(matrix, [d[k] for k in range(stride**2)])):
                 code.store(tile.plane(planes, number) + channel, value)
-    code.end()
+    return code.compile()
 
 
 def _square(side: int) -> list[tuple[int, int]]:

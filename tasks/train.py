@@ -29,14 +29,14 @@ from tasks.network import Network, initialise
 from tasks.precision import autocast, tf32
 from tasks.schedule import factor
 from tasks.seeds import stream
-from tasks.spec import ALONE, NetSpec, Snapshot, TrainMode, TrainSegment
+from tasks.spec import ALONE, COMPILED, NetSpec, Snapshot, TrainMode, TrainSegment
 from tasks.stack import moved, own, part, stack
 from tasks.steps import Steps
 from tasks.training_set import training_set
 
 
 class Diverged(ArithmeticError):
-    """The loss is no finite number any more; the same key would diverge again."""
+    """The loss or a parameter is no finite number any more; the same key would diverge again."""
 
     hopeless = True
 
@@ -74,7 +74,7 @@ def train(segment: TrainSegment, state: State, data: Data, mode: TrainMode = ALO
     """Go from `state` to the segment's snapshot.
 
     Raises:
-        Diverged: The loss is NaN or infinite; says at which epoch.
+        Diverged: A loss or a parameter is NaN or infinite; says at which epoch.
     """
     (result,) = train_group([segment], [state], data, mode)
     if isinstance(result, Diverged):
@@ -192,8 +192,9 @@ class Group:
         ]
 
     def _form(self, network: Network) -> Network:
-        """The network as the mode computes it."""
-        return compiled(network) if self._mode.compiled else network
+        """The network as the mode computes it; nets are judged as they are trained."""
+        whole = self._net.recipe.precision != "bf16"  # compiled kernels know float32 alone
+        return compiled(network) if self._mode == COMPILED and whole else network
 
     def network(self, index: int) -> Network:
         """One of the nets: views of its tensors, which go on changing."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from llvmlite import binding as llvm
 from llvmlite import ir
 from torch import Tensor
@@ -21,12 +22,13 @@ LANES = 16
 """Numbers of a vector where nothing else is said: a register of AVX-512, two of AVX2, four of NEON."""
 
 BYTES = 4
+NAME = "kernel"
 _SIZE, _NUMBER = ir.IntType(64), ir.FloatType()
 _FUSED = ("contract",)
 """A product and a sum may become one operation, which rounds once; nothing else is reordered."""
 
 Kernel = Callable[..., None]
-"""Takes tensors for its pointers (float32, None for what is not read), then its sizes."""
+"""Takes tensors (float32, on the CPU) or addresses for its pointers, then its sizes, of which none is 0."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ class Code:
     Its vectors have `lanes` numbers.
     """
 
-    def __init__(self, unit: Unit, name: str, pointers: int, sizes: int, lanes: int = LANES) -> None:
+    def __init__(self, pointers: int, sizes: int, lanes: int = LANES) -> None:
         self.lanes, self._vector = lanes, ir.VectorType(_NUMBER, lanes)
+        self._module, self._kinds = ir.Module(), (pointers, sizes)
         arguments = [_NUMBER.as_pointer()] * pointers + [_SIZE] * sizes
-        function = ir.Function(unit.module, ir.FunctionType(ir.VoidType(), arguments), name)
-        unit.signatures[name] = (pointers, sizes)
+        function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), arguments), NAME)
         self.builder = ir.IRBuilder(function.append_basic_block())
         self.arguments = [Value(self.builder, argument) for argument in function.args]
 
@@ -157,6 +159,17 @@ class Code:
             best, which = takes.choose(vector, best), takes.choose(self.number(float(index)), which)
         return best, which
 
+    def pooled_relu(self, vectors: Sequence[Value]) -> tuple[Value, Value]:
+        """The ReLU of the largest, NaN where any is, and which it is, or -1 where the ReLU is 0."""
+        best, which = self.largest(vectors)
+        active = best.exceeds(0.0) | best.is_nan()
+        return active.choose(best, self.number(0.0)), active.choose(which, self.number(-1.0))
+
+    def spread(self, value: Value, which: Value, count: int) -> list[Value]:
+        """The adjoint of `pooled_relu`: the value at the place that `which` says, 0 at the others."""
+        nothing = self.number(0.0)
+        return [which.equals(float(index)).choose(value, nothing) for index in range(count)]
+
     def total(self) -> Total:
         """A vector that is added to in loops, 0 from here on."""
         with self.builder.goto_entry_block():
@@ -164,9 +177,21 @@ class Code:
         self.builder.store(self.number(0.0).raw, place)
         return Total(self.builder, place)
 
-    def end(self) -> None:
-        """The function returns."""
+    def compile(self) -> Kernel:
+        """End the function, and make machine code of it for this processor."""
         self.builder.ret_void()
+        machine = _machine()
+        module = llvm.parse_assembly(str(self._module))
+        module.verify()
+        tuning = llvm.create_pipeline_tuning_options(speed_level=1)
+        passes = llvm.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(module, passes)
+        engine = llvm.create_mcjit_compiler(module, machine)
+        engine.finalize_object()
+        pointers, sizes = self._kinds
+        kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * sizes
+        function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(NAME))
+        return _checked(function, pointers, sizes, engine)
 
 
 @dataclass(frozen=True)
@@ -186,31 +211,22 @@ class Total:
         return Value(self.builder, self.builder.load(self.place))
 
 
-class Unit:
-    """Functions that are compiled together."""
+def _checked(
+    function: Callable[..., None], pointers: int, sizes: int, engine: llvm.ExecutionEngine
+) -> Kernel:
+    """The function of tensors; the engine lives as long as it, with the machine code."""
 
-    def __init__(self) -> None:
-        self.module = ir.Module()
-        self.signatures: dict[str, tuple[int, int]] = {}
-
-    def compile(self) -> dict[str, Kernel]:
-        """The functions by name. The machine code lives as long as one of them."""
-        machine = _machine()
-        module = llvm.parse_assembly(str(self.module))
-        module.verify()
-        tuning = llvm.create_pipeline_tuning_options(speed_level=1)
-        passes = llvm.create_pass_builder(machine, tuning)
-        passes.getModulePassManager().run(module, passes)
-        engine = llvm.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
-        return {name: _callable(engine, name, *kinds) for name, kinds in self.signatures.items()}
-
-
-def _callable(engine: llvm.ExecutionEngine, name: str, pointers: int, sizes: int) -> Kernel:
-    kinds = [ctypes.c_void_p] * pointers + [ctypes.c_int64] * sizes
-    function = ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
-
-    def call(*arguments: Tensor | int | None, _engine: llvm.ExecutionEngine = engine) -> None:
+    def call(*arguments: Tensor | int, _engine: llvm.ExecutionEngine = engine) -> None:
+        tensors, numbers = arguments[:pointers], arguments[pointers:]
+        if len(tensors) < pointers or len(numbers) != sizes:
+            raise TypeError(
+                f"a kernel of {pointers} tensors and {sizes} sizes was given {len(arguments)} arguments"
+            )
+        for tensor in tensors:
+            if isinstance(tensor, Tensor) and (tensor.dtype, tensor.device.type) != (torch.float32, "cpu"):
+                raise TypeError(
+                    f"a kernel was given {tensor.dtype} on {tensor.device}: it takes float32 on the CPU"
+                )
         function(*[value.data_ptr() if isinstance(value, Tensor) else value for value in arguments])
 
     return call

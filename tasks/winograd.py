@@ -7,7 +7,9 @@ called planes, is a matrix product. Gradients are the adjoint maps of the same p
 pooling after are taken on the way (`tasks.tile_transforms`), so that their maps are never written.
 
 Legend: N images, H x W positions, C channels read, O channels written, P = (m+2)^2 planes, T tiles.
-With m = 4 outputs are rounded to about 1e-6 of their norm, a direct convolution's to 3e-7.
+With m = 4 outputs are rounded to about 1e-6 of their norm, a direct convolution's to 3e-7; at 256 channels to
+3e-6 and 8e-7. That is of a tile's largest numbers: small outputs beside a number a thousand times as large
+have three digits less, and one that is NaN or infinite makes all of its tile so.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from tasks.layout import in_rows
 from tasks.tile_transforms import POOL, gather, gather_spread, scatter, scatter_pooled
-from tasks.tiling import POINTS, outputs_of, planes_of
+from tasks.tiling import CHANNELS, POINTS, outputs_of, planes_of
 from tasks.toom_cook import TAPS, matrices, transposed
-from tasks.vector_code import Kernel, Unit
+from tasks.vector_code import Kernel
 
 TILES_AT_ONCE = 192
 """Planes of so many tiles stay in the cache between a transform and its products (measured)."""
@@ -35,30 +38,37 @@ def conv(h: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False, po
     """`z` (N, O, H, W) of `h` (N, C, H, W) with a border of one zero; float32, channels last in memory.
 
     `rectified`: of the ReLU of `h`. `pooled`: the ReLU of the largest z of each 2 x 2 square.
+
+    Raises:
+        ValueError: Channels read or written are no multiple of `CHANNELS`, or there is no image or position.
+        TypeError: Not float32 on a CPU.
     """
+    if min(h.shape) < 1 or h.shape[1] % CHANNELS or len(weight) % CHANNELS:
+        raise ValueError(
+            f"a conv of {tuple(h.shape)} to {len(weight)} channels: channels are multiples of {CHANNELS} "
+            "here, and there is an image and a position at least"
+        )
     return _Conv.apply(h, weight, bias, rectified, pooled)  # pyright: ignore[reportReturnType]
 
 
 @cache
 def kernel(m: int, name: str) -> Kernel:
-    """A transform of tiles of m x m outputs, compiled once a process (0.1 s)."""
+    """A transform of tiles of m x m outputs, compiled once a process (0.03 to 0.2 s each)."""
     a_t, g, b_t = matrices(POINTS[m])
     a, g_t, b = transposed(a_t), transposed(g), transposed(b_t)
-    builders: dict[str, Callable[[Unit, str], None]] = {
-        "filters": partial(gather, matrix=_floats(g), stride=TAPS, offset=0),
-        "filters gradient": partial(scatter, matrix=_floats(g_t), stride=TAPS, offset=0),
-        "read": partial(gather, matrix=_floats(b_t), stride=m, offset=-1),
-        "read rectified": partial(gather, matrix=_floats(b_t), stride=m, offset=-1, rectified=True),
-        "read gradient": partial(scatter, matrix=_floats(b), stride=m, offset=-1),
-        "read rectified gradient": partial(scatter, matrix=_floats(b), stride=m, offset=-1, masked=True),
-        "write": partial(scatter, matrix=_floats(a_t), stride=m, offset=0),
-        "write gradient": partial(gather, matrix=_floats(a), stride=m, offset=0),
-        "write pooled": partial(scatter_pooled, matrix=_floats(a_t), stride=m),
-        "write pooled gradient": partial(gather_spread, matrix=_floats(a), stride=m),
+    builders: dict[str, Callable[[], Kernel]] = {
+        "filters": partial(gather, _floats(g), TAPS, 0),
+        "filters gradient": partial(scatter, _floats(g_t), TAPS, 0),
+        "read": partial(gather, _floats(b_t), m, -1),
+        "read rectified": partial(gather, _floats(b_t), m, -1, rectified=True),
+        "read gradient": partial(scatter, _floats(b), m, -1),
+        "read rectified gradient": partial(scatter, _floats(b), m, -1, masked=True),
+        "write": partial(scatter, _floats(a_t), m, 0),
+        "write gradient": partial(gather, _floats(a), m, 0),
+        "write pooled": partial(scatter_pooled, _floats(a_t), m),
+        "write pooled gradient": partial(gather_spread, _floats(a), m),
     }
-    unit = Unit()
-    builders[name](unit, name)
-    return unit.compile()[name]
+    return builders[name]()
 
 
 def _floats(rows: Sequence[Sequence[Fraction]]) -> list[list[float]]:
@@ -90,7 +100,7 @@ class _Cut:
         rows, columns = tiles or self.tiles
         count = len(map_NHWC) * rows * columns
         # An odd number of rows apart: at multiples of 4 KB planes would share few lines of the cache.
-        planes_PTC = torch.empty(self.planes, count | 1, channels)[:, :count]
+        planes_PTC = map_NHWC.new_empty(self.planes, count | 1, channels)[:, :count]
         sizes = _sizes(map_NHWC, planes_PTC, (rows, columns))
         kernel(self.m, name)(map_NHWC, planes_PTC, _zeros(channels), *more, *sizes)
         return planes_PTC
@@ -119,20 +129,15 @@ def _sizes(map_NHWC: Tensor, planes_PTC: Tensor, tiles: tuple[int, int]) -> tupl
 
 @cache
 def _zeros(count: int) -> Tensor:
-    return torch.zeros(count)
-
-
-def _last(value: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H, W, C), contiguous."""
-    return value.permute(0, 2, 3, 1).contiguous()
+    return torch.zeros(count, dtype=torch.float32)
 
 
 class _Conv(Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, rectified: bool, pooled: bool) -> Tensor:
-        h_NHWC, (height, width) = _last(h), h.shape[2:]
+        h_NHWC, (height, width) = in_rows(h), h.shape[2:]
         cut, read = _Cut(height, width), "read rectified" if rectified else "read"
-        w_POC = cut.gathered("filters", _last(weight), tiles=(1, 1))
+        w_POC = cut.gathered("filters", in_rows(weight), tiles=(1, 1))
         blocks = list(cut.blocks(len(h)))
         w_PCO = w_POC.transpose(1, 2)
         if len(blocks) > 1:  # products with a transposed factor are slower, by less than one copy takes
@@ -157,10 +162,10 @@ class _Conv(Function):
     ) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         h_NHWC, w_POC, winners = ctx.saved_tensors
         images, height, width, channels = h_NHWC.shape
-        cut, g_NHWO = _Cut(height, width), _last(gradients[0])
+        cut, g_NHWO = _Cut(height, width), in_rows(gradients[0])
         read = "read rectified" if ctx.rectified else "read"
         g_h = torch.empty_like(h_NHWC) if ctx.needs_input_grad[0] else None
-        g_w, g_bias = torch.zeros(w_POC.shape), g_NHWO.new_zeros(w_POC.shape[1])
+        g_w, g_bias = w_POC.new_zeros(w_POC.shape), g_NHWO.new_zeros(w_POC.shape[1])
         for some in cut.blocks(images):
             if winners is None:
                 g_PTO = cut.gathered("write gradient", g_NHWO[some])

@@ -103,7 +103,10 @@ def test_groups_keep_to_the_memory():
 
 
 def test_compiled_kernels_give_way_where_their_filters_do_not_fit():
-    chains = [[Rung(segments_of(task.job.payload)[0], None)] for task in jobs(plan(config((32,)), choice=Choice()))[:1]]
+    chains = [
+        [Rung(segments_of(task.job.payload)[0], None)]
+        for task in jobs(plan(config((32,)), choice=Choice()))[:1]
+    ]
     (net,) = {chain[0].segment.snapshot.net for chain in chains}
     segment = chains[0][0].segment
     plain, compiled = (train_cost([segment], DIGITS, mode) for mode in (ALONE, COMPILED))

@@ -111,3 +111,34 @@ def test_it_is_for_large_maps_whose_relu_follows_at_once():
     for other in ({"activation": "tanh"}, {"batch_norm": False}, {"shortcut": Shortcut(0)}, {"out": 18}):
         assert fused_norm.suits(replace(LAYER, **other), (16, 16)) is None, other
     assert fused_norm.suits(LAYER, (8, 8)) is None
+
+
+@pytest.mark.parametrize("size", [(64, 64), (8, 8), (30, 1100)])
+def test_statistics_of_numbers_of_one_sign_do_not_drift_with_their_number(size):
+    """A constant's variance is rounding alone; added up in one go, 65,536 times 7.3 is off by percents."""
+    images = 65_536 // (size[0] * size[1]) + 1
+    z = torch.full((images, 16, *size), 7.3)
+    mean, var = torch.zeros(16), torch.zeros(16)
+    fused_norm.trained(z, torch.ones(16), torch.zeros(16), mean, var, "plain")
+    assert (mean / MOMENTUM - 7.3).abs().max() < 7.3 * 2e-5
+    assert var.max() / MOMENTUM < (7.3 * 4e-5) ** 2
+
+
+def test_what_the_kernels_cannot_take_is_refused_by_name():
+    given = [torch.ones(6)] * 2 + [torch.ones(6)] * 2
+    for z, ends, match in (
+        (torch.zeros(2, 6, 4, 4), "relu", r"\(2, 6, 4, 4\), relu: channels are multiples of 4"),
+        (torch.zeros(2, 8, 5, 4), "pooled", r"\(2, 8, 5, 4\), pooled: .* sizes even if pooled"),
+        (torch.zeros(0, 8, 4, 4), "relu", r"\(0, 8, 4, 4\)"),
+        (torch.zeros(1, 8, 1, 1), "relu", r"several numbers of each channel, found \(1, 8, 1, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fused_norm.trained(z, *given, ends)
+    with pytest.raises(TypeError, match="float64"):
+        fused_norm.trained(torch.zeros(2, 8, 4, 4).double(), *given, "relu")
+
+
+def test_an_infinite_variance_stays_infinite_as_in_pytorch():
+    z, mean, var = torch.randn(2, 16, 4, 4), torch.zeros(16), torch.full((16,), float("inf"))
+    fused_norm.trained(z, torch.ones(16), torch.zeros(16), mean, var, "relu")
+    assert var.isinf().all()

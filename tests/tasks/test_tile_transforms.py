@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from tasks.tile_transforms import gather, gather_spread, scatter, scatter_pooled
-from tasks.vector_code import Unit
 
 C = 32
 RNG = np.random.default_rng(3)
@@ -14,12 +13,6 @@ PAIRED = [[1.0, 2.0, -2.0, 0.5], [1.0, 2.0, 2.0, -0.5], [0.0, 1.0, -1.0, 0.0]]
 MATRICES = pytest.mark.parametrize(
     "matrix", [RNG.normal(size=(3, 4)).tolist(), PAIRED], ids=["any", "paired"]
 )
-
-
-def kernel(build, *arguments, **options):
-    unit = Unit()
-    build(unit, "kernel", *arguments, **options)
-    return unit.compile()["kernel"]
 
 
 def padded(map_NHWC, side, stride, offset, tiles):
@@ -50,7 +43,7 @@ def test_planes_are_products_on_both_sides_of_every_tile(matrix, rectified, size
     map_NHWC = torch.randn(2, *size, C)
     count = 2 * tiles[0] * tiles[1]
     planes = torch.full((9, count + 1, C), 5.0)
-    run = kernel(gather, matrix, 2, -1, rectified=rectified)
+    run = gather(matrix, 2, -1, rectified=rectified)
     run(map_NHWC, planes, torch.zeros(C), 2, *size, *tiles, C, planes.stride(0))
     source = np.maximum(map_NHWC.numpy(), 0.0) if rectified else map_NHWC.numpy()
     expected = planes_of(np.array(matrix), tiles_of(source, 4, 2, -1, tiles))
@@ -65,7 +58,7 @@ def test_tiles_that_overlap_are_added_up_and_what_is_outside_is_dropped(matrix, 
     matrix = np.array(matrix).T
     planes = torch.randn(9, 2 * tiles[0] * tiles[1], C)
     made, gate = torch.full((2, *size, C), float("nan")), torch.randn(2, *size, C)
-    run = kernel(scatter, matrix.tolist(), 2, -1, masked=masked)
+    run = scatter(matrix.tolist(), 2, -1, masked=masked)
     sizes = (2, *size, *tiles, C, planes.stride(0))
     run(made, planes, torch.empty(C), torch.zeros(C), *[gate] * masked, *sizes)
     pieces = np.einsum(
@@ -81,7 +74,7 @@ def test_tiles_that_overlap_are_added_up_and_what_is_outside_is_dropped(matrix, 
 
 def test_a_bias_is_added_where_tiles_do_not_overlap():
     planes, bias, made = torch.zeros(4, 4, C), torch.randn(C), torch.empty(1, 3, 4, C)
-    run = kernel(scatter, np.eye(2).tolist(), 2, 0)
+    run = scatter(np.eye(2).tolist(), 2, 0)
     run(made, planes, torch.empty(C), bias, 1, 3, 4, 2, 2, C, planes.stride(0))
     assert torch.equal(made, bias.expand_as(made))
 
@@ -101,15 +94,13 @@ def test_pooling_and_its_adjoint_are_pytorchs(size):
     planes = torch.from_numpy(squares.reshape(16, count, C).copy())
     made, winners = (torch.empty(2, *pooled_size, C) for _ in range(2))
     sizes = (2, *pooled_size, *tiles, C, planes.stride(0))
-    kernel(scatter_pooled, np.eye(4).tolist(), 4)(
-        made, planes, torch.empty(C), torch.zeros(C), winners, *sizes
-    )
+    scatter_pooled(np.eye(4).tolist(), 4)(made, planes, torch.empty(C), torch.zeros(C), winners, *sizes)
     expected = torch.nn.functional.max_pool2d(z_NCHW, 2).relu()
     assert torch.equal(made.permute(0, 3, 1, 2), expected)
     g = torch.randn(expected.shape)
     (slope,) = torch.autograd.grad(expected, z_NCHW, g)
     spread = torch.empty(16, count, C)
-    kernel(gather_spread, np.eye(4).tolist(), 4)(
+    gather_spread(np.eye(4).tolist(), 4)(
         g.permute(0, 2, 3, 1).contiguous(), spread, torch.zeros(C), winners, *sizes
     )
     back = spread.numpy().reshape(4, 4, 2, *tiles, C).transpose(2, 3, 0, 4, 1, 5).reshape(wide.shape)

@@ -234,12 +234,61 @@ def test_compiled_kernels_change_rounding_alone_and_a_cut_no_bit(data):
     assert same_bits(cut.state.momentum, whole.state.momentum)
 
 
-def test_with_compiled_kernels_a_net_that_diverges_is_reported(data):
-    net = make_net(width=32, entries=(1, 1, "pool", 2))
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["", "bn"])
+def test_with_compiled_kernels_a_net_that_diverges_is_reported(batch_norm):
+    net = compiled_net(batch_norm, lr=1e9)
+    with pytest.raises(Diverged, match="at width 32, seed 0"):
+        train(*segments([net], 3), initial_state(net), make_data(image=(2, 16, 16)), COMPILED)
+
+
+def compiled_net(batch_norm, dropout=0.0, **recipe):
+    """Wide convs on maps that are large enough for BN's own kernels."""
+    net = make_net(width=32, entries=(1, 1, "pool", 2), image=(2, 16, 16), **recipe)
+    first, *rest = net.architecture.layers
+    layers = [replace(layer, batch_norm=batch_norm and layer.kind == "conv") for layer in (first, *rest)]
+    layers[1] = replace(layers[1], dropout=dropout)
+    return replace(net, architecture=replace(net.architecture, layers=tuple(layers)))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{}, {"optimizer": "adamw", "momentum": 0.0, "nesterov": False, "lr": 1e-3}, {"regularizer": "l12"}],
+    ids=["sgd", "adamw", "l12"],
+)
+def test_with_compiled_kernels_a_net_with_bn_and_dropout_is_the_plain_one_and_a_cut_changes_no_bit(recipe):
+    net = compiled_net(True, dropout=0.5, augment="crop_flip")
+    net = replace(net, recipe=replace(net.recipe, **recipe))
+    data = make_data(train=40, test=20, image=(2, 16, 16))
+    plain, whole, halfway = (
+        train(*segments([net], epoch), initial_state(net), data, mode)
+        for epoch, mode in ((2, ALONE), (2, COMPILED), (1, COMPILED))
+    )
+    assert whole.curve_rows[0]["loss_train"] == pytest.approx(plain.curve_rows[0]["loss_train"], rel=1e-3)
+    cut = train(*segments([net], 2, start=1), halfway.state, data, COMPILED)
+    assert same_bits(cut.state.parameters, whole.state.parameters)
+    assert same_bits(cut.state.momentum, whole.state.momentum)
+
+
+def test_compiled_kernels_leave_bfloat16_and_groups_to_pytorch(data):
+    net = make_net(width=32, entries=(1, 1, "pool", 2), precision="bf16")
+    plain, other = (
+        train(*segments([net], 1), initial_state(net), data, mode)
+        for mode in (TrainMode(layout="channels_last"), COMPILED)
+    )
+    assert same_results(other, plain)
+    nets = [make_net(seed, width=32) for seed in range(2)]
+    both = TrainMode(grouped=True, layout="channels_last", compiled=True)
+    for found, expected in zip(together(nets, 1, data, both), together(nets, 1, data, LAST), strict=True):
+        assert same_results(found, expected)
+
+
+def test_parameters_that_are_no_numbers_are_told_though_losses_are(data):
+    """A bias of -inf before a ReLU: the channel is dead, and every loss is finite."""
+    net = make_net()
     state = initial_state(net)
-    poisoned = {**state.parameters, "layers.1.weight": torch.full((32, 2, 3, 3), 1e30)}
-    with pytest.raises(Diverged, match="epoch 1 at width 32, seed 0"):
-        train(*segments([net], 2), replace(state, parameters=poisoned), data, COMPILED)
+    dead = {**state.parameters, "layers.1.bias": torch.tensor([-math.inf, 0.0, 0.0])}
+    with pytest.raises(Diverged, match="largest parameter is inf in epoch 1"):
+        train(*segments([net], 1), replace(state, parameters=dead), data)
 
 
 def test_a_regression_is_trained_together_too():

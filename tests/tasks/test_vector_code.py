@@ -4,17 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.vector_code import Code, Unit
+from tasks.vector_code import Code
 
 LANES = pytest.mark.parametrize("lanes", [4, 8, 16])
 
 
 def made(build, pointers, sizes, lanes):
-    unit = Unit()
-    code = Code(unit, "kernel", pointers, sizes, lanes)
+    code = Code(pointers, sizes, lanes)
     build(code, *code.arguments)
-    code.end()
-    return unit.compile()["kernel"]
+    return code.compile()
 
 
 @LANES
@@ -97,3 +95,39 @@ def test_a_kernel_gives_the_same_bits_again():
     for out in outs:
         made(build, 2, 1, 16)(a, out, 64)
     assert torch.equal(*outs)
+
+
+def test_what_a_kernel_cannot_take_is_refused_before_it_runs():
+    def build(code, a, out, count):
+        with code.loop(count) as i:
+            code.store(out + i * code.lanes, code.load(a + i * code.lanes))
+
+    run, good = made(build, 2, 1, 4), torch.zeros(4)
+    run(good, torch.zeros(4), 1)
+    for wrong, match in (
+        ((good.double(), good, 1), "float64 on cpu: it takes float32 on the CPU"),
+        ((good, good.to("meta"), 1), "float32 on meta"),
+        ((good, good), "2 tensors and 1 sizes was given 2 arguments"),
+        ((good, good, 1, 1), "2 tensors and 1 sizes was given 4 arguments"),
+    ):
+        with pytest.raises(TypeError, match=match):
+            run(*wrong)
+
+
+def test_a_pooled_relu_marks_its_winner_and_spreads_back_to_it():
+    def build(code, a, b, made, which, back, count):
+        with code.loop(count) as i:
+            at = i * code.lanes
+            value, mark = code.pooled_relu([code.load(a + at), code.load(b + at)])
+            code.store(made + at, value)
+            code.store(which + at, mark)
+            code.store(back + at, code.spread(code.number(3.0), mark, 2)[1])
+
+    a, b = torch.tensor([1.0, -1.0, 2.0, 0.0]), torch.tensor([2.0, -2.0, 2.0, -1.0])
+    found = [torch.empty(4) for _ in range(3)]
+    made(build, 5, 1, 4)(a, b, *found, 1)
+    assert [value.tolist() for value in found] == [
+        [2.0, 0.0, 2.0, 0.0],
+        [1.0, -1.0, 0.0, -1.0],
+        [3.0, 0.0, 0.0, 0.0],
+    ]

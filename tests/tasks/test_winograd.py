@@ -93,3 +93,16 @@ def test_second_derivatives_are_refused_rather_than_wrong():
     (slope,) = torch.autograd.grad(z.square().sum(), h, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+def test_what_the_kernels_cannot_take_is_refused_by_name():
+    bias = torch.zeros(32)
+    for h, weight in (
+        (torch.zeros(2, 24, 4, 4), torch.zeros(32, 24, 3, 3)),
+        (torch.zeros(2, 32, 4, 4), torch.zeros(8, 32, 3, 3)),
+        (torch.zeros(0, 32, 4, 4), torch.zeros(32, 32, 3, 3)),
+    ):
+        with pytest.raises(ValueError, match="channels are multiples of 16 here"):
+            winograd.conv(h, weight, bias)
+    with pytest.raises(TypeError, match="float64 on cpu"):
+        winograd.conv(torch.zeros(2, 32, 4, 4).double(), torch.zeros(32, 32, 3, 3).double(), bias)
