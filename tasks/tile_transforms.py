@@ -7,8 +7,8 @@ L p L^T from planes p; each is the adjoint of the other with L transposed. A ReL
 taken on the way.
 
 Every kernel takes its pointers, then N, H, W (of its maps), rows and columns of tiles, C, a multiple of
-`LANES`, and how many numbers lie from one plane to the next. `zeros` are C of them, read past a map's border;
-what would be written there goes to `beyond`, of C numbers.
+`CHANNELS`, and how many numbers lie from one plane to the next. `zeros` are C of them, read past a map's
+border; what would be written there goes to `beyond`, of C numbers.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
 
-from tasks.vector_code import LANES, Code, Kernel, Value
+from tasks.tiling import CHANNELS
+from tasks.vector_code import Code, Kernel, Value
 
 Matrix = Sequence[Sequence[float]]
-Square = list[list[Value]]
 
 SIZES = 7
 POOL = 2
@@ -29,13 +29,13 @@ POOL = 2
 
 def gather(matrix: Matrix, stride: int, offset: int, *, rectified: bool = False) -> Kernel:
     """A kernel `(map, planes, zeros)` that writes planes L d L^T; `rectified`: of the ReLU of the map."""
-    code = Code(pointers=3, sizes=SIZES)
+    code = Code(pointers=3, sizes=SIZES, lanes=CHANNELS)
     image, planes, zeros, *sizes = code.arguments
     side = len(matrix[0])
     for tile in _tiles(code, sizes, stride, offset):
         pixels = code.kept([tile.pixel(image, i, j, zeros) for i, j in _square(side)])
-        with code.loop(tile.channels.over(LANES)) as block:
-            channel = block * LANES
+        with code.loop(tile.channels.over(CHANNELS)) as block:
+            channel = block * CHANNELS
             d = [code.load(pixels(number) + channel) for number in range(side**2)]
             d = [_relu(code, value) for value in d] if rectified else d
             for number, value in enumerate(_both_sides(matrix, d)):
@@ -49,7 +49,7 @@ def scatter(matrix: Matrix, stride: int, offset: int, *, masked: bool = False) -
     The map need not be cleared before. Where tiles overlap, the bias must be zeros. `masked`: the kernel is
     `(map, planes, beyond, bias, gate)` and writes zeros where the map `gate` is not above 0.
     """
-    code = Code(pointers=4 + masked, sizes=SIZES)
+    code = Code(pointers=4 + masked, sizes=SIZES, lanes=CHANNELS)
     image, planes, beyond, bias, *gate = code.arguments[: 4 + masked]
     side = len(matrix)
     for tile in _tiles(code, code.arguments[4 + masked :], stride, offset):
@@ -62,8 +62,8 @@ def scatter(matrix: Matrix, stride: int, offset: int, *, masked: bool = False) -
         ]
         place, there = code.kept(places), code.kept(before)
         gates = [code.kept([tile.pixel(map_, i, j, bias) for i, j in _square(side)]) for map_ in gate]
-        with code.loop(tile.channels.over(LANES)) as block:
-            channel = block * LANES
+        with code.loop(tile.channels.over(CHANNELS)) as block:
+            channel = block * CHANNELS
             p = [code.load(tile.plane(planes, k) + channel) for k in range(len(matrix[0]) ** 2)]
             for number, value in enumerate(_both_sides(matrix, p)):
                 for at in gates:
@@ -78,14 +78,14 @@ def scatter_pooled(matrix: Matrix, stride: int) -> Kernel:
     The maps are of half the tiles' height and width. `winners` (N, H, W, C) says by 0 to 3 which of a square,
     row by row, was the largest, the first of equal ones, and by -1 that the ReLU is 0 there.
     """
-    code = Code(pointers=5, sizes=SIZES)
+    code = Code(pointers=5, sizes=SIZES, lanes=CHANNELS)
     image, planes, beyond, bias, winners, *sizes = code.arguments
     side = stride // POOL
     for tile in _tiles(code, sizes, side, 0):
         places = code.kept([tile.pixel(image, i, j, beyond) for i, j in _square(side)])
         marks = code.kept([tile.pixel(winners, i, j, beyond) for i, j in _square(side)])
-        with code.loop(tile.channels.over(LANES)) as block:
-            channel = block * LANES
+        with code.loop(tile.channels.over(CHANNELS)) as block:
+            channel = block * CHANNELS
             p = [code.load(tile.plane(planes, k) + channel) for k in range(len(matrix[0]) ** 2)]
             z, offset = _both_sides(matrix, p), code.load(bias + channel)
             for number, members in enumerate(_pools(side)):
@@ -100,14 +100,14 @@ def gather_spread(matrix: Matrix, stride: int) -> Kernel:
 
     Each number goes to the winner of its square, and the others are zeros: the adjoint.
     """
-    code = Code(pointers=4, sizes=SIZES)
+    code = Code(pointers=4, sizes=SIZES, lanes=CHANNELS)
     image, planes, zeros, winners, *sizes = code.arguments
     side = stride // POOL
     for tile in _tiles(code, sizes, side, 0):
         pixels = code.kept([tile.pixel(image, i, j, zeros) for i, j in _square(side)])
         marks = code.kept([tile.pixel(winners, i, j, zeros) for i, j in _square(side)])
-        with code.loop(tile.channels.over(LANES)) as block:
-            channel = block * LANES
+        with code.loop(tile.channels.over(CHANNELS)) as block:
+            channel = block * CHANNELS
             d: dict[int, Value] = {}
             for number, members in enumerate(_pools(side)):
                 value, winner = (code.load(at(number) + channel) for at in (pixels, marks))

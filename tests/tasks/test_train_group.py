@@ -137,6 +137,17 @@ def test_groups_are_offered_in_the_layouts_whose_bits_do_not_depend_on_company()
     assert layouts(8, (4, 28, 28)) == {"contiguous", "channels_last"}
 
 
+def test_compiled_kernels_are_offered_where_they_take_a_layer_and_its_numbers():
+    def offered(width, device="cpu", **recipe):
+        net = make_net(width=width, entries=(1, 1, "pool", 2), **recipe)
+        return COMPILED in {mode for mode, _ in ways(Probe(net, 1, 1.0), device)}
+
+    assert offered(32)
+    assert not offered(8)
+    assert not offered(32, device="cuda")
+    assert not offered(32, precision="bf16")
+
+
 def test_bits_of_batch_normalised_nets_do_not_depend_on_their_company():
     nets = nets_of("resnet20", 3)
     data = make_data(train=40, test=20, image=nets[0].architecture.input)
