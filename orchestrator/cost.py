@@ -49,7 +49,7 @@ from tasks.spec import (
     TrainSegment,
     in_float32,
 )
-from tasks.tiling import filter_bytes
+from tasks.tiling import work_bytes
 
 ALL = AtOnce()
 
@@ -160,7 +160,7 @@ def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, mode: TrainMo
     # The images may be there in another layout too.
     memory = BASE_BYTES + 3 * image_bytes(facts) + 20 * nets * parameter_count(architecture)
     memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
-    memory += filter_bytes(architecture) if mode.compiled else 0
+    memory += work_bytes(architecture) if mode.compiled else 0
     bytes_in = 0 if first.start is None else 2 * len(segments) * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, memory)
 

@@ -20,8 +20,7 @@ from tasks.batch_norm import Training
 from tasks.network import Network
 from tasks.norm_kernels import Ends
 from tasks.spec import Architecture, Layer
-from tasks.tile_transforms import POOL
-from tasks.tiling import suits
+from tasks.tiling import POOL, suits
 
 
 class Taken(NamedTuple):

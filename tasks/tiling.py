@@ -18,16 +18,20 @@ SMALL = 2
 CHANNELS = 16
 """Numbers of channels are multiples of so many: a vector."""
 
-FEWEST_CHANNELS = 32
-"""Read and written: of fewer, the transforms take what the products spare (measured)."""
+AT_ONCE = 64
+"""Tiles whose planes are in use, and in the cache, at once: whole rows of tiles."""
+
+POOL = 2
+"""Side of the squares that are pooled."""
 
 
 def suits(layer: Layer, shape: Shape) -> bool:
-    """Whether a layer that reads `shape` (C, H, W) is such a conv, and wide enough to be faster so."""
+    """Whether a layer that reads `shape` (C, H, W) is such a conv, of channels and a size for kernels."""
     return (
         layer.kind == "conv"
         and (layer.kernel, layer.stride, layer.padding) == (TAPS, 1, 1)
-        and all(size >= FEWEST_CHANNELS and size % CHANNELS == 0 for size in (shape[0], layer.out))
+        and all(size % CHANNELS == 0 for size in (shape[0], layer.out))
+        and tiles_of(*output_size(layer, shape))[1] <= AT_ONCE
     )
 
 
@@ -36,16 +40,23 @@ def outputs_of(height: int, width: int) -> int:
     return 2 if min(height, width) <= SMALL else 4
 
 
+def tiles_of(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of tiles."""
+    m = outputs_of(height, width)
+    return -(-height // m), -(-width // m)
+
+
 def planes_of(m: int) -> int:
     """P."""
     return (m + TAPS - 1) ** 2
 
 
-def filter_bytes(architecture: Architecture) -> int:
-    """What a step holds of filters as planes (P, O, C): every conv's, and two more of one in work."""
+def work_bytes(architecture: Architecture) -> int:
+    """What a step holds for the conv in work: its filters, their gradients and `AT_ONCE` tiles, as planes."""
     each = [
-        4 * planes_of(outputs_of(*output_size(layer, shape))) * shape[0] * layer.out
+        4 * planes_of(outputs_of(*output_size(layer, shape))) * (2 * shape[0] * layer.out + room)
         for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True)
         if suits(layer, shape)
+        for room in [(AT_ONCE + 1) * (shape[0] + layer.out)]
     ]
-    return sum(each) + 2 * max(each, default=0)
+    return max(each, default=0)

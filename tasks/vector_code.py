@@ -21,6 +21,9 @@ from torch import Tensor
 LANES = 16
 """Numbers of a vector where nothing else is said: a register of AVX-512, two of AVX2, four of NEON."""
 
+REGISTERS = 32 if llvm.get_host_cpu_features().get("avx512f") else 8
+"""Vectors of `LANES` numbers that this machine's registers hold: 16 of AVX2 are 8 such, 32 of NEON too."""
+
 BYTES = 4
 NAME = "kernel"
 _SIZE, _NUMBER = ir.IntType(64), ir.FloatType()
@@ -38,12 +41,15 @@ class Value:
     builder: ir.IRBuilder
     raw: Any
 
-    def _constant(self, value: float) -> Any:
+    def _raw(self, other: Value | float) -> Any:
+        """Another value, or a number as a value of this kind."""
+        if isinstance(other, Value):
+            return other.raw
         kind = self.raw.type
-        return ir.Constant(kind, int(value)) if kind == _SIZE else _vector(value, kind.count)
+        return ir.Constant(kind, int(other)) if kind == _SIZE else _vector(other, kind.count)
 
     def _with(self, other: Value | float, of_sizes: str, of_vectors: str) -> Value:
-        right = other.raw if isinstance(other, Value) else self._constant(other)
+        right = self._raw(other)
         if self.raw.type == _SIZE:
             return Value(self.builder, getattr(self.builder, of_sizes)(self.raw, right))
         return Value(self.builder, getattr(self.builder, of_vectors)(self.raw, right, flags=_FUSED))
@@ -67,31 +73,30 @@ class Value:
     def __or__(self, other: Value) -> Value:
         return Value(self.builder, self.builder.or_(self.raw, other.raw))
 
-    def over(self, divisor: int) -> Value:
-        """A size divided by a number."""
-        return Value(self.builder, self.builder.udiv(self.raw, ir.Constant(_SIZE, divisor)))
+    def over(self, divisor: Value | int) -> Value:
+        """A size divided by another, without the remainder."""
+        return Value(self.builder, self.builder.udiv(self.raw, self._raw(divisor)))
 
-    def below(self, size: Value) -> Value:
+    def below(self, size: Value | int) -> Value:
         """Whether 0 <= self < size; of sizes, of which those below 0 wrap round to very large ones."""
-        return Value(self.builder, self.builder.icmp_unsigned("<", self.raw, size.raw))
+        return Value(self.builder, self.builder.icmp_unsigned("<", self.raw, self._raw(size)))
 
     def exceeds(self, other: Value | float) -> Value:
         """Whether it is larger; never if one is NaN."""
-        right = other.raw if isinstance(other, Value) else self._constant(other)
         compare = self.builder.icmp_signed if self.raw.type == _SIZE else self.builder.fcmp_ordered
-        return Value(self.builder, compare(">", self.raw, right))
+        return Value(self.builder, compare(">", self.raw, self._raw(other)))
 
     def equals(self, number: float) -> Value:
         """Whether a vector's numbers are this one."""
-        return Value(self.builder, self.builder.fcmp_ordered("==", self.raw, self._constant(number)))
+        return Value(self.builder, self.builder.fcmp_ordered("==", self.raw, self._raw(number)))
 
     def is_nan(self) -> Value:
         """Whether a vector's numbers are NaN."""
         return Value(self.builder, self.builder.fcmp_unordered("uno", self.raw, self.raw))
 
-    def choose(self, one: Value, other: Value) -> Value:
+    def choose(self, one: Value, other: Value | float) -> Value:
         """`one` where this comparison holds, else `other`."""
-        return Value(self.builder, self.builder.select(self.raw, one.raw, other.raw))
+        return Value(self.builder, self.builder.select(self.raw, one.raw, one._raw(other)))
 
 
 def _vector(value: float, lanes: int) -> ir.Constant:
@@ -113,9 +118,10 @@ class Code:
         self.arguments = [Value(self.builder, argument) for argument in function.args]
 
     @contextmanager
-    def loop(self, count: Value) -> Iterator[Value]:
+    def loop(self, count: Value | int) -> Iterator[Value]:
         """What is built inside runs for 0, 1, ... up to `count` - 1; at least once."""
         builder, before = self.builder, self.builder.block
+        end = count.raw if isinstance(count, Value) else ir.Constant(_SIZE, count)
         body, after = builder.append_basic_block(), builder.append_basic_block()
         builder.branch(body)
         builder.position_at_end(body)
@@ -124,18 +130,14 @@ class Code:
         yield Value(builder, index)
         following = builder.add(index, ir.Constant(_SIZE, 1))
         index.add_incoming(following, builder.block)
-        builder.cbranch(builder.icmp_unsigned("<", following, count.raw), body, after)
+        builder.cbranch(builder.icmp_unsigned("<", following, end), body, after)
         builder.position_at_end(after)
 
-    def kept(self, pointers: Sequence[Value]) -> Callable[[int], Value]:
-        """Keep pointers in memory for a loop that would have too many in registers; gives them back."""
-        builder = self.builder
-        with builder.goto_entry_block():
-            table = builder.alloca(_NUMBER.as_pointer(), size=len(pointers))
-        place = [builder.gep(table, [ir.Constant(_SIZE, index)]) for index in range(len(pointers))]
-        for pointer, where in zip(pointers, place, strict=True):
-            builder.store(pointer.raw, where)
-        return lambda index: Value(builder, builder.load(place[index]))
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        """What is built inside runs if a comparison of sizes holds."""
+        with self.builder.if_then(condition.raw):
+            yield
 
     def number(self, value: float) -> Value:
         """A vector of one number."""
@@ -145,6 +147,15 @@ class Code:
         """The vector that a pointer points to."""
         place = self.builder.bitcast(pointer.raw, self._vector.as_pointer())
         return Value(self.builder, self.builder.load(place, align=BYTES, typ=self._vector))
+
+    def load_one(self, pointer: Value) -> Value:
+        """A vector of the one number that a pointer points to."""
+        one = self.builder.load(pointer.raw, align=BYTES, typ=_NUMBER)
+        first = self.builder.insert_element(
+            ir.Constant(self._vector, ir.Undefined), one, ir.Constant(_SIZE, 0)
+        )
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return Value(self.builder, self.builder.shuffle_vector(first, first, lanes))
 
     def store(self, pointer: Value, vector: Value) -> None:
         """Write a vector where a pointer points to."""

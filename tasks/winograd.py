@@ -4,7 +4,7 @@ Lavin & Gray 2016, "Fast algorithms for convolutional neural networks". A tile o
 `A^T [(G w G^T) . (B^T h B)] A`, where h is the (m+2) x (m+2) tile that it reads and w a 3x3 filter: (m+2)^2
 products for 9 m^2, 4 times fewer with m = 4. Summed over input channels, each of the (m+2)^2 numbers, here
 called planes, is a matrix product. Gradients are the adjoint maps of the same parts. The ReLU before and the
-pooling after are taken on the way (`tasks.tile_transforms`), so that their maps are never written.
+pooling after are taken on the way (`tasks.conv_kernels`), so that their maps are never written.
 
 Legend: N images, H x W positions, C channels read, O channels written, P = (m+2)^2 planes, T tiles.
 With m = 4 outputs are rounded to about 1e-6 of their norm, a direct convolution's to 3e-7; at 256 channels to
@@ -14,9 +14,7 @@ have three digits less, and one that is NaN or infinite makes all of its tile so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
-from functools import cache, partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,14 +22,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from tasks import conv_kernels
 from tasks.layout import in_rows
-from tasks.tile_transforms import POOL, gather, gather_spread, scatter, scatter_pooled
-from tasks.tiling import CHANNELS, POINTS, outputs_of, planes_of
-from tasks.toom_cook import TAPS, matrices, transposed
-from tasks.vector_code import Kernel
-
-TILES_AT_ONCE = 192
-"""Planes of so many tiles stay in the cache between a transform and its products (measured)."""
+from tasks.plane_products import Matrices, Planes, block
+from tasks.strips import OVERLAP
+from tasks.tiling import AT_ONCE, CHANNELS, POOL, outputs_of, planes_of, tiles_of
+from tasks.toom_cook import TAPS
 
 
 def conv(h: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False, pooled: bool = False) -> Tensor:
@@ -40,119 +36,89 @@ def conv(h: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False, po
     `rectified`: of the ReLU of `h`. `pooled`: the ReLU of the largest z of each 2 x 2 square.
 
     Raises:
-        ValueError: Channels read or written are no multiple of `CHANNELS`, or there is no image or position.
+        ValueError: Channels are no multiple of `CHANNELS`, weight (O, C, 3, 3) and bias (O) are not of them,
+            there is no image or position, nothing to pool, or a map is wider than `AT_ONCE` tiles.
         TypeError: Not float32 on a CPU.
     """
-    if min(h.shape) < 1 or h.shape[1] % CHANNELS or len(weight) % CHANNELS:
+    channels, height, width = h.shape[1:]
+    outputs, least = len(weight), POOL if pooled else 1
+    if (
+        len(h) < 1
+        or min(height, width) < least
+        or tiles_of(height, width)[1] > AT_ONCE
+        or channels % CHANNELS
+        or outputs % CHANNELS
+        or (weight.shape, bias.shape) != ((outputs, channels, TAPS, TAPS), (outputs,))
+    ):
         raise ValueError(
-            f"a conv of {tuple(h.shape)} to {len(weight)} channels: channels are multiples of {CHANNELS} "
-            "here, and there is an image and a position at least"
+            f"a conv of {tuple(h.shape)} by weights {tuple(weight.shape)} and biases {tuple(bias.shape)}: "
+            f"channels are multiples of {CHANNELS} here, weights (O, C, 3, 3), biases (O), there is an image "
+            f"of {least} x {least} positions at least, and no more than {AT_ONCE} tiles in a row"
         )
     return _Conv.apply(h, weight, bias, rectified, pooled)  # pyright: ignore[reportReturnType]
 
 
-@cache
-def kernel(m: int, name: str) -> Kernel:
-    """A transform of tiles of m x m outputs, compiled once a process (0.03 to 0.2 s each)."""
-    a_t, g, b_t = matrices(POINTS[m])
-    a, g_t, b = transposed(a_t), transposed(g), transposed(b_t)
-    builders: dict[str, Callable[[], Kernel]] = {
-        "filters": partial(gather, _floats(g), TAPS, 0),
-        "filters gradient": partial(scatter, _floats(g_t), TAPS, 0),
-        "read": partial(gather, _floats(b_t), m, -1),
-        "read rectified": partial(gather, _floats(b_t), m, -1, rectified=True),
-        "read gradient": partial(scatter, _floats(b), m, -1),
-        "read rectified gradient": partial(scatter, _floats(b), m, -1, masked=True),
-        "write": partial(scatter, _floats(a_t), m, 0),
-        "write gradient": partial(gather, _floats(a), m, 0),
-        "write pooled": partial(scatter_pooled, _floats(a_t), m),
-        "write pooled gradient": partial(gather_spread, _floats(a), m),
-    }
-    return builders[name]()
-
-
-def _floats(rows: Sequence[Sequence[Fraction]]) -> list[list[float]]:
-    return [[float(value) for value in row] for row in rows]
-
-
+@dataclass(frozen=True)
 class _Cut:
-    """Maps of one size, cut in tiles."""
+    """A batch of maps (N, H, W, C) cut in tiles, and what is made of them (N, H, W, O)."""
 
-    def __init__(self, height: int, width: int) -> None:
-        self.m = outputs_of(height, width)
-        self.planes = planes_of(self.m)
-        self.tiles = -(-height // self.m), -(-width // self.m)
-        one = POINTS[self.m].index(1)
-        self.sums = one * (self.m + 2) + one
-        """The plane of a written map's gradient that is the sum of each tile."""
+    shape: tuple[int, ...]
+    outputs: int
+    rectified: bool
+    pooled: bool
 
-    def blocks(self, images: int) -> Iterator[slice]:
-        """Images whose planes are in use at once."""
-        step = max(1, TILES_AT_ONCE // (self.tiles[0] * self.tiles[1]))
-        for start in range(0, images, step):
-            yield slice(start, min(start + step, images))
+    @property
+    def m(self) -> int:
+        return outputs_of(*self.shape[1:3])
 
-    def gathered(
-        self, name: str, map_NHWC: Tensor, *more: Tensor, tiles: tuple[int, int] | None = None
-    ) -> Tensor:
-        """New planes (P, T, C) of a map."""
-        channels = map_NHWC.shape[3]
-        rows, columns = tiles or self.tiles
-        count = len(map_NHWC) * rows * columns
-        # An odd number of rows apart: at multiples of 4 KB planes would share few lines of the cache.
-        planes_PTC = map_NHWC.new_empty(self.planes, count | 1, channels)[:, :count]
-        sizes = _sizes(map_NHWC, planes_PTC, (rows, columns))
-        kernel(self.m, name)(map_NHWC, planes_PTC, _zeros(channels), *more, *sizes)
-        return planes_PTC
+    def sizes(self) -> tuple[int, ...]:
+        """As the kernels of `tasks.conv_kernels` take them."""
+        images, height, width, channels = self.shape
+        rows, columns = tiles_of(height, width)
+        together = AT_ONCE // columns
+        more = together, channels, self.outputs, int(self.rectified), int(self.pooled)
+        return images, height, width, rows, columns, *more
 
-    def scattered(
-        self,
-        name: str,
-        map_NHWC: Tensor,
-        planes_PTC: Tensor,
-        *more: Tensor,
-        bias: Tensor | None = None,
-        tiles: tuple[int, int] | None = None,
-    ) -> None:
-        """Write a map from planes (P, T, C)."""
-        channels = map_NHWC.shape[3]
-        beyond, bias = map_NHWC.new_empty(channels), _zeros(channels) if bias is None else bias
-        sizes = _sizes(map_NHWC, planes_PTC, tiles or self.tiles)
-        kernel(self.m, name)(map_NHWC, planes_PTC, beyond, bias, *more, *sizes)
+    def made(self) -> tuple[int, int, int, int]:
+        """The shape of what is made."""
+        images, height, width, _ = self.shape
+        side = POOL if self.pooled else 1
+        return images, height // side, width // side, self.outputs
 
+    def matrices(self, rows: int, columns: int) -> Tensor:
+        """Room for filters as planes."""
+        return torch.empty(Matrices.numbers(planes_of(self.m), rows, columns))
 
-def _sizes(map_NHWC: Tensor, planes_PTC: Tensor, tiles: tuple[int, int]) -> tuple[int, ...]:
-    """As the kernels of `tasks.tile_transforms` take them."""
-    images, height, width, channels = map_NHWC.shape
-    return images, height, width, *tiles, channels, planes_PTC.stride(0)
+    def strips(self, count: int = 1) -> Tensor:
+        """Zeros: room for strips of 16 channels, with their borders."""
+        _, columns = tiles_of(*self.shape[1:3])
+        return torch.zeros(count, self.m + OVERLAP, columns * self.m + OVERLAP, CHANNELS)
 
-
-@cache
-def _zeros(count: int) -> Tensor:
-    return torch.zeros(count, dtype=torch.float32)
+    def planes(self, channels: int) -> Tensor:
+        """Room for planes; zeros, since products are taken of some tiles more than there are."""
+        return torch.zeros(Planes.numbers(channels, planes_of(self.m)))
 
 
 class _Conv(Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, rectified: bool, pooled: bool) -> Tensor:
-        h_NHWC, (height, width) = in_rows(h), h.shape[2:]
-        cut, read = _Cut(height, width), "read rectified" if rectified else "read"
-        w_POC = cut.gathered("filters", in_rows(weight), tiles=(1, 1))
-        blocks = list(cut.blocks(len(h)))
-        w_PCO = w_POC.transpose(1, 2)
-        if len(blocks) > 1:  # products with a transposed factor are slower, by less than one copy takes
-            w_PCO = w_PCO.contiguous()
-        size = (height // POOL, width // POOL) if pooled else (height, width)
-        z_NHWO = h.new_empty(len(h), *size, len(weight))
-        winners = torch.empty_like(z_NHWO) if pooled else None
-        for some in blocks:
-            planes_PTO = torch.bmm(cut.gathered(read, h_NHWC[some]), w_PCO)
-            if winners is None:
-                cut.scattered("write", z_NHWO[some], planes_PTO, bias=bias)
-            else:
-                cut.scattered("write pooled", z_NHWO[some], planes_PTO, winners[some], bias=bias)
-        ctx.save_for_backward(h_NHWC, w_POC, winners)
-        ctx.rectified = rectified
+        h_NHWC = in_rows(h)
+        outputs, channels = weight.shape[:2]
+        cut = _Cut(tuple(h_NHWC.shape), outputs, rectified, pooled)
+        filters, size = cut.matrices(channels, outputs), block(outputs)
+        # With two axes: of four, PyTorch's copy of a transpose takes many times as long.
+        taps_outputs = in_rows(weight).view(outputs, -1).t().contiguous()
+        conv_kernels.to_filters(cut.m, size)(
+            taps_outputs, filters, channels, outputs, outputs, channels * outputs
+        )
+        z_NHWO = h_NHWC.new_empty(cut.made())
+        winners = torch.empty_like(z_NHWO) if pooled else z_NHWO
+        outside = torch.zeros(channels), torch.empty(outputs)
+        work = cut.strips(), cut.strips(), cut.planes(channels), cut.planes(outputs)
+        run = conv_kernels.forward(cut.m, size)
+        run(h_NHWC, filters, bias, z_NHWO, winners, *outside, *work, *cut.sizes())
+        ctx.save_for_backward(h_NHWC, weight, winners if pooled else None)
+        ctx.cut = cut
         return z_NHWO.permute(0, 3, 1, 2)
 
     @staticmethod
@@ -160,24 +126,20 @@ class _Conv(Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
-        h_NHWC, w_POC, winners = ctx.saved_tensors
-        images, height, width, channels = h_NHWC.shape
-        cut, g_NHWO = _Cut(height, width), in_rows(gradients[0])
-        read = "read rectified" if ctx.rectified else "read"
-        g_h = torch.empty_like(h_NHWC) if ctx.needs_input_grad[0] else None
-        g_w, g_bias = w_POC.new_zeros(w_POC.shape), g_NHWO.new_zeros(w_POC.shape[1])
-        for some in cut.blocks(images):
-            if winners is None:
-                g_PTO = cut.gathered("write gradient", g_NHWO[some])
-            else:
-                g_PTO = cut.gathered("write pooled gradient", g_NHWO[some], winners[some])
-            g_w.baddbmm_(g_PTO.transpose(1, 2), cut.gathered(read, h_NHWC[some]))
-            g_bias += g_PTO[cut.sums].sum(0)
-            if g_h is not None:
-                gate = [h_NHWC[some]] if ctx.rectified else []
-                g_PTC = torch.bmm(g_PTO, w_POC)
-                cut.scattered(f"{read} gradient", g_h[some], g_PTC, *gate)
-        g_weight = g_NHWO.new_empty(w_POC.shape[1], TAPS, TAPS, channels)
-        cut.scattered("filters gradient", g_weight, g_w, tiles=(1, 1))
-        below = None if g_h is None else g_h.permute(0, 3, 1, 2)
+        (h_NHWC, weight, winners), cut = ctx.saved_tensors, ctx.cut
+        outputs, channels = weight.shape[:2]
+        g_NHWO, weight_OIJC = in_rows(gradients[0]), in_rows(weight)
+        filters, size = cut.matrices(outputs, channels), block(channels)
+        apart = outputs, channels, TAPS**2 * channels, channels
+        conv_kernels.to_filters(cut.m, size)(weight_OIJC, filters, *apart)
+        g_h, g_weight = torch.empty_like(h_NHWC), torch.empty_like(weight_OIJC)
+        g_filters, g_bias = torch.zeros_like(filters), torch.zeros(outputs)
+        outside = torch.zeros(max(channels, outputs)), torch.empty(channels)
+        strips = cut.strips(), cut.strips(), cut.strips(channels // CHANNELS)
+        work = *strips, cut.planes(channels), cut.planes(outputs)
+        won = g_NHWO if winners is None else winners
+        run = conv_kernels.backward(cut.m, size)
+        run(h_NHWC, filters, g_NHWO, won, g_h, g_filters, g_bias, *outside, *work, *cut.sizes())
+        conv_kernels.from_filters(cut.m, size)(g_weight, g_filters, *apart)
+        below = g_h.permute(0, 3, 1, 2) if ctx.needs_input_grad[0] else None
         return below, g_weight.permute(0, 3, 1, 2), g_bias, None, None

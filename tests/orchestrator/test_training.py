@@ -14,7 +14,7 @@ from orchestrator.tiles import Limits, blob_name
 from orchestrator.training import Choice, Rung, halves, mode_of, mode_text, segments_of, train_tasks
 from tasks.images import facts
 from tasks.spec import ALONE, COMPILED, TrainMode
-from tasks.tiling import filter_bytes
+from tasks.tiling import work_bytes
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
@@ -102,7 +102,7 @@ def test_groups_keep_to_the_memory():
     assert {mode_of(task.job.where) for task in made(alone.memory - 1)} == {TrainMode(layout="channels_last")}
 
 
-def test_compiled_kernels_give_way_where_their_filters_do_not_fit():
+def test_compiled_kernels_give_way_where_their_planes_do_not_fit():
     chains = [
         [Rung(segments_of(task.job.payload)[0], None)]
         for task in jobs(plan(config((32,)), choice=Choice()))[:1]
@@ -110,7 +110,7 @@ def test_compiled_kernels_give_way_where_their_filters_do_not_fit():
     (net,) = {chain[0].segment.snapshot.net for chain in chains}
     segment = chains[0][0].segment
     plain, compiled = (train_cost([segment], DIGITS, mode) for mode in (ALONE, COMPILED))
-    assert compiled.memory == plain.memory + filter_bytes(net.architecture) > plain.memory
+    assert compiled.memory == plain.memory + work_bytes(net.architecture) > plain.memory
     choices = {probe_key(net, "cpu"): Choice(COMPILED)}
     modes = []
     for memory in (compiled.memory, compiled.memory - 1):

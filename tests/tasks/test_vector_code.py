@@ -83,6 +83,29 @@ def test_sizes_are_compared_and_pointers_chosen():
     assert out.tolist() == [9.0] * 4 + list(range(8)) + [9.0] * 4
 
 
+def test_what_is_built_for_a_case_runs_in_that_case_alone():
+    def build(code, out, count, most):
+        with code.loop(count) as i:
+            at = out + i * code.lanes
+            code.store(at, code.number(1.0))
+            with code.when(i.exceeds(0) & i.below(most)), code.loop(2):
+                code.store(at, code.load(at) + 1.0)
+
+    out = torch.empty(4, 4)
+    made(build, 1, 2, 4)(out, 4, 3)
+    assert out[:, 0].tolist() == [1.0, 3.0, 3.0, 1.0]
+
+
+def test_one_number_fills_a_vector_and_sizes_are_divided():
+    def build(code, a, out, count, divisor):
+        with code.loop(count) as i:
+            code.store(out + i * code.lanes, code.load_one(a + i.over(divisor)))
+
+    a, out = torch.tensor([3.0, 5.0]), torch.empty(5, 4)
+    made(build, 2, 2, 4)(a, out, 5, 3)
+    assert out.tolist() == [[3.0] * 4] * 3 + [[5.0] * 4] * 2
+
+
 def test_a_kernel_gives_the_same_bits_again():
     def build(code, a, out, count):
         total = code.total()

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks import winograd
+from tasks import plane_products, winograd
 
 TOLERANCE = 1e-5
 """Of a result's norm: float32 rounds to 6e-8, which tiles of 4 x 4 amplify some tens of times."""
@@ -30,13 +30,21 @@ def plain(rectified, pooled):
 
 @pytest.mark.parametrize("pooled", [False, True], ids=["", "pooled"])
 @pytest.mark.parametrize("rectified", [False, True], ids=["", "rectified"])
-@pytest.mark.parametrize("size", [(2, 2), (2, 5), (3, 4), (4, 4), (7, 6), (8, 8), (13, 5), (28, 28)])
-def test_a_conv_and_its_gradients_are_pytorchs(size, rectified, pooled):
-    images = 3 if size[0] > 8 else 13  # more tiles than are in use at once
+@pytest.mark.parametrize(
+    ("size", "images"),
+    [
+        ((2, 2), 70), ((2, 5), 30), ((3, 4), 65), ((4, 4), 1), ((7, 6), 20), ((8, 8), 13), ((13, 5), 9),
+        ((28, 28), 3), ((6, 250), 2),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [(32, 48), (16, 32)], ids=str)
+def test_a_conv_and_its_gradients_are_pytorchs(size, images, channels, rectified, pooled):
+    """Of more tiles than are in work at once, which begin and end within an image, and of fewer."""
     generator = torch.Generator().manual_seed(5)
-    h = torch.randn(images, 32, *size, generator=generator)
-    weight = torch.randn(48, 32, 3, 3, generator=generator) / 288**0.5
-    bias = torch.randn(48, generator=generator)
+    read, written = channels
+    h = torch.randn(images, read, *size, generator=generator)
+    weight = torch.randn(written, read, 3, 3, generator=generator) / (9 * read) ** 0.5
+    bias = torch.randn(written, generator=generator)
     wide = [value.double() for value in (h, weight, bias)]
     g = torch.randn(plain(rectified, pooled)(h, weight, bias).shape, generator=generator)
     expected = with_gradients(plain(rectified, pooled), wide, g)
@@ -79,12 +87,27 @@ def test_nan_is_seen_by_all_that_reads_it(rectified, pooled):
     assert z[1, :, square, square].isnan().all()
 
 
-def test_results_have_the_same_bits_again_and_in_every_batch_that_is_cut_alike():
+def test_results_have_the_same_bits_again_and_in_every_batch():
     h, weight, bias = torch.randn(40, 32, 14, 14), torch.randn(32, 32, 3, 3), torch.randn(32)
     whole = winograd.conv(h, weight, bias)
     assert torch.equal(winograd.conv(h, weight, bias), whole)
-    at_once = winograd.TILES_AT_ONCE // 16
-    assert torch.equal(winograd.conv(h[at_once : 2 * at_once], weight, bias), whole[at_once : 2 * at_once])
+    assert torch.equal(winograd.conv(h[7:20], weight, bias), whole[7:20])
+
+
+def test_gradients_have_the_same_bits_again():
+    tensors = torch.randn(9, 32, 14, 14), torch.randn(48, 32, 3, 3), torch.randn(48)
+    g = torch.randn(9, 48, 14, 14)
+    first, again = (with_gradients(winograd.conv, tensors, g) for _ in range(2))
+    assert all(map(torch.equal, first, again))
+
+
+def test_processors_with_fewer_registers_come_to_the_same(monkeypatch):
+    tensors = torch.randn(5, 32, 7, 7), torch.randn(64, 32, 3, 3), torch.randn(64)
+    g = torch.randn(5, 64, 7, 7)
+    here = with_gradients(winograd.conv, tensors, g)
+    monkeypatch.setattr(plane_products, "REGISTERS", 8)
+    there = with_gradients(winograd.conv, tensors, g)
+    assert all(close(one, other) for one, other in zip(here, there, strict=True))
 
 
 def test_second_derivatives_are_refused_rather_than_wrong():
@@ -101,8 +124,14 @@ def test_what_the_kernels_cannot_take_is_refused_by_name():
         (torch.zeros(2, 24, 4, 4), torch.zeros(32, 24, 3, 3)),
         (torch.zeros(2, 32, 4, 4), torch.zeros(8, 32, 3, 3)),
         (torch.zeros(0, 32, 4, 4), torch.zeros(32, 32, 3, 3)),
+        (torch.zeros(2, 16, 4, 4), torch.zeros(32, 32, 3, 3)),
+        (torch.zeros(2, 32, 4, 4), torch.zeros(32, 32, 1, 1)),
+        (torch.zeros(2, 32, 4, 4), torch.zeros(16, 32, 3, 3)),
+        (torch.zeros(2, 32, 4, 257), torch.zeros(32, 32, 3, 3)),
     ):
         with pytest.raises(ValueError, match="channels are multiples of 16 here"):
             winograd.conv(h, weight, bias)
+    with pytest.raises(ValueError, match="an image of 2 x 2 positions at least"):
+        winograd.conv(torch.zeros(2, 32, 1, 4), torch.zeros(32, 32, 3, 3), bias, pooled=True)
     with pytest.raises(TypeError, match="float64 on cpu"):
         winograd.conv(torch.zeros(2, 32, 4, 4).double(), torch.zeros(32, 32, 3, 3).double(), bias)
