@@ -34,7 +34,7 @@ def forward(m: int, size: Block) -> Kernel:
 
     `filters` are matrices C x O (`tasks.plane_products`, of blocks of `size`). `z` and `winners` are
     (N, H, W, O), or of half the height and width when pooled; `winners` are written then alone. There are C
-    `zeros`, and room for O numbers `beyond`. `work`: strips of h and of z, planes of h and of z; all zeros.
+    `zeros`, and room for O numbers `beyond`. `work`: strips of h, zeros, and of z; planes of h and of z.
     """
     code = Code(11, SIZES, CHANNELS)
     h, filters, bias, z, winners, zeros, beyond, *work = code.arguments[:11]
@@ -65,7 +65,7 @@ def backward(m: int, size: Block) -> Kernel:
 
     `filters` and `g_filters` are matrices O x C; `g` and `winners` are like `z`. Gradients of filters and
     bias are added to what is there. There are as many `zeros` as C or O, and room for C numbers `beyond`.
-    `work`: strips of h and of g, C / 16 more for the gradient of h, planes of h and of g; all zeros.
+    `work`: strips of h and of g, zeros; C / 16 more for the gradient of h; planes of h and of g.
     """
     code = Code(14, SIZES, CHANNELS)
     h, filters, g, winners, g_h, g_filters, g_bias, zeros, beyond, *work = code.arguments[:14]

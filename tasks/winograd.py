@@ -14,6 +14,7 @@ have three digits less, and one that is NaN or infinite makes all of its tile so
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,37 +87,59 @@ class _Cut:
         return images, height // side, width // side, self.outputs
 
     def matrices(self, rows: int, columns: int) -> Tensor:
-        """Room for filters as planes."""
-        return torch.empty(Matrices.numbers(planes_of(self.m), rows, columns))
+        """Room for filters, or their gradients, as planes."""
+        return torch.empty(Matrices.numbers(planes_of(self.m), rows, columns), dtype=torch.float32)
 
     def strips(self, count: int = 1) -> Tensor:
         """Zeros: room for strips of 16 channels, with their borders."""
         _, columns = tiles_of(*self.shape[1:3])
-        return torch.zeros(count, self.m + OVERLAP, columns * self.m + OVERLAP, CHANNELS)
+        return _zeros(count, self.m + OVERLAP, columns * self.m + OVERLAP, CHANNELS)
 
-    def planes(self, channels: int) -> Tensor:
-        """Room for planes; zeros, since products are taken of some tiles more than there are."""
-        return torch.zeros(Planes.numbers(channels, planes_of(self.m)))
+    def planes(self) -> tuple[Tensor, Tensor]:
+        """Room for planes of what is read and of what is made."""
+        read, made = (Planes.numbers(size, planes_of(self.m)) for size in (self.shape[3], self.outputs))
+        room = _room.at_least(read + made)
+        return room[:read], room[read : read + made]
+
+
+class _Room(threading.local):
+    """Memory for planes, kept from one call to the next.
+
+    Products are taken of some tiles more than there are, so what is there must be numbers that the processor
+    is not slow with; clearing it each time would take a twentieth of a step.
+    """
+
+    def __init__(self) -> None:
+        self._kept = _zeros(0)
+
+    def at_least(self, count: int) -> Tensor:
+        if len(self._kept) < count:
+            self._kept = _zeros(count)
+        return self._kept
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float32)
+
+
+_room = _Room()
 
 
 class _Conv(Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, rectified: bool, pooled: bool) -> Tensor:
-        h_NHWC = in_rows(h)
-        outputs, channels = weight.shape[:2]
-        cut = _Cut(tuple(h_NHWC.shape), outputs, rectified, pooled)
-        filters, size = cut.matrices(channels, outputs), block(outputs)
+        h_NHWC, (outputs, channels) = in_rows(h), weight.shape[:2]
+        cut, size = _Cut(tuple(h_NHWC.shape), outputs, rectified, pooled), block(outputs)
+        filters = cut.matrices(channels, outputs)
         # With two axes: of four, PyTorch's copy of a transpose takes many times as long.
-        taps_outputs = in_rows(weight).view(outputs, -1).t().contiguous()
-        conv_kernels.to_filters(cut.m, size)(
-            taps_outputs, filters, channels, outputs, outputs, channels * outputs
-        )
+        weight_IJCO = in_rows(weight).view(outputs, -1).t().contiguous()
+        apart = channels, outputs, outputs, channels * outputs
+        conv_kernels.to_filters(cut.m, size)(weight_IJCO, filters, *apart)
         z_NHWO = h_NHWC.new_empty(cut.made())
         winners = torch.empty_like(z_NHWO) if pooled else z_NHWO
-        outside = torch.zeros(channels), torch.empty(outputs)
-        work = cut.strips(), cut.strips(), cut.planes(channels), cut.planes(outputs)
-        run = conv_kernels.forward(cut.m, size)
-        run(h_NHWC, filters, bias, z_NHWO, winners, *outside, *work, *cut.sizes())
+        maps = h_NHWC, filters, bias.contiguous(), z_NHWO, winners, _zeros(channels), _zeros(outputs)
+        work = cut.strips(), cut.strips(), *cut.planes()
+        conv_kernels.forward(cut.m, size)(*maps, *work, *cut.sizes())
         ctx.save_for_backward(h_NHWC, weight, winners if pooled else None)
         ctx.cut = cut
         return z_NHWO.permute(0, 3, 1, 2)
@@ -127,19 +150,17 @@ class _Conv(Function):
         ctx: Any, *gradients: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         (h_NHWC, weight, winners), cut = ctx.saved_tensors, ctx.cut
-        outputs, channels = weight.shape[:2]
-        g_NHWO, weight_OIJC = in_rows(gradients[0]), in_rows(weight)
+        g_NHWO, weight_OIJC, (outputs, channels) = in_rows(gradients[0]), in_rows(weight), weight.shape[:2]
         filters, size = cut.matrices(outputs, channels), block(channels)
         apart = outputs, channels, TAPS**2 * channels, channels
         conv_kernels.to_filters(cut.m, size)(weight_OIJC, filters, *apart)
         g_h, g_weight = torch.empty_like(h_NHWC), torch.empty_like(weight_OIJC)
-        g_filters, g_bias = torch.zeros_like(filters), torch.zeros(outputs)
-        outside = torch.zeros(max(channels, outputs)), torch.empty(channels)
-        strips = cut.strips(), cut.strips(), cut.strips(channels // CHANNELS)
-        work = *strips, cut.planes(channels), cut.planes(outputs)
+        g_filters, g_bias = torch.zeros_like(filters), _zeros(outputs)
         won = g_NHWO if winners is None else winners
-        run = conv_kernels.backward(cut.m, size)
-        run(h_NHWC, filters, g_NHWO, won, g_h, g_filters, g_bias, *outside, *work, *cut.sizes())
+        maps = h_NHWC, filters, g_NHWO, won, g_h, g_filters, g_bias
+        outside = _zeros(max(channels, outputs)), _zeros(channels)
+        work = cut.strips(), cut.strips(), cut.strips(channels // CHANNELS), *cut.planes()
+        conv_kernels.backward(cut.m, size)(*maps, *outside, *work, *cut.sizes())
         conv_kernels.from_filters(cut.m, size)(g_weight, g_filters, *apart)
         below = g_h.permute(0, 3, 1, 2) if ctx.needs_input_grad[0] else None
         return below, g_weight.permute(0, 3, 1, 2), g_bias, None, None
