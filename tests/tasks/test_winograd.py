@@ -1,5 +1,7 @@
 """Convolutions by minimal filtering are PyTorch's in float64, with their gradients, to float32's rounding."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,12 +62,47 @@ def test_a_conv_and_its_gradients_are_pytorchs(size, images, channels, rectified
             assert close(mine, theirs)
 
 
+def test_where_a_relu_is_at_zero_there_is_no_gradient():
+    h = torch.randint(-2, 3, (4, 32, 8, 8)).float()
+    weight, bias, g = torch.randn(32, 32, 3, 3), torch.randn(32), torch.randn(4, 32, 8, 8)
+    _, g_h, *_ = with_gradients(lambda *leaves: winograd.conv(*leaves, rectified=True), (h, weight, bias), g)
+    assert (g_h[h <= 0] == 0).all()
+    assert (g_h[h > 0] != 0).all()
+
+
+def test_threads_do_not_disturb_each_other():
+    def run(number):
+        generator = torch.Generator().manual_seed(number)
+        h = torch.randn(30, 32, 14, 14, generator=generator)
+        weight, bias = torch.randn(32, 32, 3, 3, generator=generator), torch.zeros(32)
+        return [winograd.conv(h, weight, bias) for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, range(4)))
+    for number, found in enumerate(together):
+        alone = run(number)[0]
+        assert all(torch.equal(one, alone) for one in found)
+
+
 def test_of_equal_numbers_the_first_of_a_square_wins_as_in_pytorch():
     h, weight, bias = torch.randn(2, 32, 8, 8), torch.zeros(32, 32, 3, 3), torch.ones(32)
     g = torch.randn(2, 32, 4, 4)
     expected = with_gradients(plain(False, True), [value.double() for value in (h, weight, bias)], g)
     found = with_gradients(lambda *leaves: winograd.conv(*leaves, pooled=True), (h, weight, bias), g)
     assert all(close(mine, theirs) for mine, theirs in zip(found, expected, strict=True) if theirs.norm())
+
+
+def test_inputs_may_lie_in_memory_in_any_way():
+    """Slices, and gradients that are one number."""
+    h, weight, bias = (
+        torch.randn(3, 64, 8, 8)[:, ::2],
+        torch.randn(32, 32, 5, 5)[..., 1:4, :3],
+        torch.randn(64)[::2],
+    )
+    g = torch.ones(()).expand(3, 32, 8, 8)
+    found = with_gradients(winograd.conv, (h, weight, bias), g)
+    expected = with_gradients(plain(False, False), [value.double() for value in (h, weight, bias)], g)
+    assert all(close(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
 
 
 def test_an_image_needs_no_gradient():
