@@ -1,4 +1,4 @@
-"""A network that computes its wide 3x3 convs and its large BNs by compiled kernels, with ReLUs and pooling.
+"""A network that computes its 3x3 convs and its large BNs by compiled kernels, with ReLUs and pooling.
 
 `shared_out` says for an architecture which layer's map is made by `tasks.winograd`, which BN by
 `tasks.fused_norm`, and what is left for PyTorch. A ReLU may be taken by the conv that reads it, and come

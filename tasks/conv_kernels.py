@@ -38,7 +38,7 @@ def forward(m: int, size: Block) -> Kernel:
     """
     code = Code(11, SIZES, CHANNELS)
     h, filters, bias, z, winners, zeros, beyond, *work = code.arguments[:11]
-    cut = _Cut(code, m)
+    cut = _Arguments(code, m)
     strip_h, strip_z = (Strip(cut.tiles, start) for start in work[:2])
     planes_h, planes_z = (Planes(start, planes_of(m)) for start in work[2:])
     map_h, (map_z, won) = cut.read(h), cut.written(z, winners)
@@ -64,12 +64,12 @@ def backward(m: int, size: Block) -> Kernel:
     """The adjoint of `forward`: `(h, filters, g, winners, g_h, g_filters, g_bias, zeros, beyond, *work)`.
 
     `filters` and `g_filters` are matrices O x C; `g` and `winners` are like `z`. Gradients of filters and
-    bias are added to what is there. There are as many `zeros` as C or O, and room for C numbers `beyond`.
-    `work`: strips of h and of g, zeros; C / 16 more for the gradient of h; planes of h and of g.
+    bias are added to what is there. There are C or O `zeros`, whichever is more, and room for C numbers
+    `beyond`. `work`: strips of h and of g, zeros; C / 16 more for the gradient of h; planes of h and of g.
     """
     code = Code(14, SIZES, CHANNELS)
     h, filters, g, winners, g_h, g_filters, g_bias, zeros, beyond, *work = code.arguments[:14]
-    cut = _Cut(code, m)
+    cut = _Arguments(code, m)
     strip_h, strip_g, below = (Strip(cut.tiles, start) for start in work[:3])
     planes_h, planes_g = (Planes(start, planes_of(m)) for start in work[3:])
     map_h, map_g_h, (map_g, won) = cut.read(h), cut.read(g_h), cut.written(g, winners)
@@ -148,7 +148,7 @@ def _add_sums(code: Code, planes: Planes, plane: int, sums: Value, channels: Val
         code.store(place, code.load(place) + total.value)
 
 
-class _Cut:
+class _Arguments:
     """A kernel's sizes, and what follows from them."""
 
     def __init__(self, code: Code, m: int) -> None:

@@ -19,7 +19,7 @@ LINE = (AT_ONCE + 1) * CHANNELS
 apart would share few of them."""
 
 SPARE = 16
-"""Registers for factors."""
+"""Registers for factors, where there are more."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Block:
 
     rows: int
     vectors: int
+
+    def over(self, tiles: Value) -> Value:
+        """How many blocks so many rows take."""
+        return (tiles + (self.rows - 1)).over(self.rows)
 
     def totals(self, code: Code) -> list[list[Total]]:
         """Zeros to begin with, by row."""
@@ -81,16 +85,18 @@ def block(channels: int) -> Block:
     """The block for results of so many channels a row; its rows divide `CHANNELS` and `AT_ONCE`."""
     if REGISTERS <= SPARE:
         return Block(REGISTERS // 2, 1)
-    return Block(SPARE // 2, 2) if channels % (2 * CHANNELS) == 0 else Block(SPARE, 1)
+    totals = REGISTERS - SPARE
+    return Block(totals // 2, 2) if channels % (2 * CHANNELS) == 0 else Block(totals, 1)
 
 
 def times_matrices(code: Code, planes: Planes, matrices: Matrices, made: Planes, tiles: Value) -> None:
     """`made[t, o] = sum_c planes[t, c] matrices[c, o]` in every plane.
 
-    Tiles beyond the last are made too, up to the next multiple of the block's rows.
+    Blocks may have more tiles than there are: `planes` are made zeros there, and so is what is made.
     """
     size = matrices.size
-    blocks = (tiles + (size.rows - 1)).over(size.rows)
+    blocks = size.over(tiles)
+    _clear(code, planes, matrices.rows, tiles, blocks * size.rows - tiles)
     with code.loop(planes.count) as plane, code.loop(matrices.panels) as panel, code.loop(blocks) as down:
         totals, tile = size.totals(code), down * size.rows
         with code.loop(matrices.rows.over(CHANNELS)) as vector, code.loop(CHANNELS) as channel:
@@ -122,6 +128,17 @@ def add_products(code: Code, ones: Planes, others: Planes, sums: Matrices, tiles
             for number, total in enumerate(line):
                 place = to + number * CHANNELS
                 code.store(place, code.load(place) + total.value)
+
+
+def _clear(code: Code, planes: Planes, channels: Value, first: Value, count: Value) -> None:
+    """Zeros where there are no tiles: other numbers might be denormal, with which processors are slow."""
+    with (
+        code.when(count.exceeds(0)),
+        code.loop(channels.over(CHANNELS)) as vector,
+        code.loop(planes.count) as plane,
+        code.loop(count) as number,
+    ):
+        code.store(planes.at(vector, plane, first + number), code.number(0.0))
 
 
 def _add(

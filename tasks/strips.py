@@ -116,7 +116,7 @@ class Strip:
     start: Value
 
     def numbered(self, number: Value) -> Strip:
-        """One of several, one after another, of what tiles with their overlaps cover."""
+        """The `number`-th of strips that lie one after another, each with all lines of a row of tiles."""
         size = self.tiles.pitch * (self.tiles.m + OVERLAP) * CHANNELS
         return replace(self, start=self.start + number * size)
 
@@ -209,7 +209,7 @@ class Strip:
     ) -> None:
         """Put lines that no later row adds to in a map, and carry the others over.
 
-        With a `floor` of 0, zeros are put where the map `gate` is not above 0. `outside` is where to read and
+        With a `floor` of 0, zeros are put where the map `gate` is 0 or less. `outside` is where to read and
         to write past the border.
         """
         code, m = self.tiles.code, self.tiles.m
@@ -223,7 +223,8 @@ class Strip:
             )
             source = self.line(number, BORDER)
             with code.loop(map_.width) as x:
-                passes = code.load(gates.at(x)).exceeds(0.0) | always
+                gate_ = code.load(gates.at(x))
+                passes = gate_.exceeds(0.0) | gate_.is_nan() | always
                 code.store(to.at(x), passes.choose(code.load(source.at(x)), 0.0))
 
         for number in range(m):

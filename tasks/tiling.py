@@ -30,7 +30,7 @@ def suits(layer: Layer, shape: Shape) -> bool:
     return (
         layer.kind == "conv"
         and (layer.kernel, layer.stride, layer.padding) == (TAPS, 1, 1)
-        and all(size % CHANNELS == 0 for size in (shape[0], layer.out))
+        and all(size and size % CHANNELS == 0 for size in (shape[0], layer.out))
         and tiles_of(*output_size(layer, shape))[1] <= AT_ONCE
     )
 
@@ -52,11 +52,20 @@ def planes_of(m: int) -> int:
 
 
 def work_bytes(architecture: Architecture) -> int:
-    """What a step holds for the conv in work: its filters, their gradients and `AT_ONCE` tiles, as planes."""
-    each = [
-        4 * planes_of(outputs_of(*output_size(layer, shape))) * (2 * shape[0] * layer.out + room)
+    """What a step holds beside maps: one conv's filters and their gradients, room for planes, strips."""
+    convs = [
+        (shape[0], layer.out, output_size(layer, shape))
         for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True)
         if suits(layer, shape)
-        for room in [(AT_ONCE + 1) * (shape[0] + layer.out)]
     ]
-    return max(each, default=0)
+    filters = [2 * planes_of(outputs_of(*size)) * read * out for read, out, size in convs]
+    # Room for planes is kept from one conv to the next.
+    room = [planes_of(outputs_of(*size)) * (AT_ONCE + 1) * (read + out) for read, out, size in convs]
+    strips = [_strip_numbers(*size) * (read + 2 * CHANNELS) for read, _, size in convs]
+    return 4 * sum(max(numbers, default=0) for numbers in (filters, room, strips))
+
+
+def _strip_numbers(height: int, width: int) -> int:
+    """Of one channel of what a row of tiles reads."""
+    m, (_, columns) = outputs_of(height, width), tiles_of(height, width)
+    return (m + TAPS - 1) * (columns * m + TAPS - 1)

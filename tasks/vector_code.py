@@ -19,7 +19,7 @@ from llvmlite import ir
 from torch import Tensor
 
 LANES = 16
-"""Numbers of a vector where nothing else is said: a register of AVX-512, two of AVX2, four of NEON."""
+"""Numbers of the longest vectors: a register of AVX-512, two of AVX2, four of NEON."""
 
 REGISTERS = 32 if llvm.get_host_cpu_features().get("avx512f") else 8
 """Vectors of `LANES` numbers that this machine's registers hold: 16 of AVX2 are 8 such, 32 of NEON too."""
@@ -67,9 +67,6 @@ class Value:
     def __mul__(self, other: Value | float) -> Value:
         return self._with(other, "mul", "fmul")
 
-    def __and__(self, other: Value) -> Value:
-        return Value(self.builder, self.builder.and_(self.raw, other.raw))
-
     def __or__(self, other: Value) -> Value:
         return Value(self.builder, self.builder.or_(self.raw, other.raw))
 
@@ -109,7 +106,7 @@ class Code:
     Its vectors have `lanes` numbers.
     """
 
-    def __init__(self, pointers: int, sizes: int, lanes: int = LANES) -> None:
+    def __init__(self, pointers: int, sizes: int, lanes: int) -> None:
         self.lanes, self._vector = lanes, ir.VectorType(_NUMBER, lanes)
         self._module, self._kinds = ir.Module(), (pointers, sizes)
         arguments = [_NUMBER.as_pointer()] * pointers + [_SIZE] * sizes

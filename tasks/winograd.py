@@ -1,4 +1,4 @@
-"""Convolutions of 3x3 by Winograd's minimal filtering: fewer products, for wide layers on a CPU.
+"""Convolutions of 3x3 by Winograd's minimal filtering: fewer products, for many channels on a CPU.
 
 Lavin & Gray 2016, "Fast algorithms for convolutional neural networks". A tile of m x m outputs z is
 `A^T [(G w G^T) . (B^T h B)] A`, where h is the (m+2) x (m+2) tile that it reads and w a 3x3 filter: (m+2)^2
@@ -6,10 +6,11 @@ products for 9 m^2, 4 times fewer with m = 4. Summed over input channels, each o
 called planes, is a matrix product. Gradients are the adjoint maps of the same parts. The ReLU before and the
 pooling after are taken on the way (`tasks.conv_kernels`), so that their maps are never written.
 
-Legend: N images, H x W positions, C channels read, O channels written, P = (m+2)^2 planes, T tiles.
+Legend: N images, H x W positions, I x J taps, C channels read, O channels written, P = (m+2)^2 planes.
 With m = 4 outputs are rounded to about 1e-6 of their norm, a direct convolution's to 3e-7; at 256 channels to
 3e-6 and 8e-7. That is of a tile's largest numbers: small outputs beside a number a thousand times as large
-have three digits less, and one that is NaN or infinite makes all of its tile so.
+have three digits less, and one that is NaN or infinite makes all of its tile so. Of numbers of a square that
+are equal but for rounding any may be the largest, and get its gradient: all of a region where h is constant.
 """
 
 from __future__ import annotations
@@ -37,26 +38,32 @@ def conv(h: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False, po
     `rectified`: of the ReLU of `h`. `pooled`: the ReLU of the largest z of each 2 x 2 square.
 
     Raises:
-        ValueError: Channels are no multiple of `CHANNELS`, weight (O, C, 3, 3) and bias (O) are not of them,
-            there is no image or position, nothing to pool, or a map is wider than `AT_ONCE` tiles.
+        ValueError: Channels are no multiple of `CHANNELS`, `h`, weight (O, C, 3, 3) and bias (O) are not of
+            these shapes, there is no image, no position, nothing to pool, or a map is wider than `AT_ONCE`
+            tiles.
         TypeError: Not float32 on a CPU.
     """
-    channels, height, width = h.shape[1:]
-    outputs, least = len(weight), POOL if pooled else 1
-    if (
-        len(h) < 1
-        or min(height, width) < least
-        or tiles_of(height, width)[1] > AT_ONCE
-        or channels % CHANNELS
-        or outputs % CHANNELS
-        or (weight.shape, bias.shape) != ((outputs, channels, TAPS, TAPS), (outputs,))
-    ):
+    least = POOL if pooled else 1
+    if not _suits(h, weight, bias, least):
         raise ValueError(
             f"a conv of {tuple(h.shape)} by weights {tuple(weight.shape)} and biases {tuple(bias.shape)}: "
             f"channels are multiples of {CHANNELS} here, weights (O, C, 3, 3), biases (O), there is an image "
             f"of {least} x {least} positions at least, and no more than {AT_ONCE} tiles in a row"
         )
     return _Conv.apply(h, weight, bias, rectified, pooled)  # pyright: ignore[reportReturnType]
+
+
+def _suits(h: Tensor, weight: Tensor, bias: Tensor, least: int) -> bool:
+    if (h.dim(), weight.dim()) != (4, 4):
+        return False
+    (images, channels, height, width), outputs = h.shape, len(weight)
+    return (
+        min(images, channels, outputs) >= 1
+        and min(height, width) >= least
+        and tiles_of(height, width)[1] <= AT_ONCE
+        and channels % CHANNELS == outputs % CHANNELS == 0
+        and (weight.shape, bias.shape) == ((outputs, channels, TAPS, TAPS), (outputs,))
+    )
 
 
 @dataclass(frozen=True)
@@ -103,18 +110,14 @@ class _Cut:
 
 
 class _Room(threading.local):
-    """Memory for planes, kept from one call to the next.
-
-    Products are taken of some tiles more than there are, so what is there must be numbers that the processor
-    is not slow with; clearing it each time would take a twentieth of a step.
-    """
+    """Memory for planes, kept from one call to the next."""
 
     def __init__(self) -> None:
-        self._kept = _zeros(0)
+        self._kept = torch.empty(0, dtype=torch.float32)
 
     def at_least(self, count: int) -> Tensor:
         if len(self._kept) < count:
-            self._kept = _zeros(count)
+            self._kept = torch.empty(count, dtype=torch.float32)
         return self._kept
 
 

@@ -47,7 +47,10 @@ def test_planes_are_multiplied_by_matrices(size, tiles):
     times_matrices(code, Planes(source, COUNT), of_filters, Planes(to, COUNT), counts[0])
     x, w = torch.randn(COUNT, tiles, 48), torch.randn(COUNT, 48, 64)
     made = torch.full((4, COUNT, AT_ONCE + 1, CHANNELS), 5.0)
-    code.compile()(planes(x), matrices(w, size), made, tiles, 48, 64)
+    room, whole = planes(x), -(-tiles // size.rows) * size.rows
+    code.compile()(room, matrices(w, size), made, tiles, 48, 64)
+    assert (room[:, :, tiles:whole] == 0.0).all()
+    assert (room[:, :, whole:] == 7.0).all()
     found = made[:, :, :tiles].permute(1, 2, 0, 3).reshape(COUNT, tiles, 64)
     close(found, x.double() @ w.double())
     assert (made[:, :, AT_ONCE:] == 5.0).all()

@@ -22,13 +22,13 @@ def test_arithmetic_is_that_of_numpy(lanes):
             one, other = (code.load(part + i * code.lanes) for part in (a, b))
             code.store(out + i * code.lanes, (one + other) * 0.5 - other * other)
 
-    a, b = torch.randn(3 * lanes), torch.randn(3 * lanes)
+    generator = torch.Generator().manual_seed(lanes)
+    a, b = (torch.randn(3 * lanes, generator=generator) for _ in range(2))
     out = torch.empty(3 * lanes)
     made(build, 3, 1, lanes)(a, b, out, 3)
     x, y = a.numpy().astype(np.float64), b.numpy().astype(np.float64)
-    np.testing.assert_allclose(
-        out.numpy(), (x + y) * 0.5 - y * y, rtol=0, atol=1e-6
-    )  # float32 rounds to 6e-8
+    # Three operations on numbers up to 20, each rounded to 6e-8 of them.
+    np.testing.assert_allclose(out.numpy(), (x + y) * 0.5 - y * y, rtol=0, atol=4e-6)
 
 
 @LANES
@@ -74,8 +74,7 @@ def test_sizes_are_compared_and_pointers_chosen():
     def build(code, a, outside, out, count, wanted):
         with code.loop(wanted) as i:
             place = i - 1
-            inside = place.below(count) & place.exceeds(-1)
-            source = inside.choose(a + place * 4, outside)
+            source = place.below(count).choose(a + place * 4, outside)
             code.store(out + i * 4, code.load(source))
 
     a, outside, out = torch.arange(8.0), torch.full((4,), 9.0), torch.empty(16)
@@ -88,7 +87,7 @@ def test_what_is_built_for_a_case_runs_in_that_case_alone():
         with code.loop(count) as i:
             at = out + i * code.lanes
             code.store(at, code.number(1.0))
-            with code.when(i.exceeds(0) & i.below(most)), code.loop(2):
+            with code.when(i.exceeds(0)), code.when(i.below(most)), code.loop(2):
                 code.store(at, code.load(at) + 1.0)
 
     out = torch.empty(4, 4)

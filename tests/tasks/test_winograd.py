@@ -124,6 +124,25 @@ def test_nan_is_seen_by_all_that_reads_it(rectified, pooled):
     assert z[1, :, square, square].isnan().all()
 
 
+def test_the_gradient_of_nan_passes_the_relu_as_in_pytorch():
+    h = torch.randn(2, 32, 8, 8)
+    h[1, 3, 4, 4] = float("nan")
+    weight, bias, g = torch.randn(32, 32, 3, 3), torch.zeros(32), torch.randn(2, 32, 8, 8)
+    found = with_gradients(lambda *leaves: winograd.conv(*leaves, rectified=True), (h, weight, bias), g)
+    expected = with_gradients(plain(True, False), [value.double() for value in (h, weight, bias)], g)
+    assert close(found[1], expected[1])
+    assert not found[1][1, 3, 4, 4].eq(0)
+
+
+def test_a_weight_that_changed_before_its_gradient_is_refused():
+    h, weight = torch.randn(1, 32, 4, 4), torch.randn(32, 32, 3, 3, requires_grad=True)
+    z = winograd.conv(h, weight, torch.zeros(32))
+    with torch.no_grad():
+        weight.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.sum().backward()
+
+
 def test_results_have_the_same_bits_again_and_in_every_batch():
     h, weight, bias = torch.randn(40, 32, 14, 14), torch.randn(32, 32, 3, 3), torch.randn(32)
     whole = winograd.conv(h, weight, bias)
@@ -161,6 +180,10 @@ def test_what_the_kernels_cannot_take_is_refused_by_name():
         (torch.zeros(2, 24, 4, 4), torch.zeros(32, 24, 3, 3)),
         (torch.zeros(2, 32, 4, 4), torch.zeros(8, 32, 3, 3)),
         (torch.zeros(0, 32, 4, 4), torch.zeros(32, 32, 3, 3)),
+        (torch.zeros(2, 0, 4, 4), torch.zeros(32, 0, 3, 3)),
+        (torch.zeros(2, 32, 4, 4), torch.zeros(0, 32, 3, 3)),
+        (torch.zeros(32, 4, 4), torch.zeros(32, 32, 3, 3)),
+        (torch.zeros(2, 32, 4, 4), torch.tensor(1.0)),
         (torch.zeros(2, 16, 4, 4), torch.zeros(32, 32, 3, 3)),
         (torch.zeros(2, 32, 4, 4), torch.zeros(32, 32, 1, 1)),
         (torch.zeros(2, 32, 4, 4), torch.zeros(16, 32, 3, 3)),
