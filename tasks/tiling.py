@@ -5,6 +5,8 @@ Legend: tiles of m x m outputs, P = (m+2)^2 planes, C channels read, O channels 
 
 from __future__ import annotations
 
+from math import prod
+
 from tasks.architectures import Shape, input_shapes, output_size
 from tasks.spec import Architecture, Layer
 from tasks.toom_cook import TAPS
@@ -46,6 +48,12 @@ def tiles_of(height: int, width: int) -> tuple[int, int]:
     return -(-height // m), -(-width // m)
 
 
+def strip_of(height: int, width: int) -> tuple[int, int]:
+    """Lines, and pixels of a line, of what a row of tiles reads."""
+    m, (_, columns) = outputs_of(height, width), tiles_of(height, width)
+    return m + TAPS - 1, columns * m + TAPS - 1
+
+
 def planes_of(m: int) -> int:
     """P."""
     return (m + TAPS - 1) ** 2
@@ -61,11 +69,5 @@ def work_bytes(architecture: Architecture) -> int:
     filters = [2 * planes_of(outputs_of(*size)) * read * out for read, out, size in convs]
     # Room for planes is kept from one conv to the next.
     room = [planes_of(outputs_of(*size)) * (AT_ONCE + 1) * (read + out) for read, out, size in convs]
-    strips = [_strip_numbers(*size) * (read + 2 * CHANNELS) for read, _, size in convs]
+    strips = [prod(strip_of(*size)) * (read + 2 * CHANNELS) for read, _, size in convs]
     return 4 * sum(max(numbers, default=0) for numbers in (filters, room, strips))
-
-
-def _strip_numbers(height: int, width: int) -> int:
-    """Of one channel of what a row of tiles reads."""
-    m, (_, columns) = outputs_of(height, width), tiles_of(height, width)
-    return (m + TAPS - 1) * (columns * m + TAPS - 1)

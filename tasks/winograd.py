@@ -27,8 +27,7 @@ from torch.autograd.function import once_differentiable
 from tasks import conv_kernels
 from tasks.layout import in_rows
 from tasks.plane_products import Matrices, Planes, block
-from tasks.strips import OVERLAP
-from tasks.tiling import AT_ONCE, CHANNELS, POOL, outputs_of, planes_of, tiles_of
+from tasks.tiling import AT_ONCE, CHANNELS, POOL, outputs_of, planes_of, strip_of, tiles_of
 from tasks.toom_cook import TAPS
 
 
@@ -99,8 +98,7 @@ class _Cut:
 
     def strips(self, count: int = 1) -> Tensor:
         """Zeros: room for strips of 16 channels, with their borders."""
-        _, columns = tiles_of(*self.shape[1:3])
-        return _zeros(count, self.m + OVERLAP, columns * self.m + OVERLAP, CHANNELS)
+        return _zeros(count, *strip_of(*self.shape[1:3]), CHANNELS)
 
     def planes(self) -> tuple[Tensor, Tensor]:
         """Room for planes of what is read and of what is made."""
