@@ -145,6 +145,6 @@ def _untrained(last: pd.DataFrame) -> str:
         return ""
     return (
         f"At the widest nets a trained source beats an untrained one at {(ratio > 1).sum()} of "
-        f"{len(ratio)} layers (the untrained error is {ratio.min():.2g} to {ratio.max():.2g} times "
+        f"{len(ratio)} layers (the untrained error is {ratio.min():.3g} to {ratio.max():.3g} times "
         "the trained one's)."
     )
