@@ -137,14 +137,17 @@ def _untrained(last: pd.DataFrame) -> str:
         return ""
     means = summarise(last, "fvu_test", ["null", "layer"])
     means = where(means, means["width"] == means["width"].max())
-    table = means.pivot_table(index="layer", columns="null", values="mean").reindex(
-        columns=["none", "untrained"]
+    real, untrained = (
+        where(means, means["null"] == null).set_index("layer") for null in ("none", "untrained")
     )
-    ratio = _finite(table["untrained"] / table["none"])
+    ratio = _finite(untrained["mean"] / real["mean"])
     if not len(ratio):
         return ""
+    # Of independent means; those of two sources under the same targets differ by less.
+    spread = (real["error"] ** 2 + untrained["error"] ** 2) ** 0.5
+    clear = (untrained["mean"] - real["mean"] > 2.0 * spread).sum()
     return (
-        f"At the widest nets a trained source beats an untrained one at {(ratio > 1).sum()} of "
-        f"{len(ratio)} layers (the untrained error is {ratio.min():.3g} to {ratio.max():.3g} times "
-        "the trained one's)."
+        "At the widest nets a trained source beats an untrained one by more than two standard errors at "
+        f"{clear} of {len(ratio)} layers (the untrained error is {ratio.min():.2f} to {ratio.max():.2f} "
+        "times the trained one's)."
     )

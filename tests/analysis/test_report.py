@@ -70,9 +70,15 @@ def test_headlines_follow_the_data():
     real, level = (pd.DataFrame(change) for change in (rows, flat))
     said = " ".join(findings(real, fit_groups(real, "fvu_test", ["layer"], bootstraps=200)))
     assert "falls with the width at 4 of 4 layers" in said
-    assert "trained source beats an untrained one at 4 of 4 layers" in said
+    assert "trained source beats an untrained one by more than two standard errors at 4 of 4 layers" in said
     assert "A net grafted into itself is recovered" in said
     assert "beware" not in said
+    alike = [
+        row | {"fvu_test": 0.5 + 0.01 * row["target_seed"] + 0.001 * (row["null"] != "none")} for row in rows
+    ]
+    close = pd.DataFrame(alike)
+    said = " ".join(findings(close, fit_groups(close, "fvu_test", ["layer"], bootstraps=200)))
+    assert "by more than two standard errors at 0 of 4 layers (the untrained error is 1.00 to 1.00" in said
     said = " ".join(findings(level, fit_groups(level, "fvu_test", ["layer"], bootstraps=200)))
     assert "At none of 4 layers" in said
     assert "ABOVE the floor" in said
