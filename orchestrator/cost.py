@@ -24,6 +24,7 @@ from tasks.architectures import (
     shortcut_map,
     stored_count,
 )
+from tasks.compiled import work_bytes
 from tasks.cuts import (
     ADAM_BATCH,
     Arm,
@@ -49,7 +50,6 @@ from tasks.spec import (
     TrainSegment,
     in_float32,
 )
-from tasks.tiling import work_bytes
 
 ALL = AtOnce()
 

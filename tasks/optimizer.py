@@ -1,7 +1,7 @@
 """The optimizer of a net's parameters, by PyTorch's own functional steps.
 
-SGD with momentum takes its steps in one pass (`tasks.sgd_kernel`) wherever tensors are float32 on a CPU, in
-every way of training.
+SGD with momentum takes its steps in one pass (`tasks.compiled`) wherever tensors are float32 on a CPU and
+kernels may be used, in every way of training.
 
 Every tensor's rate is the schedule's times its factor in the net's parametrization
 (`tasks.parametrization`). The regularizer is left out of that: whatever the factor, a weight decays by the
@@ -16,7 +16,7 @@ every worker.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from tasks import sgd_kernel
 from tasks.architectures import is_map_weight, is_trained
+from tasks.compiled import sgd_step
 from tasks.parametrization import factors
 from tasks.regularizer import gradient
 from tasks.spec import NetSpec
@@ -99,33 +99,26 @@ class Sgd(Optimizer):
                 for name, slope in zip(names, given, strict=True)
             ]
         weights, decay = [self._parameters[name] for name in names], 0.0 if l12 else group.decay
-        if self._recipe.momentum and all(sgd_kernel.suits(weight) for weight in weights):
-            self._in_one_pass(group, given, rate * group.rate, decay)
-            return
+        momentum, nesterov = self._recipe.momentum, self._recipe.nesterov
         buffers = [self._buffers[name] for name in names]
+        step = sgd_step(weights, rate=rate * group.rate, decay=decay, momentum=momentum, nesterov=nesterov)
+        if step:
+            taken = [step.after(*each) for each in zip(weights, given, buffers, strict=True)]
+            self._buffers |= dict(zip(names, taken, strict=True))
+            return
         sgd(
             weights,
             given,
             buffers,
             foreach=True,
             weight_decay=decay,
-            momentum=self._recipe.momentum,
+            momentum=momentum,
             lr=rate * group.rate,
             dampening=0.0,
-            nesterov=self._recipe.nesterov,
+            nesterov=nesterov,
             maximize=False,
         )
         self._buffers |= dict(zip(names, buffers, strict=True))
-
-    def _in_one_pass(self, group: _Group, slopes: Sequence[Tensor], rate: float, decay: float) -> None:
-        """The same by a compiled kernel, whatever the order of the slopes in memory."""
-        recipe = self._recipe
-        step = sgd_kernel.Step(rate=rate, decay=decay, momentum=recipe.momentum, nesterov=recipe.nesterov)
-        for name, slope in zip(group.names, slopes, strict=True):
-            weight, buffer = self._parameters[name], self._buffers[name]
-            buffer = torch.zeros_like(weight) if buffer is None else sgd_kernel.alike(buffer, weight)
-            step.take(weight, sgd_kernel.alike(slope, weight), buffer)
-            self._buffers[name] = buffer
 
 
 class AdamW(Optimizer):

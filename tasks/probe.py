@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from tasks.architectures import input_shapes
-from tasks.compiled_network import compiles
+from tasks.compiled import compiles
 from tasks.data import Data
 from tasks.seeds import stream
 from tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment

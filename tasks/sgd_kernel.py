@@ -24,6 +24,15 @@ class Step:
         factors = torch.tensor([[rate], [decay], [momentum]], dtype=torch.float32)
         self._factors, self._kind = factors.expand(3, LANES).contiguous(), (nesterov, decay != 0.0)
 
+    def after(self, weight: Tensor, slope: Tensor, buffer: Tensor | None) -> Tensor:
+        """Change `weight` in place; the buffer after the step, of None as of zeros.
+
+        Slopes and buffers may lie in another order in memory than the weight.
+        """
+        buffer = torch.zeros_like(weight) if buffer is None else alike(buffer, weight)
+        self.take(weight, alike(slope, weight), buffer)
+        return buffer
+
     def take(self, weight: Tensor, slope: Tensor, buffer: Tensor) -> None:
         """Change `weight` and `buffer` in place; all three lie alike in memory, without gaps."""
         count = weight.numel()

@@ -249,11 +249,15 @@ Layout = Literal["contiguous", "channels_last"]
 """Of maps and weights in memory: channels first or last."""
 
 
+Kernels = Literal["auto", "off"]
+"""Whether training may use compiled kernels; `auto` where they can be had."""
+
+
 @dataclass(frozen=True)
 class TrainMode:
     """How nets are trained: together as one, or one after another; how maps lie in memory.
 
-    `compiled`: some layers by kernels of our own (`tasks.compiled_network`). It changes results by rounding
+    `compiled`: some layers by kernels of our own (`tasks.compiled`). It changes results by rounding
     alone, and is no part of what a net is.
     """
 

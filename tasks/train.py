@@ -20,7 +20,7 @@ from tasks.architectures import is_trained
 from tasks.augment import draws, training_batch
 from tasks.axes import net_axes
 from tasks.batch_norm import Training
-from tasks.compiled_network import compiled
+from tasks.compiled import faster
 from tasks.data import Data
 from tasks.evaluation import Judged, evaluate, net_row
 from tasks.layout import laid
@@ -194,7 +194,7 @@ class Group:
     def _form(self, network: Network) -> Network:
         """The network as the mode computes it; nets are judged as they are trained."""
         whole = self._net.recipe.precision != "bf16"  # compiled kernels know float32 alone
-        return compiled(network) if self._mode == COMPILED and whole else network
+        return faster(network) if self._mode == COMPILED and whole else network
 
     def network(self, index: int) -> Network:
         """One of the nets: views of its tensors, which go on changing."""

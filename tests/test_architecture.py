@@ -1,5 +1,6 @@
 """What may be imported where, and docs that follow the code."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,45 @@ def test_the_committed_constraints_record_no_index():
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert "://" not in text
     assert "--" not in text
+
+
+KERNELS = {
+    "compiled_network", "conv_kernels", "fused_norm", "norm_kernels", "plane_products", "sgd_kernel",
+    "strips", "tile_transforms", "tiling", "toom_cook", "vector_code", "winograd",
+}  # fmt: skip
+DOOR = "compiled"
+"""The module that the rest asks for compiled kernels."""
+
+
+def imported(tree):
+    """Every module that a file imports anywhere in it, and every name that it imports from one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def reached(tree):
+    """Which kernels, or llvmlite itself, a file imports."""
+    return {part for name in imported(tree) for part in name.split(".") if part in KERNELS | {"llvmlite"}}
+
+
+def test_no_module_but_their_door_knows_of_the_compiled_kernels():
+    files = [
+        path
+        for room in ("tasks", "orchestrator", "analysis", "cluster")
+        for path in ROOT.glob(f"{room}/**/*.py")
+    ]
+    assert {path.stem for path in files} >= KERNELS | {DOOR}
+    knowing = {path.stem: reached(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
+    assert {name for name, found in knowing.items() if found} <= KERNELS | {DOOR}
+    assert {name for name, found in knowing.items() if "llvmlite" in found} == {"vector_code", DOOR}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["from tasks import winograd", "from tasks.tiling import work_bytes", "import tasks.sgd_kernel as k"],
+)
+def test_an_import_of_a_kernel_is_seen_wherever_it_stands(line):
+    assert reached(ast.parse(f"def inner():\n    {line}"))
