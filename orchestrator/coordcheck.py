@@ -62,6 +62,7 @@ def run_check(
         check: What is asked for.
         tell: Called before each net with its number, the number of nets, and the net.
     """
+    from tasks.compiled import kernels
     from tasks.coordinate_check import at_a_constant_rate, coordinate_changes
     from tasks.data import load_cached
     from tasks.devices import use
@@ -73,7 +74,9 @@ def run_check(
     rows: list[dict[str, Any]] = []
     for number, net in enumerate(made, start=1):
         tell(number, len(made), net)
-        rows += coordinate_changes(at_a_constant_rate(net, check.lr), data, check.steps, check.drawn_outputs)
+        moved = at_a_constant_rate(net, check.lr)
+        with kernels(config.run.kernels):
+            rows += coordinate_changes(moved, data, check.steps, check.drawn_outputs)
     table = pa.Table.from_pylist(rows, schema=COORDINATES)
     sink = io.BytesIO()
     pq.write_table(table, sink)

@@ -162,7 +162,9 @@ class Driver:
 def job_row(
     task: Task, event: Done | Failed, start: datetime, outcome: str, error: str = ""
 ) -> dict[str, Any]:
-    """The row of table `jobs` of an attempt that was submitted at `start`."""
+    """The row of table `jobs` of an attempt that was submitted at `start`; notes count as what went wrong."""
+    said = event.output.notes if isinstance(event, Done) else ()
+    error = "; ".join((*([error] if error else []), *said))
     return {
         "key": task.job.key,
         "kind": task.job.kind,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -46,6 +46,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         KeyError: A kind of job that does not exist.
         MemoryError: There was too little, of a GPU's too.
     """
+    from tasks.compiled import kernels
     from tasks.devices import use
     from tasks.kept_memory import kept_memory
     from tasks.out_of_memory import as_memory_error
@@ -59,8 +60,9 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         "pool": run_pool,
         "hybrid": run_hybrid,
     }
-    with as_memory_error(), kept_memory():
-        return runners[job.kind](job.payload, blobs, job.where)
+    with as_memory_error(), kept_memory(), kernels(job.where.get("kernels", "auto")) as use_of_kernels:
+        output = runners[job.kind](job.payload, blobs, job.where)
+    return replace(output, notes=tuple(use_of_kernels.notes))
 
 
 def _data(spec: DataSpec, where: Mapping[str, Any]) -> tuple[Data, Normalization]:

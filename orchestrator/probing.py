@@ -20,7 +20,7 @@ from orchestrator.jobs import ANSWER
 from orchestrator.store import Store
 from orchestrator.training import SINGLY, Choice
 from tasks.images import DataFacts
-from tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from tasks.spec import COMPILED, Kernels, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 
 RECORD = "probes.json"
 
@@ -87,7 +87,7 @@ def _whole(net: NetSpec, epochs: int) -> TrainSegment:
 
 def probe(
     pool: Pool, wanted: Mapping[str, Alike], device: str, log: Callable[[dict[str, Any]], None],
-    now: Callable[[], datetime],
+    now: Callable[[], datetime], kernels: Kernels = "auto",
 ) -> dict[str, Any]:  # fmt: skip
     """Measure what is worth it, on the pool that will train; an answer for each key.
 
@@ -97,7 +97,7 @@ def probe(
     answers = {key: _plain(SINGLY) | {"why": "short"} for key in wanted.keys() - long.keys()}
     start = now()
     for key, some in long.items():
-        pool.submit(_job(key, some, device), 1)
+        pool.submit(_job(key, some, device, kernels), 1)
     while len(answers) < len(wanted):
         for event in pool.wait(1.0):
             answers[event.key] = _answer(event)
@@ -107,10 +107,11 @@ def probe(
     return {key: _said(wanted[key], device) | answers[key] for key in whole}
 
 
-def _job(key: str, some: Alike, device: str) -> Job:
+def _job(key: str, some: Alike, device: str, kernels: Kernels) -> Job:
     recipe, architecture = some.net.recipe, some.net.architecture
     flops = 3 * recipe.batch_size * forward_flops(architecture)
-    return Job(key, "probe", Probe(some.net, some.nets, flops), (), {"device": device})
+    where = {"device": device, "kernels": kernels}
+    return Job(key, "probe", Probe(some.net, some.nets, flops), (), where)
 
 
 def _answer(event: Done | Failed) -> dict[str, Any]:

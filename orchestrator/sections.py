@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from tasks.spec import NULLS, STATISTICS
+from tasks.spec import NULLS, STATISTICS, Kernels
 
 
 class Section(BaseModel):
@@ -251,10 +251,11 @@ class TrackConfig(Section):
 
 
 class RunConfig(Section):
-    """`[run]`: where and how it runs. Nothing here changes a result or a key."""
+    """`[run]`: where and how it runs. Nothing here changes a key; `kernels` changes results by rounding."""
 
     slots: Positive | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     gpus_per_slot: Annotated[Real, Field(gt=0)] = 1.0
     memory_gib: Annotated[Real, Field(gt=0)] | None = None
     attempts: Positive = 3
+    kernels: Kernels = "auto"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from cluster.pool import InProcessPool, Pool
+from cluster.pool import Done, Failed, InProcessPool, Job, Pool
 from orchestrator import jobs
 from orchestrator.config import SweepConfig
 
@@ -29,6 +29,36 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
     return RayPool(
         "orchestrator.jobs:execute", fetch, address=address, slots=config.run.slots, gpus_per_slot=gpus
     )
+
+
+class Heard:
+    """A pool whose outputs' notes are told, each once, with the node that said it first."""
+
+    def __init__(self, pool: Pool, tell: Callable[[str], None]) -> None:
+        self._pool, self._tell, self._told = pool, tell, set[str]()
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+        return self._pool.slots
+
+    def submit(self, job: Job, attempt: int) -> None:
+        """Take a job."""
+        self._pool.submit(job, attempt)
+
+    def wait(self, timeout: float) -> list[Done | Failed]:
+        """The pool's events."""
+        events = self._pool.wait(timeout)
+        for event in events:
+            for note in event.output.notes if isinstance(event, Done) else ():
+                if note not in self._told:
+                    self._told.add(note)
+                    self._tell(f"{event.node}: {note}")
+        return events
+
+    def close(self) -> None:
+        """Cancel what is in flight and give back all workers."""
+        self._pool.close()
 
 
 def slot_memory(config: SweepConfig, slots: int) -> int:

@@ -24,7 +24,7 @@ from orchestrator.nets import nets, used
 from orchestrator.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
 from orchestrator.progress import Lines, display
 from orchestrator.record import provenance, record, recorded_config, refuse_another
-from orchestrator.slots import PoolMaker, ray_pool, slot_memory
+from orchestrator.slots import Heard, PoolMaker, ray_pool, slot_memory
 from orchestrator.store import Inventory, Store
 from orchestrator.studies import Study, choices, wanted_studies
 from orchestrator.summary import Summary
@@ -119,8 +119,9 @@ class Sweep:
 
     @property
     def _where(self) -> dict[str, Any]:
-        device = self.config.run.device
-        return {"dataset": self.config.data.dataset, "folder": self.folder, "device": device}
+        run = self.config.run
+        place = {"dataset": self.config.data.dataset, "folder": self.folder}
+        return {**place, "device": run.device, "kernels": run.kernels}
 
     @cached_property
     def studies(self) -> list[Study]:
@@ -188,7 +189,7 @@ class Sweep:
             maker = pool or (lambda fetch, config: ray_pool(fetch, config, address))
             tuned, outcome = Tuned(), Outcome()
             with ExitStack() as stack:
-                means = self._means(maker, show, stack)
+                means = self._means(maker, show, stack, told.append)
                 try:
                     if self.studies:
                         tuned = run_studies(self.store, self.studies, means)
@@ -205,8 +206,17 @@ class Sweep:
         known = {row["study"] for row in read_rows(self.store, "tuned")}
         return all(study.key in known for study in self.studies)
 
-    def _means(self, maker: PoolMaker, show: Callable[[Plan, int], Lines], stack: ExitStack) -> Means:
-        """What a run works with; the pool starts with its first use and ends with the stack."""
+    def _means(
+        self,
+        maker: PoolMaker,
+        show: Callable[[Plan, int], Lines],
+        stack: ExitStack,
+        tell: Callable[[str], None],
+    ) -> Means:
+        """What a run works with; the pool starts with its first use and ends with the stack.
+
+        `tell` hears the notes of the jobs.
+        """
         states: dict[str, bytes] = {}
 
         def fetch(name: str) -> bytes:
@@ -214,7 +224,7 @@ class Sweep:
 
         @cache
         def pool() -> Pool:
-            made = maker(fetch, self.config)
+            made = Heard(maker(fetch, self.config), tell)
             stack.callback(made.close)
             return made
 
@@ -277,7 +287,8 @@ class Sweep:
 
     def _probe(self, plan: Plan, pool: Pool) -> bool:
         """Measure how the nets are trained fastest that the folder has no measurement of; were there any?"""
-        device, facts = self.config.run.device, used(self.config, self.facts)
+        device, kernels = self.config.run.device, self.config.run.kernels
+        facts = used(self.config, self.facts)
         trained = [segment for task in plan.tasks for segment in segments_of(task.job.payload)]
         asked = {probe_key(segment.snapshot.net, device) for segment in trained if segment.snapshot.epoch}
         missing = asked - probing.choices(self.store).keys()
@@ -286,7 +297,8 @@ class Sweep:
         chosen = choices(self.config, self.facts, tuned_parameters(read_rows(self.store, "tuned")))
         every = probing.alike(nets(self.config, self.facts, chosen), self.config.train.epochs, facts, device)
         wanted = {key: every[key] for key in sorted(missing)}
-        found = probing.probe(pool, wanted, device, self.store.append_job, lambda: datetime.now(UTC))
+        log, now = self.store.append_job, partial(datetime.now, UTC)
+        found = probing.probe(pool, wanted, device, log, now, kernels)
         before = self.store.read_json(probing.RECORD) or {}
         self.store.write_json(probing.RECORD, before | found)
         return True

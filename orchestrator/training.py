@@ -62,12 +62,18 @@ def train_tasks(
     work = sum(_seconds(chain, facts) for chain in chains) / max(1, limits.slots)
     tasks: list[Task] = []
     for alike in _alike(chains):
-        choice = choices.get(probe_key(_net(alike[0]), device), SINGLY)
+        choice = _allowed(choices.get(probe_key(_net(alike[0]), device), SINGLY), where)
         choice = _affordable(alike[0], choice, facts, limits)
         how = {**where, "train_mode": astuple(choice.mode)} if choice.mode != ALONE else dict(where)
         for some in _blocks(alike, choice, facts, limits, work):
             tasks += [train_task(rungs, facts, how) for rungs in zip(*some, strict=True)]
     return tasks
+
+
+def _allowed(choice: Choice, where: Mapping[str, Any]) -> Choice:
+    """The choice, or without compiled kernels the plain way in its layout."""
+    off = where.get("kernels") == "off"
+    return replace(choice, mode=replace(choice.mode, compiled=False)) if off else choice
 
 
 def _affordable(chain: Chain, choice: Choice, facts: DataFacts, limits: Limits) -> Choice:
