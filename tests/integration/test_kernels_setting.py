@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+import tasks.compiled
 from orchestrator import probing
+from orchestrator.coordcheck import Check, run_check
 from orchestrator.nets import nets
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
@@ -64,6 +66,26 @@ def test_with_the_kernels_off_llvmlite_is_not_imported_and_probes_offer_no_compi
     found = measurement["ms_per_step"]
     assert {"loop contiguous x1", "loop channels_last x1"} <= found.keys()
     assert not any("compiled" in way for way in found)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How often kernels were looked for; they are found."""
+    times = []
+    monkeypatch.setattr(tasks.compiled, "_problem", lambda: times.append(1) or "")
+    return times
+
+
+@pytest.mark.parametrize("setting", ["auto", "off"])
+def test_the_setting_holds_for_trials_and_for_the_coordinate_check_too(tmp_path, asked, setting):
+    tune = {"tune__space": '{"train.lr" = {low = 0.01, high = 0.1}}', "tune__trials": 1, "tune__epochs": 1}
+    narrow = WIDE | {"sweep__widths": [2], "train__snapshots": [0]}
+    folder = write_config(tmp_path / "sweep", **narrow, **tune, run__kernels=f'"{setting}"')
+    run_check(Sweep(folder), Check(widths=(2, 3), steps=1, seeds=1))
+    assert bool(asked) == (setting == "auto")
+    asked.clear()
+    assert run(folder).tuned.trials == 1
+    assert bool(asked) == (setting == "auto")
 
 
 def test_a_folder_that_chose_compiled_kernels_goes_on_without_them_in_the_same_layout(tmp_path):
