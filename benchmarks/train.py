@@ -215,7 +215,7 @@ class Measurement:
         some = probing.alike(case.nets, case.epochs, case.facts, setup.device)
         # However short it is: a sweep's nets are trained for longer.
         long = {key: replace(one, seconds=probing.WORTH_SECONDS) for key, one in some.items()}
-        self.probed = probing.probe(pool, long, setup.device, _ignore, lambda: now)
+        self.probed = probing.probe(pool, long, {"device": setup.device}, _ignore, lambda: now)
         choices = {key: probing.choice(key, answer) for key, answer in self.probed.items()}
         chains = [[Rung(_segment(net, case.epochs), None)] for net in case.nets]
         limits = Limits(2**60, pool.slots)

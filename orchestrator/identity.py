@@ -124,7 +124,11 @@ def group_key(segments: Sequence[str]) -> str:
 
 
 def probe_key(net: NetSpec, device: str) -> str:
-    """What the speed of a net's training depends on: the same for all rates, seeds and data of one size."""
+    """What the speed of a net's training depends on: the same for all rates, seeds and data of one size.
+
+    The machine is no part of it: elsewhere a folder goes on in its way if that holds there
+    (`orchestrator.bits`).
+    """
     recipe = net.recipe
     parameters = {
         "architecture": net.architecture,

@@ -19,6 +19,7 @@ from tasks.rows import table
 from tasks.spec import (
     ALONE,
     AtOnce,
+    BitsTest,
     DataSpec,
     GraftTile,
     HybridTile,
@@ -133,14 +134,39 @@ def _output(
     return Output({"curves": table("curves", curves), "nets": table("nets", nets)}, packed, failures)
 
 
-def run_probe(probe: Probe, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:  # noqa: ARG001
-    """Measure how a net is trained fastest; the answer as JSON, under the name `ANSWER`."""
-    from tasks.probe import choose, measure, named
+def run_probe(
+    asked: Probe | BitsTest,
+    blobs: Mapping[str, bytes],  # noqa: ARG001
+    where: Mapping[str, Any],
+) -> Output:
+    """Measure how a net is trained fastest, or test a way; the answer as JSON, under the name `ANSWER`."""
+    answer = _tested(asked, where) if isinstance(asked, BitsTest) else _measured(asked, where)
+    return Output(blobs={ANSWER: json.dumps(answer).encode()})
 
-    seconds = measure(probe, _device(where))
-    mode, nets = choose(seconds)
-    answer = {**asdict(mode), "nets": nets}
-    return Output(blobs={ANSWER: json.dumps(answer | {"ms_per_step": named(seconds)}).encode()})
+
+def _measured(probe: Probe, where: Mapping[str, Any]) -> dict[str, Any]:
+    """The way that was chosen, all times, and `bits`: by conditions and way, whether they were kept."""
+    from tasks.company import conditions
+    from tasks.probe import find, named
+
+    found = find(probe, _device(where))
+    mode, nets = found.chosen
+    kept = {mode.of(nets): held for (mode, nets), held in found.kept.items()}
+    answer = {**asdict(mode), "nets": nets, "ms_per_step": named(found.seconds)}
+    return answer | ({"bits": {conditions(probe, _device(where)): kept}} if kept else {})
+
+
+def _tested(asked: BitsTest, where: Mapping[str, Any]) -> dict[str, Any]:
+    """The worker's conditions, and whether bits were `kept` where that was not known."""
+    from tasks.company import conditions, keeps_bits
+
+    here = conditions(asked.probe, _device(where))
+    if here in asked.tested:
+        return {"conditions": here}
+    return {
+        "conditions": here,
+        "kept": keeps_bits(asked.probe, asked.mode, asked.nets, _device(where)),
+    }
 
 
 def run_tune(segment: TrialSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:

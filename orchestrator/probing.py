@@ -1,7 +1,8 @@
 """How nets are trained fastest on this machine: measured once for a sweep's folder, and kept there.
 
 Ways to train differ by rounding, so a folder that was begun one way goes on that way. `probes.json` may be
-deleted to measure again.
+deleted to measure again. Whether a way of training nets together keeps their bits is tested on each machine
+anew (`orchestrator.bits`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from orchestrator.jobs import ANSWER
 from orchestrator.store import Store
 from orchestrator.training import SINGLY, Choice
 from tasks.images import DataFacts
-from tasks.spec import COMPILED, Kernels, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 
 RECORD = "probes.json"
 
@@ -30,11 +31,27 @@ WORTH_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Alike:
-    """Nets that are trained equally fast: how many, one of them, and about the seconds of their training."""
+    """Nets that are trained equally fast.
+
+    Attributes:
+        net: One of them.
+        nets: How many there are.
+        seconds: About what their training takes.
+        last_batch: Images of an epoch's last batch, 0 if that is whole. (Recipes that leave images out by
+            `class_keep` count as if they did not.)
+    """
 
     net: NetSpec
     nets: int
     seconds: float
+    last_batch: int = 0
+
+    @property
+    def probe(self) -> Probe:
+        """The measurement of their training."""
+        recipe, architecture = self.net.recipe, self.net.architecture
+        flops = 3 * recipe.batch_size * forward_flops(architecture)
+        return Probe(self.net, self.nets, flops, self.last_batch)
 
 
 def choices(store: Store) -> dict[str, Choice]:
@@ -75,43 +92,64 @@ def alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts, device: str) -
     by_key: dict[str, list[NetSpec]] = defaultdict(list)
     for net in nets:
         by_key[probe_key(net, device)].append(net)
-    return {
-        key: Alike(some[0], len(some), len(some) * train_seconds(_whole(some[0], epochs), facts))
-        for key, some in by_key.items()
-    }
+    return {key: _alike(some, epochs, facts) for key, some in by_key.items()}
+
+
+def _alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts) -> Alike:
+    seconds = len(nets) * train_seconds(_whole(nets[0], epochs), facts)
+    return Alike(nets[0], len(nets), seconds, facts.train % nets[0].recipe.batch_size)
 
 
 def _whole(net: NetSpec, epochs: int) -> TrainSegment:
     return TrainSegment(Snapshot("", "", net, epochs), None, False)
 
 
-def probe(
-    pool: Pool, wanted: Mapping[str, Alike], device: str, log: Callable[[dict[str, Any]], None],
-    now: Callable[[], datetime], kernels: Kernels = "auto",
-) -> dict[str, Any]:  # fmt: skip
+Log = Callable[[dict[str, Any]], None]
+"""Takes a row of table `jobs`."""
+Now = Callable[[], datetime]
+
+
+Where = Mapping[str, Any]
+"""On what jobs compute, and by which kernels: it goes into each."""
+
+
+def probe(pool: Pool, wanted: Mapping[str, Alike], where: Where, log: Log, now: Now) -> dict[str, Any]:
     """Measure what is worth it, on the pool that will train; an answer for each key.
 
     A probe that fails has no answer, so that its nets are trained one by one in this run.
     """
     long = {key: some for key, some in wanted.items() if some.seconds >= WORTH_SECONDS and some.nets > 0}
     answers = {key: _plain(SINGLY) | {"why": "short"} for key in wanted.keys() - long.keys()}
-    start = now()
-    for key, some in long.items():
-        pool.submit(_job(key, some, device, kernels), 1)
-    while len(answers) < len(wanted):
-        for event in pool.wait(1.0):
-            answers[event.key] = _answer(event)
-            log(_row(event, wanted[event.key], start))
+    asked = {key: some.probe for key, some in long.items()}
+
+    def tell(event: Done | Failed, answer: dict[str, Any], start: datetime) -> None:  # noqa: ARG001
+        log(row(event, f"probe width {wanted[event.key].net.width}", start))
+
+    answers |= ask(pool, asked, where, tell, now)
     # What failed may be measured by the next run.
     whole = [key for key in sorted(answers) if "error" not in answers[key]]
-    return {key: _said(wanted[key], device) | answers[key] for key in whole}
+    return {key: _said(wanted[key], where["device"]) | answers[key] for key in whole}
 
 
-def _job(key: str, some: Alike, device: str, kernels: Kernels) -> Job:
-    recipe, architecture = some.net.recipe, some.net.architecture
-    flops = 3 * recipe.batch_size * forward_flops(architecture)
-    where = {"device": device, "kernels": kernels}
-    return Job(key, "probe", Probe(some.net, some.nets, flops), (), where)
+def ask(
+    pool: Pool,
+    asked: Mapping[str, Probe | BitsTest],
+    where: Where,
+    log: Callable[[Done | Failed, dict[str, Any], datetime], None],
+    now: Now,
+) -> dict[str, dict[str, Any]]:
+    """Have the pool answer questions; what fails has `error` alone.
+
+    `log` gets each end, its answer, and the start.
+    """
+    answers, start = dict[str, dict[str, Any]](), now()
+    for key, payload in asked.items():
+        pool.submit(Job(key, "probe", payload, (), dict(where)), 1)
+    while len(answers) < len(asked):
+        for event in pool.wait(1.0):
+            answers[event.key] = _answer(event)
+            log(event, answers[event.key], start)
+    return answers
 
 
 def _answer(event: Done | Failed) -> dict[str, Any]:
@@ -129,13 +167,13 @@ def _said(some: Alike, device: str) -> dict[str, Any]:
     return {"architecture": some.net.family, "width": some.net.width, "device": device}
 
 
-def _row(event: Done | Failed, some: Alike, start: datetime) -> dict[str, Any]:
-    """The probe as a row of table `jobs`."""
+def row(event: Done | Failed, label: str, start: datetime) -> dict[str, Any]:
+    """A probe as a row of table `jobs`."""
     failed = isinstance(event, Failed)
     return {
         "key": event.key,
         "kind": "probe",
-        "label": f"probe width {some.net.width}",
+        "label": label,
         "attempt": event.attempt,
         "node": event.node,
         "device": event.device,

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.store import Store
 from tasks.images import DataFacts
+from tasks.processor import cores
 from tasks.spec import POOL_NULLS
 
 RECORD = "run.json"
@@ -106,12 +107,8 @@ def _version(package: str) -> str:
 
 def cpu_name() -> str:
     """The processor's name where the system tells it, else its kind."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.machine()
+    names = cores()
+    return f"{len(names)} x {names[0]}" if names else platform.processor() or platform.machine()
 
 
 def _commit() -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cluster.pool import Pool
-from orchestrator import probing
+from orchestrator import bits, probing
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.drive import Driver, Outcome
 from orchestrator.identity import probe_key
@@ -30,7 +30,7 @@ from orchestrator.studies import Study, choices, wanted_studies
 from orchestrator.summary import Summary
 from orchestrator.tiles import Limits
 from orchestrator.track import open_trackers
-from orchestrator.training import halves, segments_of
+from orchestrator.training import Choices, halves, segments_of
 from orchestrator.tune import (
     Means,
     Tuned,
@@ -108,10 +108,18 @@ class Sweep:
         refuse_another(self.store, self.config, self.facts)
         return self._plan(self.have(self.store.scan(repair=False)), slots, slots_per_node)
 
-    def _plan(self, have: Have, slots: int | None = None, slots_per_node: int | None = None) -> Plan:
+    def _plan(
+        self,
+        have: Have,
+        slots: int | None = None,
+        slots_per_node: int | None = None,
+        ways: Choices | None = None,
+    ) -> Plan:
+        """What is missing, trained by `ways`, or else as the folder records."""
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        plan = make_plan(self.config, self.facts, have, limits, self._where, probing.choices(self.store))
+        ways = probing.choices(self.store) if ways is None else ways
+        plan = make_plan(self.config, self.facts, have, limits, self._where, ways)
         if self.studies:
             plan = with_studies(plan, self.studies, read_rows(self.store, "trials"), self._where)
             refuse_what_cannot_fit(plan.tasks, limits)
@@ -196,7 +204,7 @@ class Sweep:
                         plan, mended = self._sound_plan(self.store.inventory)
                         repaired = tuple(dict.fromkeys((*repaired, *mended)))
                     if plan.tasks and not tuned.failures:
-                        outcome = self._drive(plan, means.pool(), show, trackers.follow)
+                        outcome = self._drive(plan, means.pool(), show, trackers.follow, told.append)
                 finally:
                     self.store.flush()
             tuned = replace(tuned, notes=(*tuned.notes, *told))
@@ -265,12 +273,15 @@ class Sweep:
         pool: Pool,
         show: Callable[[Plan, int], Lines],
         follow: Callable[[Mapping[str, Any]], None],
+        tell: Callable[[str], None],
     ) -> Outcome:
         facts = used(self.config, self.facts)
         # A cluster: cut the jobs for its slots, with a node's memory like ours.
         slots = max(pool.slots, self.slots)
-        if self._probe(plan, pool) or slots > self.slots:
-            plan = self._plan(self.have(self.store.inventory), slots, self.slots)
+        before = probing.choices(self.store)
+        ways, notes = self._ways(plan, pool, before)
+        if ways != before or slots > self.slots:
+            plan = self._plan(self.have(self.store.inventory), slots, self.slots, ways)
         machine = Machine(
             plan.tasks,
             self.store.blobs(),
@@ -280,25 +291,23 @@ class Sweep:
             halve=lambda task: halves(task, facts),
         )
         with show(plan, pool.slots) as progress:
+            for note in notes:
+                progress.note(note)
+                tell(note)
             driver = Driver(
                 machine, pool, self.store, progress, partial(datetime.now, UTC), self._origin, follow
             )
             return driver.run()
 
-    def _probe(self, plan: Plan, pool: Pool) -> bool:
-        """Measure how the nets are trained fastest that the folder has no measurement of; were there any?"""
-        device, kernels = self.config.run.device, self.config.run.kernels
-        facts = used(self.config, self.facts)
+    def _ways(self, plan: Plan, pool: Pool, recorded: Choices) -> tuple[Choices, list[str]]:
+        """How this run trains the nets of a plan, tested on the pool that trains them, and what to tell."""
+        device, facts = self.config.run.device, used(self.config, self.facts)
         trained = [segment for task in plan.tasks for segment in segments_of(task.job.payload)]
         asked = {probe_key(segment.snapshot.net, device) for segment in trained if segment.snapshot.epoch}
-        missing = asked - probing.choices(self.store).keys()
-        if not missing:
-            return False
+        if not asked:
+            return recorded, []
         chosen = choices(self.config, self.facts, tuned_parameters(read_rows(self.store, "tuned")))
         every = probing.alike(nets(self.config, self.facts, chosen), self.config.train.epochs, facts, device)
-        wanted = {key: every[key] for key in sorted(missing)}
-        log, now = self.store.append_job, partial(datetime.now, UTC)
-        found = probing.probe(pool, wanted, device, log, now, kernels)
-        before = self.store.read_json(probing.RECORD) or {}
-        self.store.write_json(probing.RECORD, before | found)
-        return True
+        wanted = {key: every[key] for key in sorted(asked)}
+        where = {"device": device, "kernels": self.config.run.kernels}
+        return bits.settle(self.store, pool, wanted, where, partial(datetime.now, UTC))

@@ -200,7 +200,7 @@ def mode_text(task: Task) -> str:
     """How a job trains, such as `grouped channels_last x8`; empty of other jobs."""
     if task.job.kind != "train":
         return ""
-    return f"{mode_of(task.job.where).name} x{task.size}"
+    return mode_of(task.job.where).of(task.size)
 
 
 def mode_of(where: Mapping[str, Any]) -> TrainMode:

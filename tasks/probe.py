@@ -1,21 +1,19 @@
 """A short measurement of how a net's recipe is trained fastest here: one by one or together, and the layout.
 
 Every way takes real steps on random images, in turns, since other programs come and go; of each way the
-fastest turn counts.
+fastest turn counts. A way of training nets together is chosen only if it keeps their bits (`tasks.company`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import get_args
 
-import torch
-
-from tasks.architectures import input_shapes
+from tasks.company import keeps_bits, random_images
 from tasks.compiled import compiles
 from tasks.data import Data
-from tasks.seeds import stream
 from tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 from tasks.train import Group, initial_state
 
@@ -36,22 +34,43 @@ The CPU's is measured; the GPU's is a guess, a tenth of a second at 40 TFLOP/s, 
 WORTHWHILE = 0.95
 """Share of a simpler way's time from which another one is taken."""
 
-BLOCK = 8
-"""Channels first, oneDNN sums a conv to a multiple of so many channels in another order once all nets read so
-many together (measured): groups that do from 2 nets on are safe, as are convs to other numbers of channels.
-"""
-
-BN_CHANNELS = 16
-"""Channels last, bits of BN depend on the number of nets unless each has a multiple of so many channels."""
+Way = tuple[TrainMode, int]
+"""A mode, and how many nets are trained together at most."""
 
 
-def ways(task: Probe, device: str = "cpu") -> list[tuple[TrainMode, int]]:
+@dataclass(frozen=True)
+class Found:
+    """What a probe found.
+
+    Attributes:
+        chosen: The fastest way that keeps bits.
+        seconds: Of one net's step, by way.
+        kept: Whether a way of training nets together keeps their bits, of those that were tested.
+    """
+
+    chosen: Way
+    seconds: Mapping[Way, float]
+    kept: Mapping[Way, bool]
+
+
+def find(task: Probe, device: str = "cpu") -> Found:
+    """Measure all ways, and test those that are the fastest until one keeps bits."""
+    seconds, kept = measure(task, device), dict[Way, bool]()
+
+    def holds(way: Way) -> bool:
+        kept[way] = keeps_bits(task, *way, device)
+        return kept[way]
+
+    chosen = choose(seconds, holds)
+    return Found(chosen, seconds, {way: held for way, held in kept.items() if way[0].grouped})
+
+
+def ways(task: Probe, device: str = "cpu") -> list[Way]:
     """Modes and sizes of groups worth a try, the simpler first."""
     found = [(mode, 1) for mode in _loops(task.net, device)]
     sizes = sorted({min(size, task.nets) for size in SIZES[device]} - {1})
     affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS[device]]
-    layouts: list[Layout] = [layout for layout, safe in _SAFE if safe(task.net)]
-    return found + [(TrainMode(True, layout), size) for size in affordable for layout in layouts]
+    return found + [(TrainMode(True, layout), size) for size in affordable for layout in get_args(Layout)]
 
 
 def _loops(net: NetSpec, device: str) -> list[TrainMode]:
@@ -62,28 +81,7 @@ def _loops(net: NetSpec, device: str) -> list[TrainMode]:
     return modes
 
 
-def _independent(net: NetSpec) -> bool:
-    """Whether a net's bits do not depend on its company with channels first."""
-    shapes = zip(net.architecture.layers, input_shapes(net.architecture), strict=True)
-    return not any(
-        layer.kind == "conv" and layer.out % BLOCK == 0 and 2 * shape[0] < BLOCK for layer, shape in shapes
-    )
-
-
-def _independent_channels_last(net: NetSpec) -> bool:
-    """Whether a net's bits do not depend on its company with channels last."""
-    layers = net.architecture.layers
-    normalised = [layer for layer in layers if layer.batch_norm or (layer.shortcut or layer).batch_norm]
-    return all(layer.out % BN_CHANNELS == 0 for layer in normalised)
-
-
-_SAFE: tuple[tuple[Layout, Callable[[NetSpec], bool]], ...] = (
-    ("contiguous", _independent),
-    ("channels_last", _independent_channels_last),
-)
-
-
-def measure(task: Probe, device: str = "cpu") -> dict[tuple[TrainMode, int], float]:
+def measure(task: Probe, device: str = "cpu") -> dict[Way, float]:
     """Seconds of one net's step, by mode and size."""
     groups = {way: _group(task.net, *way, device) for way in ways(task, device)}
     seconds = dict.fromkeys(groups, float("inf"))
@@ -109,13 +107,7 @@ def _group(net: NetSpec, mode: TrainMode, size: int, device: str) -> Group:
 
 def _images(net: NetSpec, device: str) -> Data:
     """Random ones, as many as some steps take."""
-    count, outputs = STEPS * net.recipe.batch_size, net.architecture.layers[-1].out
-    generator = stream("probe")
-    x = torch.randn(count, *net.architecture.input, generator=generator).to(device)
-    if net.recipe.loss == "mse":
-        y = torch.randn(count, outputs, generator=generator).to(device)
-    else:
-        y = torch.randint(outputs, (count,), generator=generator).to(device)
+    x, y = random_images(net, STEPS * net.recipe.batch_size, device)
     return Data(x, y, x[:1], y[:1])
 
 
@@ -127,8 +119,18 @@ def _seconds(group: Group, device: str) -> float:
     return clock() - start
 
 
-def choose(seconds: dict[tuple[TrainMode, int], float]) -> tuple[TrainMode, int]:
-    """The fastest way, unless a simpler one (an earlier one) is about as fast."""
+def choose(seconds: Mapping[Way, float], holds: Callable[[Way], bool]) -> Way:
+    """The fastest way that holds, unless a simpler one (an earlier one) is about as fast.
+
+    A way is asked about only once it is the best of those that are left; some way must hold.
+    """
+    left = dict(seconds)
+    while not holds(chosen := _best(left)):
+        del left[chosen]
+    return chosen
+
+
+def _best(seconds: Mapping[Way, float]) -> Way:
     chosen, *others = seconds
     for way in others:
         if seconds[way] < WORTHWHILE * seconds[chosen]:
@@ -136,6 +138,6 @@ def choose(seconds: dict[tuple[TrainMode, int], float]) -> tuple[TrainMode, int]
     return chosen
 
 
-def named(seconds: dict[tuple[TrainMode, int], float]) -> dict[str, float]:
+def named(seconds: Mapping[Way, float]) -> dict[str, float]:
     """The measurement in words: milliseconds by way."""
-    return {f"{mode.name} x{size}": round(1e3 * time, 4) for (mode, size), time in seconds.items()}
+    return {mode.of(size): round(1e3 * time, 4) for (mode, size), time in seconds.items()}

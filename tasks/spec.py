@@ -237,12 +237,14 @@ class TrainGroup:
 class Probe:
     """Measure how nets such as `net` are trained fastest, up to `nets` of them together.
 
-    `step_flops` are the operations of one net's step.
+    `step_flops` are the operations of one net's step, `last_batch` is the number of images in an epoch's last
+    batch if that is not whole.
     """
 
     net: NetSpec
     nets: int
     step_flops: float
+    last_batch: int = 0
 
 
 Layout = Literal["contiguous", "channels_last"]
@@ -270,6 +272,23 @@ class TrainMode:
         """Such as `grouped channels_last` or `loop channels_last compiled`."""
         kind = "grouped" if self.grouped else "loop"
         return f"{kind} {self.layout}{' compiled' * self.compiled}"
+
+    def of(self, nets: int) -> str:
+        """With the number of nets that are trained together, such as `grouped channels_last x8`."""
+        return f"{self.name} x{nets}"
+
+
+@dataclass(frozen=True)
+class BitsTest:
+    """Test whether a way of training, up to `nets` together by `mode`, keeps bits on the machine of a worker.
+
+    `tested` are the conditions (`tasks.company`) under which the answer is known.
+    """
+
+    probe: Probe
+    mode: TrainMode
+    nets: int
+    tested: tuple[str, ...] = ()
 
 
 ALONE = TrainMode()

@@ -215,7 +215,12 @@ class Group:
         self._curves[index].append({"key": snapshot.net_key, **net_axes(at), **row})
 
     def _judge(self, index: int, x: Tensor, y: Tensor) -> Judged:
-        return evaluate(self._form(self.network(index)), x, y, self._net.recipe.loss)
+        network = self.network(index)
+        if self._nets > 1:
+            # Where tensors begin in memory may change a product's bits: a copy begins where every net's does.
+            copies = {name: value.clone() for name, value in network.parameters.items()}
+            network = Network(network.architecture, copies)
+        return evaluate(self._form(network), x, y, self._net.recipe.loss)
 
     def _net_row(self, index: int) -> dict[str, Any]:
         """The row of a net where its segment ends; its last epoch has judged it on the test images."""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import get_args
 
 import pyarrow.compute as pc
 import pytest
@@ -9,12 +10,13 @@ import pytest
 import tasks.train
 from orchestrator import probing
 from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets
+from orchestrator.nets import nets, used
 from orchestrator.slots import in_process
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
 from orchestrator.training import Choice
-from tasks.spec import COMPILED, TrainMode
+from tasks.company import keeps_bits
+from tasks.spec import COMPILED, Layout, TrainMode
 from tests.integration.conftest import (
     Sabotage,
     all_rows,
@@ -26,13 +28,22 @@ from tests.integration.conftest import (
 )
 
 ONE_GROUP = {"sweep__seeds": 4, "sweep__widths": [3], "run__slots": 1}
-TOGETHER = {"grouped": True, "layout": "channels_last", "nets": 4}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Four nets trained together, in a layout that keeps their bits on this machine."""
+    sweep = Sweep(write_config(tmp_path_factory.mktemp("together") / "sweep", **ONE_GROUP))
+    net = nets(sweep.config, sweep.facts)[0]
+    (some,) = probing.alike([net], 1, used(sweep.config, sweep.facts), "cpu").values()
+    layouts = [layout for layout in get_args(Layout) if keeps_bits(some.probe, TrainMode(True, layout), 4)]
+    return {"grouped": True, "layout": layouts[-1], "nets": 4}
 
 
 @pytest.fixture
-def grouped(tmp_path):
+def grouped(tmp_path, together):
     """A tiny sweep of 4 seeds that are trained together."""
-    return measured(TOGETHER, write_config(tmp_path / "grouped", **ONE_GROUP))
+    return measured(together, write_config(tmp_path / "grouped", **ONE_GROUP))
 
 
 def jobs(folder, outcome="done", kind="train"):
@@ -45,9 +56,11 @@ def losses(folder):
     return {(row["width"], row["seed"], row["epoch"]): row["loss_test"] for row in rows}
 
 
-def test_nets_trained_together_have_the_keys_of_those_trained_alone_and_their_losses(grouped, tmp_path):
+def test_nets_trained_together_have_the_keys_of_those_trained_alone_and_their_losses(
+    grouped, tmp_path, together
+):
     assert run(grouped).complete
-    assert [row["mode"] for row in jobs(grouped)] == ["grouped channels_last x4"] * 2
+    assert [row["mode"] for row in jobs(grouped)] == [f"grouped {together['layout']} x4"] * 2
     alone = write_config(tmp_path / "alone", **ONE_GROUP)
     assert run(alone).complete
     assert [row["mode"] for row in jobs(alone)] == ["loop contiguous x1"] * 8
@@ -57,13 +70,16 @@ def test_nets_trained_together_have_the_keys_of_those_trained_alone_and_their_lo
     assert losses(grouped) == pytest.approx(losses(alone), rel=1e-4)
 
 
-def test_more_seeds_and_cut_runs_give_the_rows_of_one_run(grouped, tmp_path):
+@pytest.mark.bits
+def test_more_seeds_and_cut_runs_give_the_rows_of_one_run(grouped, tmp_path, together):
     assert run(grouped).complete
-    grown = measured(TOGETHER, write_config(tmp_path / "grown", **(ONE_GROUP | {"sweep__seeds": 3})))
+    grown = measured(together, write_config(tmp_path / "grown", **(ONE_GROUP | {"sweep__seeds": 3})))
     assert run(grown).complete
     write_config(grown, **ONE_GROUP)
     assert run(grown).complete
     assert all_rows(grown) == all_rows(grouped)
+    sizes = [sorted(row["mode"][-2:] for row in jobs(folder)) for folder in (grouped, grown)]
+    assert sizes == [["x4", "x4"], ["x1", "x1", "x3", "x3"]]
 
 
 @pytest.fixture
@@ -83,7 +99,7 @@ def hot_net(monkeypatch):
     monkeypatch.setattr(tasks.train, "train_group", train_group)
 
 
-def test_a_net_that_diverges_leaves_its_group_alone(grouped, tmp_path, hot_net):
+def test_a_net_that_diverges_leaves_its_group_alone(grouped, tmp_path, hot_net, together):
     summary = run(grouped)
     (failure,) = summary.outcome.failures
     assert failure.startswith("train width 3 seed 1 to epoch 2: Diverged: loss_train is ")
@@ -105,12 +121,14 @@ def test_a_net_that_diverges_leaves_its_group_alone(grouped, tmp_path, hot_net):
     assert published(grouped) == before
     # in a later segment its companions go on without it, with the bits that they have without it
     longer = {"train__snapshots": [0, 2, 3], "train__epochs": 3, "train__schedule": '"constant"'}
-    lost = measured(TOGETHER, write_config(tmp_path / "lost", **ONE_GROUP, **longer))
+    lost = measured(together, write_config(tmp_path / "lost", **ONE_GROUP, **longer))
     assert run(lost).outcome.done["train"] == 4 + 3 + 3
     assert [row["mode"][-2:] for row in jobs(lost)] == ["x4", "x4", "x3"]
 
 
-def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(grouped, tmp_path, monkeypatch):
+def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(
+    grouped, tmp_path, monkeypatch, together
+):
     assert run(grouped).complete
     honest, tried = tasks.train.train_group, []
 
@@ -121,7 +139,7 @@ def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(group
         return honest(segments, states, data, mode)
 
     monkeypatch.setattr(tasks.train, "train_group", train_group)
-    small = measured(TOGETHER, write_config(tmp_path / "small", **ONE_GROUP))
+    small = measured(together, write_config(tmp_path / "small", **ONE_GROUP))
     assert run(small).complete
     assert sorted(tried[:7]) == [1, 1, 1, 1, 2, 2, 4]
     failed = jobs(small, "failed")
@@ -152,9 +170,9 @@ def test_what_was_measured_is_kept_and_short_training_measures_nothing(tmp_path,
     assert row["label"] == "probe width 4"
 
 
-def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, drivers):
+def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, drivers, together):
     assert run(grouped).complete
-    folder = measured(TOGETHER, write_config(tmp_path / "killed" / "sweep", **ONE_GROUP))
+    folder = measured(together, write_config(tmp_path / "killed" / "sweep", **ONE_GROUP))
     process = drivers.start(folder)
     wait_until(lambda: any((folder / "checkpoints").glob("*.resume.safetensors")), process)
     process.kill()
@@ -166,14 +184,14 @@ def test_a_killed_run_of_groups_resumes_with_the_same_rows(grouped, tmp_path, dr
 @pytest.mark.ray
 @pytest.mark.timeout(90)
 def test_a_group_whose_worker_is_killed_in_an_epoch_goes_on_from_its_snapshot_with_the_same_bits(
-    tmp_path, local_ray
+    tmp_path, local_ray, together
 ):
     longer = {
         "train__snapshots": [0, 1, 60], "train__epochs": 60, "data__limit_train": 1000, "graft__nulls": "[]"
     }  # fmt: skip
-    whole = measured(TOGETHER, write_config(tmp_path / "whole", **ONE_GROUP, **longer))
+    whole = measured(together, write_config(tmp_path / "whole", **ONE_GROUP, **longer))
     assert run(whole).complete
-    folder = measured(TOGETHER, write_config(tmp_path / "killed", **ONE_GROUP, **longer))
+    folder = measured(together, write_config(tmp_path / "killed", **ONE_GROUP, **longer))
     # The third job takes seconds, in a worker that has trained already.
     sabotage = Sabotage(kind="train", job=3, seconds=0.7)
     assert Sweep(folder).run(pool=sabotage).complete

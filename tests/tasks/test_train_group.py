@@ -96,47 +96,6 @@ def test_in_float32_they_differ_by_rounding(data, mode):
             assert row["loss_train"] == pytest.approx(expected["loss_train"], rel=1e-3)
 
 
-@TOGETHER
-@pytest.mark.parametrize("width", [3, 4, 8])
-def test_a_nets_bits_do_not_depend_on_how_many_are_trained_with_it_or_where_it_stands(width, mode):
-    nets = [make_net(seed, width=width, entries=(1, "pool", 2), image=(1, 9, 9)) for seed in range(5)]
-    data = make_data(train=45, test=20, image=(1, 9, 9))
-    whole = together(nets, 2, data, mode)
-    for some in ([0, 1], [3, 4], [4, 1, 0], [2]):
-        for index, trained in zip(some, together([nets[i] for i in some], 2, data, mode), strict=True):
-            assert same_results(trained, whole[index]), (some, index)
-
-
-@pytest.mark.parametrize("batch_norm", [False, True], ids=["", "bn"])
-@pytest.mark.parametrize(
-    ("image", "width"), [((1, 28, 28), 8), ((3, 8, 8), 16), ((3, 8, 8), 6), ((4, 8, 8), 8)]
-)
-def test_every_way_that_a_probe_may_choose_gives_a_net_the_same_bits_in_any_company(image, width, batch_norm):
-    """Groups of 8, where convs with channels first may change their order of sums, against 2 and 1."""
-    layers = tuple(
-        replace(layer, batch_norm=batch_norm and layer.kind == "conv")
-        for layer in make_net(width=width, entries=(1, "pool", 2), image=image).architecture.layers
-    )
-    made = [make_net(seed, width=width, entries=(1, "pool", 2), image=image) for seed in range(8)]
-    nets = [replace(net, architecture=replace(net.architecture, layers=layers)) for net in made]
-    data = make_data(train=40, test=20, image=image)
-    for mode in {mode for mode, size in ways(Probe(nets[0], 8, 1.0)) if size > 1}:
-        whole = together(nets, 1, data, mode)
-        for some in ([5, 6], [7]):
-            for index, trained in zip(some, together([nets[i] for i in some], 1, data, mode), strict=True):
-                assert same_results(trained, whole[index]), (mode, some, index)
-
-
-def test_groups_are_offered_in_the_layouts_whose_bits_do_not_depend_on_company():
-    def layouts(width, image, **recipe):
-        net = make_net(width=width, entries=(1, "pool", 2), image=image, **recipe)
-        return {mode.layout for mode, size in ways(Probe(net, 8, 1.0)) if size > 1}
-
-    assert layouts(6, (1, 28, 28)) == {"contiguous", "channels_last"}
-    assert layouts(8, (1, 28, 28)) == {"channels_last"}
-    assert layouts(8, (4, 28, 28)) == {"contiguous", "channels_last"}
-
-
 def test_compiled_kernels_are_offered_where_they_take_a_layer_and_its_numbers():
     def offered(width, device="cpu", **recipe):
         net = make_net(width=width, entries=(1, 1, "pool", 2), **recipe)
@@ -146,14 +105,6 @@ def test_compiled_kernels_are_offered_where_they_take_a_layer_and_its_numbers():
     assert not offered(8)
     assert not offered(32, device="cuda")
     assert not offered(32, precision="bf16")
-
-
-def test_bits_of_batch_normalised_nets_do_not_depend_on_their_company():
-    nets = nets_of("resnet20", 3)
-    data = make_data(train=40, test=20, image=nets[0].architecture.input)
-    whole = together(nets, 1, data)
-    for index in range(3):
-        assert same_results(together([nets[index]], 1, data)[0], whole[index])
 
 
 @TOGETHER
