@@ -21,7 +21,7 @@ from analysis.style import (
     styled,
     width_axis,
 )
-from tasks.slopes import by_layer_and_width, slope
+from tasks.training.slopes import by_layer_and_width, slope
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from analysis.style import (
     styled,
     width_axis,
 )
-from tasks.axes import in_words
+from tasks.tables.axes import in_words
 
 STATES = {
     "complete": ("complete", PALETTE[0], "o"),

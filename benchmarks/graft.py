@@ -2,9 +2,11 @@
 
 All three fit the same layers of the same nets on the same images, in one process with one thread, in turns.
 
-(a) Adam: `tasks.adam`'s steps of one pair and layer, its time that of some steps, scaled to the schedule.
+(a) Adam: `tasks.grafting.adam`'s steps of one pair and layer, its time that of some steps, scaled to the
+schedule.
 (b) One pair at a time: patches by im2col, float64 products, one solve, held-out scores.
-(c) The engine, `tasks.graft`: all ordered pairs and layers, the ridge chosen on held-back images, with
+(c) The engine, `tasks.grafting.graft`: all ordered pairs and layers, the ridge chosen on held-back images,
+with
     everything that it reports; its time is shared out evenly over its grafts.
 """
 
@@ -28,16 +30,16 @@ from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets as specs
 from orchestrator.nets import used
 from orchestrator.record import cpu_name
-from tasks import images
-from tasks.adam import rates
-from tasks.architectures import images_per_batch
-from tasks.data import Data, load
-from tasks.graft import graft
-from tasks.lag_gram import LagSums, lags
-from tasks.layer_input import LayerInput
-from tasks.network import Network
+from tasks.data import images
+from tasks.data.tensors import Data, load
+from tasks.grafting.adam import rates
+from tasks.grafting.graft import graft
+from tasks.grafting.lag_gram import LagSums, lags
+from tasks.grafting.layer_input import LayerInput
+from tasks.networks.architectures import images_per_batch
+from tasks.networks.network import Network
 from tasks.spec import GraftOptions, GraftTile, Pair, Snapshot, TrainSegment
-from tasks.train import initial_state, train
+from tasks.training.train import initial_state, train
 
 EPOCHS = 2
 RIDGE = 1e-6

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import seconds_of
-from tasks import winograd
-from tasks.architectures import Shape, evaluation_batch, input_shapes, weight_shape
-from tasks.images import DataFacts
-from tasks.layout import laid
-from tasks.network import linear
+from tasks.data.images import DataFacts
+from tasks.kernels import winograd
+from tasks.kernels.tiling import suits
+from tasks.networks.architectures import Shape, evaluation_batch, input_shapes, weight_shape
+from tasks.networks.layout import laid
+from tasks.networks.network import linear
 from tasks.seeds import stream
 from tasks.spec import COMPILED, Layer, NetSpec, TrainMode
-from tasks.tiling import suits
 
 TURNS = 4
 

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from benchmarks.timing import seconds_of
 from orchestrator.record import cpu_name
-from tasks import fused_norm, winograd
-from tasks.batch_norm import EPSILON
-from tasks.kept_memory import kept_memory
-from tasks.layout import laid
-from tasks.norm_kernels import Ends
+from tasks.kernels import fused_norm, winograd
+from tasks.kernels.norm_kernels import Ends
+from tasks.networks.batch_norm import EPSILON
+from tasks.networks.layout import laid
 from tasks.seeds import stream
 from tasks.spec import Layout
+from tasks.worker.kept_memory import kept_memory
 
 Layer = Callable[..., Tensor]
 

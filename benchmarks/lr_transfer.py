@@ -22,11 +22,11 @@ from orchestrator.config import SweepConfig
 from orchestrator.identity import net_key, snapshot
 from orchestrator.nets import nets
 from orchestrator.record import cpu_name
-from tasks import images
-from tasks.data import Data, load
-from tasks.devices import use
+from tasks.data import images
+from tasks.data.tensors import Data, load
 from tasks.spec import NetSpec, TrainSegment
-from tasks.train import Diverged, initial_state, train
+from tasks.training.train import Diverged, initial_state, train
+from tasks.worker.devices import use
 
 STEP = math.sqrt(2.0)
 AROUND = 3

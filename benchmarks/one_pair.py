@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.adam import AdamMap, drawn, initial_weight, rates
-from tasks.cuts import Arm, arm_sizes
-from tasks.data import Data
-from tasks.gram import ChannelMoments, channel_sums, fraction_unexplained
-from tasks.layer_input import LayerInput, channel_rows
-from tasks.loss import count_right, summed_loss
-from tasks.network import Network
+from tasks.data.tensors import Data
+from tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
+from tasks.grafting.gram import ChannelMoments, channel_sums, fraction_unexplained
+from tasks.grafting.layer_input import LayerInput, channel_rows
+from tasks.networks.cuts import Arm, arm_sizes
+from tasks.networks.network import Network
 from tasks.spec import GraftOptions, Layer
+from tasks.training.loss import count_right, summed_loss
 
 PATCH_BYTES = 2**28
 """Patches of so many images are held at once."""

@@ -9,12 +9,13 @@ from functools import wraps
 from inspect import isgenerator
 from typing import Any
 
-from tasks import fit, join, score
-from tasks.gram import ChannelMoments, PatchMoments
-from tasks.join import Joiner
-from tasks.layer_input import LayerInput
-from tasks.score import GraftScore
-from tasks.walk import Walk
+from tasks.grafting import fit, score
+from tasks.grafting import grafted_net as join
+from tasks.grafting.grafted_net import Joiner
+from tasks.grafting.gram import ChannelMoments, PatchMoments
+from tasks.grafting.layer_input import LayerInput
+from tasks.grafting.score import GraftScore
+from tasks.grafting.tile_nets import Walk
 
 PHASES: list[tuple[str, Any, str]] = [
     ("forward passes", Walk, "features"),

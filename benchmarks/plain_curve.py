@@ -20,9 +20,9 @@ from analysis.selection import where
 from benchmarks.plain_loop import accuracy, begin_from, modules
 from orchestrator import Sweep
 from orchestrator.nets import nets
-from tasks.data import Data
-from tasks.data import load as load_images
-from tasks.network import Parameters
+from tasks.data.tensors import Data
+from tasks.data.tensors import load as load_images
+from tasks.networks.network import Parameters
 from tasks.spec import NetSpec, Recipe
 
 BORDER = 4

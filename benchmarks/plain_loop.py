@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.architectures import input_shapes
-from tasks.data import Data
-from tasks.network import Parameters
+from tasks.data.tensors import Data
+from tasks.networks.architectures import input_shapes
+from tasks.networks.network import Parameters
 from tasks.spec import Architecture, Recipe
 
 

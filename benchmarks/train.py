@@ -42,9 +42,9 @@ from orchestrator.nets import used
 from orchestrator.record import cpu_name
 from orchestrator.tiles import Limits
 from orchestrator.training import Rung, train_tasks
-from tasks import images
-from tasks.data import Data, load
-from tasks.images import DataFacts
+from tasks.data import images
+from tasks.data.images import DataFacts
+from tasks.data.tensors import Data, load
 from tasks.spec import NetSpec, TrainSegment
 
 CONV_WIDTHS, VGG_WIDTHS = (4, 8, 16, 32, 64), {"cpu": (8, 16), "cuda": (8, 16, 32, 64)}

@@ -19,8 +19,8 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         return _number(rate(device))
     if job.kind == "kernels":
         from benchmarks.kernels import kernel_seconds
-        from tasks.devices import use
-        from tasks.kept_memory import kept_memory
+        from tasks.worker.devices import use
+        from tasks.worker.kept_memory import kept_memory
 
         use(device)
         with kept_memory():

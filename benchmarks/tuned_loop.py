@@ -16,7 +16,7 @@ import torch
 from ray import tune
 
 from benchmarks.plain_loop import train_nets
-from tasks.data import Data
+from tasks.data.tensors import Data
 from tasks.spec import NetSpec
 
 

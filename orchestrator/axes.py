@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.nets import nets
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
 
 
 def refuse_idle_axes(config: SweepConfig, facts: DataFacts) -> None:

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from orchestrator.config import ConfigError
 from orchestrator.nets import nets, used
 from orchestrator.sweep import Sweep
-from tasks.schemas import COORDINATES
 from tasks.spec import NetSpec
+from tasks.tables.schemas import COORDINATES
 
 PLACE = "coordcheck"
 DOUBLINGS = 4
@@ -62,10 +62,10 @@ def run_check(
         check: What is asked for.
         tell: Called before each net with its number, the number of nets, and the net.
     """
-    from tasks.compiled import kernels
-    from tasks.coordinate_check import at_a_constant_rate, coordinate_changes
-    from tasks.data import load_cached
-    from tasks.devices import use
+    from tasks.data.tensors import load_cached
+    from tasks.kernels.compiled import kernels
+    from tasks.training.coordinate_check import at_a_constant_rate, coordinate_changes
+    from tasks.worker.devices import use
 
     use("cpu")
     config = sweep.config

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from tasks.architectures import (
+from tasks.data.images import DataFacts
+from tasks.grafting.tile_parts import Part, Source, gram_source, parts, whole
+from tasks.kernels.compiled import work_bytes
+from tasks.networks.architectures import (
     Shape,
     evaluation_batch,
     images_per_batch,
@@ -24,8 +27,7 @@ from tasks.architectures import (
     shortcut_map,
     stored_count,
 )
-from tasks.compiled import work_bytes
-from tasks.cuts import (
+from tasks.networks.cuts import (
     ADAM_BATCH,
     Arm,
     ArmSizes,
@@ -37,8 +39,6 @@ from tasks.cuts import (
     reading,
     shortcuts_past,
 )
-from tasks.images import DataFacts
-from tasks.parts import Part, Source, gram_source, parts, whole
 from tasks.spec import (
     ALONE,
     Architecture,
@@ -75,7 +75,8 @@ class LayerSizes:
         out: Output channels.
         positions: Positions of `z`.
         inputs: Channels x positions of the input.
-        gram_flops: Operations of one image's patch Gram matrix, by lags for a conv (`tasks.lag_gram`).
+        gram_flops: Operations of one image's patch Gram matrix, by lags for a conv
+        (`tasks.grafting.lag_gram`).
     """
 
     dim: int
@@ -297,7 +298,7 @@ def spectrum_flops(size: ArmSizes, images: int) -> float:
 
 
 def kept_rank(size: ArmSizes, images: int) -> int:
-    """d, or the number of rows where these are kept since they are fewer (`tasks.row_gram`)."""
+    """d, or the number of rows where these are kept since they are fewer (`tasks.grafting.row_gram`)."""
     by_rows = size.map.kind == "dense" or size.map.stride > 1
     return min(size.dim, images * size.positions) if by_rows else size.dim
 

@@ -12,7 +12,7 @@ from orchestrator.identity import hybrid_key
 from orchestrator.mixture_cost import hybrid_cost
 from orchestrator.pairs import ladder_groups, mixture_options
 from orchestrator.tiles import Limits, Task, blob_name, halves
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
 from tasks.spec import GraftOptions, HybridTile, Pair, Snapshot
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from orchestrator.parts import Identity, identities
-from tasks.schemas import ROW_IDENTITY, SCHEMAS
+from tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
 @dataclass

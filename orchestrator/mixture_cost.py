@@ -1,4 +1,4 @@
-"""What jobs that mix the channels of nets cost, by a model: pools (`tasks.exchange`) and hybrids.
+"""What jobs that mix channels of nets cost, by a model: pools (`tasks.mixing.exchangeability`) and hybrids.
 
 Checked against PyTorch's counter and measured peaks as `orchestrator.cost` is.
 """
@@ -19,9 +19,9 @@ from orchestrator.cost import (
     snapshot_bytes,
     unfolded_bytes,
 )
-from tasks.architectures import Shape, images_per_batch, parameter_count
-from tasks.cuts import Arm, ArmSizes, Cut, arm_sizes, cuts
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
+from tasks.networks.architectures import Shape, images_per_batch, parameter_count
+from tasks.networks.cuts import Arm, ArmSizes, Cut, arm_sizes, cuts
 from tasks.spec import Architecture, HybridTile, PoolTile, Snapshot
 
 CLASSIFIER_STEPS = 150

@@ -10,12 +10,12 @@ from orchestrator.identity import net_key
 from orchestrator.network_section import FAMILIES, NetworkConfig
 from orchestrator.train_section import TrainConfig
 from orchestrator.tune_space import PREFIX, Parameters, with_parameters
-from tasks.architectures import Architecture, ArchitectureError, Shape, conv
-from tasks.dense import dense
-from tasks.images import DataFacts
-from tasks.resnet import resnet
+from tasks.data.images import DataFacts
+from tasks.networks.architectures import Architecture, ArchitectureError, Shape, conv
+from tasks.networks.dense import dense
+from tasks.networks.resnet import resnet
+from tasks.networks.vgg import vgg
 from tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Tuning
-from tasks.vgg import vgg
 
 
 def recipe(train: TrainConfig) -> Recipe:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.identity import graft_key
-from tasks.axes import setting
-from tasks.cuts import cuts, graftable
+from tasks.networks.cuts import cuts, graftable
 from tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
+from tasks.tables.axes import setting
 
 Ladder = Sequence[Snapshot]
 Group = list[Ladder]

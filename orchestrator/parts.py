@@ -1,6 +1,6 @@
 """Parts of a table: rows to the bytes of one Parquet file and back, every page checked.
 
-A table's schema and the identity of its rows are those of `tasks.schemas`.
+A table's schema and the identity of its rows are those of `tasks.tables.schemas`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.schemas import ROW_IDENTITY, SCHEMAS, completed
+from tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 Identity = tuple[Any, ...]
 

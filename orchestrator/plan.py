@@ -33,7 +33,7 @@ from orchestrator.training import (
     without_states,
 )
 from orchestrator.tune_space import Parameters
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
 from tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainGroup, TrainSegment
 
 WORTH_TELLING = 0.05

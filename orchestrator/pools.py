@@ -1,6 +1,6 @@
 """The nulls `pooled` and `wider_subset` as jobs: one for each setting, width, epoch and null.
 
-The targets of a job share one Gram matrix of all nets' channels (`tasks.exchange`).
+The targets of a job share one Gram matrix of all nets' channels (`tasks.mixing.exchangeability`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from orchestrator.identity import pool_key, tile_key
 from orchestrator.mixture_cost import pool_cost
 from orchestrator.pairs import Group, ladder_groups, mixture_options
 from orchestrator.tiles import Limits, Nets, Task, largest_blocks
-from tasks.axes import setting
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
 from tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
+from tasks.tables.axes import setting
 
 
 @dataclass(frozen=True)

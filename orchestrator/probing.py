@@ -20,7 +20,7 @@ from orchestrator.identity import probe_key
 from orchestrator.jobs import ANSWER
 from orchestrator.store import Store
 from orchestrator.training import SINGLY, Choice
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
 from tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 
 RECORD = "probes.json"

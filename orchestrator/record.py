@@ -10,9 +10,9 @@ from typing import Any
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.store import Store
-from tasks.images import DataFacts
-from tasks.processor import cores
+from tasks.data.images import DataFacts
 from tasks.spec import POOL_NULLS
+from tasks.worker.processor import cores
 
 RECORD = "run.json"
 EXTENDS = {

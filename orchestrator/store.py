@@ -22,8 +22,8 @@ import pyarrow as pa
 from orchestrator.files import open_files
 from orchestrator.inventory import Inventory
 from orchestrator.parts import PartError, check_rows, decode, encode, merged_metadata, pieces, sorted_rows
-from tasks.rows import table as rows_table
-from tasks.schemas import SCHEMAS
+from tasks.tables.rows import table as rows_table
+from tasks.tables.schemas import SCHEMAS
 
 BLOBS, TABLES = "checkpoints", "tables"
 JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts

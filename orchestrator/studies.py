@@ -18,9 +18,9 @@ from orchestrator.nets import Choices, nets_of, used
 from orchestrator.sections import TuneConfig
 from orchestrator.tiles import Task
 from orchestrator.tune_space import PREFIX, Parameters, is_whole
-from tasks.axes import setting_axes
-from tasks.images import DataFacts
+from tasks.data.images import DataFacts
 from tasks.spec import NetSpec, Snapshot, TrainSegment, TrialSegment
+from tasks.tables.axes import setting_axes
 
 COUNTED = ("complete", "pruned", "diverged", "refused")
 """States of trials that count: what was lost, or failed for no reason of its own, is asked again."""

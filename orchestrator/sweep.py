@@ -40,8 +40,8 @@ from orchestrator.tune import (
     tuned_parameters,
     with_studies,
 )
-from tasks import images
-from tasks.images import DataFacts
+from tasks.data import images
+from tasks.data.images import DataFacts
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
 """Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
@@ -256,7 +256,7 @@ class Sweep:
         """Messages about the broken among some checkpoints, which are put aside."""
         if not names:
             return []
-        from tasks.checkpoint import verify
+        from tasks.networks.checkpoint import verify
 
         return self.store.check_blobs(sorted(names), verify)
 

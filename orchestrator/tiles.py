@@ -15,10 +15,10 @@ from cluster.pool import Job
 from orchestrator.cost import ALL, Cost, graft_cost
 from orchestrator.identity import tile_key
 from orchestrator.pairs import WantedPair
-from tasks.axes import setting
-from tasks.images import DataFacts
-from tasks.parts import groups, tile_cuts
+from tasks.data.images import DataFacts
+from tasks.grafting.tile_parts import groups, tile_cuts
 from tasks.spec import AtOnce, GraftTile, Pair, Snapshot
+from tasks.tables.axes import setting
 
 T = TypeVar("T")
 

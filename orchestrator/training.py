@@ -1,6 +1,7 @@
 """Training as jobs: the segments that bring missing snapshots, nets of one recipe together in one job.
 
-Which nets share a job changes no bit of theirs (`tasks.train`), so groups are cut as memory and slots want.
+Which nets share a job changes no bit of theirs (`tasks.training.train`), so groups are cut as memory and
+slots want.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from cluster.pool import Job
 from orchestrator.cost import train_cost, train_seconds
 from orchestrator.identity import group_key, probe_key
 from orchestrator.tiles import Limits, Task, blob_name
-from tasks.images import DataFacts
-from tasks.parts import groups
+from tasks.data.images import DataFacts
+from tasks.grafting.tile_parts import groups
 from tasks.spec import ALONE, Snapshot, TrainGroup, TrainMode, TrainSegment
 
 

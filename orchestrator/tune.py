@@ -21,9 +21,9 @@ from orchestrator.store import Store
 from orchestrator.studies import Study, chosen, counted, parameters_of, tuned_row, whole_trial
 from orchestrator.tiles import Task
 from orchestrator.tune_space import Parameters
-from tasks.axes import in_words
-from tasks.columns import SETTING_AXES
-from tasks.rows import table
+from tasks.tables.axes import in_words
+from tasks.tables.columns import SETTING_AXES
+from tasks.tables.rows import table
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -20,9 +20,9 @@ from orchestrator.store import Store
 from orchestrator.studies import trial_task, whole_trial
 from orchestrator.study import Asked, Book, Row, trial_row
 from orchestrator.tiles import Task
-from tasks.axes import in_words
-from tasks.rows import table
 from tasks.spec import NetSpec
+from tasks.tables.axes import in_words
+from tasks.tables.rows import table
 
 
 @dataclass

@@ -121,14 +121,14 @@ class Schedule:
 class Recipe:
     """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer, or AdamW.
 
-    The regularizers are those of `tasks.regularizer`, of the weights of the linear maps (biases and BN left
-    out). The loss `mse`, of a regression, is the mean over images and outputs of the squared error.
+    The regularizers are those of `tasks.training.regularizer`, of the weights of the linear maps (biases and
+    BN left out). The loss `mse`, of a regression, is the mean over images and outputs of the squared error.
 
     Attributes:
         momentum: Of SGD, as is `nesterov`; 0 and False with AdamW.
         beta1: Of AdamW, as are `beta2` and `eps`; at their defaults with SGD.
-        precision: Type of the factors of products in training (`tasks.precision`).
-        augment: What each image of a batch goes through (`tasks.augment`).
+        precision: Type of the factors of products in training (`tasks.training.precision`).
+        augment: What each image of a batch goes through (`tasks.data.augment`).
         class_keep: For each class the share of its training images that is kept; () for all of them.
         label_noise: Share of the training labels that are replaced by another class.
         data_seed: Draws which images are kept and which labels are replaced: the same for all nets.
@@ -170,8 +170,9 @@ class NetSpec:
 
     `seed` (with the width) draws the initial weights, `order` names the stream that draws the order of
     the training images: `()` for the one that all nets share. `parametrization` is told in
-    `tasks.parametrization`; `ntk` and `mup` are sp at `base_width`, and `richness` is that of `mean_field`.
-    `tuning` says where the recipe is from, and is part of no key: a net is the same whoever chose its rate.
+    `tasks.networks.parametrization`; `ntk` and `mup` are sp at `base_width`, and `richness` is that of
+    `mean_field`. `tuning` says where the recipe is from, and is part of no key: a net is the same whoever
+    chose its rate.
     """
 
     family: str
@@ -259,7 +260,7 @@ Kernels = Literal["auto", "off"]
 class TrainMode:
     """How nets are trained: together as one, or one after another; how maps lie in memory.
 
-    `compiled`: some layers by kernels of our own (`tasks.compiled`). It changes results by rounding
+    `compiled`: some layers by kernels of our own (`tasks.kernels.compiled`). It changes results by rounding
     alone, and is no part of what a net is.
     """
 
@@ -282,7 +283,7 @@ class TrainMode:
 class BitsTest:
     """Test whether a way of training, up to `nets` together by `mode`, keeps bits on the machine of a worker.
 
-    `tested` are the conditions (`tasks.company`) under which the answer is known.
+    `tested` are the conditions (`tasks.training.bit_company`) under which the answer is known.
     """
 
     probe: Probe

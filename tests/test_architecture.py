@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.tables_page import page
+from tasks.tables.page import page
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
         ("orchestrator", ["torch", "ray", "pandas", "sklearn"]),
         ("orchestrator.cli", ["torch", "ray", "pandas", "matplotlib"]),
         ("cluster.pool", ["torch", "ray", "pandas"]),
-        ("tasks.train", ["ray", "pandas"]),
+        ("tasks.training.train", ["ray", "pandas"]),
     ],
 )
 def test_importing_a_module_loads_none_of(module, absent):
@@ -85,7 +85,11 @@ def test_no_module_but_their_door_knows_of_the_compiled_kernels():
 
 @pytest.mark.parametrize(
     "line",
-    ["from tasks import winograd", "from tasks.tiling import work_bytes", "import tasks.sgd_kernel as k"],
+    [
+        "from tasks import winograd",
+        "from tasks.kernels.tiling import work_bytes",
+        "import tasks.kernels.sgd_kernel as k",
+    ],
 )
 def test_an_import_of_a_kernel_is_seen_wherever_it_stands(line):
     assert reached(ast.parse(f"def inner():\n    {line}"))

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from analysis.cli import app
 from analysis.coordcheck import checked, figure
-from tasks.schemas import COORDINATES
+from tasks.tables.schemas import COORDINATES
 
 SWEEP = """
 [network]

@@ -4,7 +4,7 @@ import pytest
 from scipy.optimize import curve_fit
 
 from analysis import fit_width_limit
-from tasks.rows import table
+from tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows, net_rows
 
 WIDTHS = np.array([4, 8, 16, 32, 64])

@@ -8,7 +8,7 @@ from analysis import crossings, exchange, load, mixtures, ridge_path, variants
 from analysis.pair_matrix import pair_matrix
 from analysis.report import make_report
 from analysis.selection import plain_grafts, usual_method
-from tasks.rows import table
+from tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows, write_tables
 from tests.analysis.more_rows import (
     LAYERS,

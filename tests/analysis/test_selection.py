@@ -7,7 +7,7 @@ import pytest
 from analysis import fit_width_limit
 from analysis.resample import mean_over_nets, summarise
 from analysis.selection import narrower_width, net_codes
-from tasks.rows import table
+from tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows
 from tests.analysis.more_rows import (
     SEEDS,

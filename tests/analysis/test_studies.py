@@ -9,8 +9,8 @@ from analysis import studies
 from analysis.chapter import chapters
 from analysis.report import make_report
 from analysis.tables import load
-from tasks.rows import table
-from tasks.schemas import SCHEMAS
+from tasks.tables.rows import table
+from tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import curve_rows, graft_rows, job_rows, net_axes, net_rows, write_tables
 
 RATES = {4: [0.1, 0.4, 0.2], 8: [0.1, 0.05, 0.8]}

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import load
-from tasks.rows import table
-from tasks.schemas import SCHEMAS
+from tasks.tables.rows import table
+from tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import curve_rows, graft_rows, write_tables
 
 

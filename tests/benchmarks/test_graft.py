@@ -11,7 +11,7 @@ from benchmarks.__main__ import app
 from benchmarks.graft import Setup, run
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import PHASES, Clock, clocked
-from tasks.data import load
+from tasks.data.tensors import load
 from tasks.spec import GraftOptions
 
 ROW = {

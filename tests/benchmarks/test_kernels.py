@@ -4,8 +4,8 @@ import pytest
 
 from benchmarks import kernels
 from benchmarks.kernels import Kernels, Map, kernel_seconds
-from tasks.architectures import evaluation_batch, input_shapes
-from tasks.images import facts
+from tasks.data.images import facts
+from tasks.networks.architectures import evaluation_batch, input_shapes
 from tasks.spec import ALONE, COMPILED, TrainMode
 from tests.tasks.conftest import make_net
 

@@ -17,11 +17,11 @@ from benchmarks.train import BATCH, LONGEST, SHORTEST, Measurement, Setup, case,
 from benchmarks.train_jobs import execute
 from benchmarks.tuned_loop import fit_all
 from cluster.pool import InProcessPool
-from tasks.data import load
-from tasks.images import facts
-from tasks.network import initialise
+from tasks.data.images import facts
+from tasks.data.tensors import load
+from tasks.networks.network import initialise
 from tasks.spec import TrainSegment
-from tasks.train import initial_state, order, train
+from tasks.training.train import initial_state, order, train
 from tests.tasks.conftest import make_snapshot
 
 ROW = {
@@ -41,7 +41,7 @@ def here(setup):
 @pytest.fixture(scope="module")
 def result():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.probe.SECONDS", 0.01)
+        patch.setattr("tasks.training.probe.SECONDS", 0.01)
         patch.setattr("benchmarks.train_jobs.PRODUCTS", 1)
         patch.setattr("benchmarks.kernels.TURNS", 1)
         return run(TINY, here)

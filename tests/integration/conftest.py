@@ -172,7 +172,8 @@ class Drivers:
     def __init__(self):
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["orchestrator.cli", "tasks.train", "tasks.graft", "torch._dynamo", "sklearn.model_selection"]
+            ["orchestrator.cli", "tasks.training.train", "tasks.grafting.graft"]
+            + ["torch._dynamo", "sklearn.model_selection"]
         )
         self._running = []
 

@@ -3,7 +3,7 @@
 import pyarrow.compute as pc
 import pytest
 
-import tasks.company
+import tasks.training.bit_company
 from orchestrator.probing import RECORD
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
@@ -33,8 +33,8 @@ def machine(monkeypatch):
                 raise keeps
             return keeps
 
-        monkeypatch.setattr(tasks.company, "conditions", lambda probe, device: name)
-        monkeypatch.setattr(tasks.company, "keeps_bits", keeps_bits)
+        monkeypatch.setattr(tasks.training.bit_company, "conditions", lambda probe, device: name)
+        monkeypatch.setattr(tasks.training.bit_company, "keeps_bits", keeps_bits)
         return tested
 
     return be

@@ -7,8 +7,8 @@ import pytest
 from analysis import load
 from orchestrator import Sweep, SweepConfig
 from orchestrator.slots import in_process
-from tasks.schemas import SCHEMAS
 from tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
+from tasks.tables.schemas import SCHEMAS
 
 CONFIG = {
     "data": {"dataset": "digits", "limit_train": 200, "limit_test": 80},

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-import tasks.compiled
+import tasks.kernels.compiled
 from orchestrator import probing
 from orchestrator.coordcheck import Check, run_check
 from orchestrator.nets import nets
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
-from tasks.probe import ways
 from tasks.spec import COMPILED, Probe
+from tasks.training.probe import ways
 from tests.integration.conftest import all_rows, measured, run, write_config
 
 WIDE = {
@@ -30,12 +30,12 @@ import json, sys
 {first}
 import torch
 torch.set_num_threads(1)
-import tasks.probe
+import tasks.training.probe
 from orchestrator import probing
 from orchestrator.slots import in_process
 from orchestrator.sweep import Sweep
 probing.WORTH_SECONDS = 0.0
-tasks.probe.SECONDS = 0.01
+tasks.training.probe.SECONDS = 0.01
 summary = Sweep(sys.argv[1]).run(pool=in_process)
 assert summary.complete
 loaded = [name for name, module in sys.modules.items() if name.split(".")[0] == "llvmlite" and module]
@@ -72,7 +72,7 @@ def test_with_the_kernels_off_llvmlite_is_not_imported_and_probes_offer_no_compi
 def asked(monkeypatch):
     """How often kernels were looked for; they are found."""
     times = []
-    monkeypatch.setattr(tasks.compiled, "_problem", lambda: times.append(1) or "")
+    monkeypatch.setattr(tasks.kernels.compiled, "_problem", lambda: times.append(1) or "")
     return times
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-import tasks.train
+import tasks.training.train
 from orchestrator.cli import app
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.files import StoreFull, StoreLocked
@@ -23,8 +23,8 @@ from orchestrator.record import provenance, record
 from orchestrator.slots import in_process
 from orchestrator.store import Store
 from orchestrator.sweep import Sweep
-from tasks.images import facts
-from tasks.schemas import SCHEMAS
+from tasks.data.images import facts
+from tasks.tables.schemas import SCHEMAS
 from tests.integration.conftest import (
     SINGLY,
     TABLES,
@@ -144,7 +144,7 @@ def test_another_experiment_in_the_same_folder_is_refused_by_name(finished):
 @pytest.fixture
 def hot_net(monkeypatch):
     """The net of width 2 and seed 1 really diverges: it trains at a learning rate of 1e9."""
-    tried, honest = [], tasks.train.train
+    tried, honest = [], tasks.training.train.train
 
     def train(segment, state, data):
         net = segment.snapshot.net
@@ -154,7 +154,7 @@ def hot_net(monkeypatch):
             segment = replace(segment, snapshot=replace(segment.snapshot, net=hot))
         return honest(segment, state, data)
 
-    monkeypatch.setattr(tasks.train, "train", train)
+    monkeypatch.setattr(tasks.training.train, "train", train)
     return tried
 
 
@@ -345,7 +345,7 @@ def test_a_full_disk_stops_with_one_message_and_a_later_run_completes(tiny, refe
 
 
 def test_a_job_that_fails_by_chance_is_tried_again_and_given_up_after_the_bound(tiny, monkeypatch):
-    honest, failures = tasks.train.train, Counter()
+    honest, failures = tasks.training.train.train, Counter()
 
     def train(segment, state, data):
         net = segment.snapshot.net
@@ -355,11 +355,11 @@ def test_a_job_that_fails_by_chance_is_tried_again_and_given_up_after_the_bound(
             raise RuntimeError("cosmic ray")
         return honest(segment, state, data)
 
-    monkeypatch.setattr(tasks.train, "train", train)
+    monkeypatch.setattr(tasks.training.train, "train", train)
     summary = run(tiny)
     assert failures == {(2, 0, 0): 1, (2, 0, 2): 1, (3, 0, 0): 3}
     assert len(summary.outcome.failures) == 1
-    monkeypatch.setattr(tasks.train, "train", honest)
+    monkeypatch.setattr(tasks.training.train, "train", honest)
     assert run(tiny).complete  # unlike a divergence, another run tries again
 
 

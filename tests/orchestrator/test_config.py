@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.nets import architecture, nets, recipe
-from tasks.axes import recipe_text
-from tasks.images import facts
+from tasks.data.images import facts
+from tasks.tables.axes import recipe_text
 
 DIGITS = facts("digits")
 

@@ -19,14 +19,14 @@ from orchestrator.cost import (
     spectrum_flops,
     train_cost,
 )
-from tasks.checkpoint import pack_network
-from tasks.cuts import ArmSizes
-from tasks.data import load
-from tasks.graft import graft
-from tasks.images import DataFacts, facts
-from tasks.network import initialise
+from tasks.data.images import DataFacts, facts
+from tasks.data.tensors import load
+from tasks.grafting.graft import graft
+from tasks.networks.checkpoint import pack_network
+from tasks.networks.cuts import ArmSizes
+from tasks.networks.network import initialise
 from tasks.spec import GraftOptions, GraftTile, Layer, Pair, TrainSegment
-from tasks.train import initial_state, train
+from tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net
 
@@ -212,9 +212,9 @@ from orchestrator.nets import nets
 from orchestrator.plan import Have, make_plan
 from orchestrator.tiles import Limits, blob_name
 from orchestrator.training import Choice
-from tasks.checkpoint import pack_network
-from tasks.images import facts
-from tasks.network import initialise
+from tasks.networks.checkpoint import pack_network
+from tasks.data.images import facts
+from tasks.networks.network import initialise
 from tasks.spec import COMPILED, TrainMode
 
 fields, kind, memory = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -23,7 +23,7 @@ from orchestrator.nets import nets
 from orchestrator.pairs import graft_options
 from orchestrator.plan import Have, make_plan
 from orchestrator.tiles import Limits
-from tasks.images import facts
+from tasks.data.images import facts
 from tasks.spec import GraftOptions, Layer, Schedule
 
 DIGITS = facts("digits")
@@ -249,7 +249,7 @@ PROGRAM = """
 from orchestrator.config import SweepConfig
 from orchestrator.identity import net_key
 from orchestrator.nets import nets
-from tasks.images import facts
+from tasks.data.images import facts
 print(*(net_key(net) for net in nets(SweepConfig(), facts("digits"))))
 """
 

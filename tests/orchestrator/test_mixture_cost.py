@@ -3,9 +3,9 @@
 import pytest
 
 from orchestrator.mixture_cost import hybrid_cost, pool_cost
-from tasks.exchange import exchange
-from tasks.hybrid import hybrids
-from tasks.network import initialise
+from tasks.mixing.exchangeability import exchange
+from tasks.mixing.hybrid import hybrids
+from tasks.networks.network import initialise
 from tasks.spec import GraftOptions, HybridTile, Pair, Pool, PoolTile
 from tests.orchestrator.test_cost import counted, facts_of
 from tests.tasks.conftest import make_data, make_net, make_snapshot

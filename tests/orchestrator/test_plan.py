@@ -12,7 +12,7 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.cost import graft_cost
 from orchestrator.plan import Have, make_plan, state_name, without
 from orchestrator.tiles import Limits, blob_name
-from tasks.images import facts
+from tasks.data.images import facts
 from tasks.spec import NULLS, AtOnce
 
 DIGITS = facts("digits")

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.nets import nets
 from orchestrator.presets import FREE
-from tasks.images import facts
+from tasks.data.images import facts
 from tasks.spec import Schedule
 
 GU = {

@@ -10,7 +10,7 @@ from orchestrator.config import ConfigError, SweepConfig
 from orchestrator.record import provenance, recorded_config, refuse_another
 from orchestrator.record import record as write_record
 from orchestrator.store import Store
-from tasks.images import facts
+from tasks.data.images import facts
 
 
 def config(**sections):

@@ -10,7 +10,7 @@ from orchestrator.cost import Cost
 from orchestrator.plan import Plan
 from orchestrator.simulate import JOB_SECONDS, Rates, gemm_rate, makespan, rates
 from orchestrator.tiles import Task
-from tasks.rows import table
+from tasks.tables.rows import table
 
 SPEED = Rates({"train": 10.0, "graft": 20.0}, "a test")
 UNIT = 1.0 + JOB_SECONDS

@@ -17,8 +17,8 @@ from orchestrator import local_files
 from orchestrator.files import StoreFull, StoreLocked
 from orchestrator.parts import PartError, decode, encode
 from orchestrator.store import JOB_ROWS, Store
-from tasks import schemas
-from tasks.rows import table as as_table
+from tasks.tables import schemas
+from tasks.tables.rows import table as as_table
 
 
 @pytest.fixture(params=["local", "memory"])

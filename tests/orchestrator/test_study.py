@@ -16,7 +16,7 @@ from orchestrator.journal import JOURNAL, mend, open_storage
 from orchestrator.store import Store
 from orchestrator.studies import wanted_studies
 from orchestrator.tune import Means, run_studies
-from tasks.images import facts
+from tasks.data.images import facts
 
 DIGITS = facts("digits")
 RATE = {"train.lr": {"low": 1e-3, "high": 1.0, "log": True}}

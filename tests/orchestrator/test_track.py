@@ -11,7 +11,7 @@ from orchestrator.config import ConfigError
 from orchestrator.sections import TrackConfig
 from orchestrator.store import Store
 from orchestrator.track import TensorBoard, Trackers, open_trackers
-from tasks.rows import table
+from tasks.tables.rows import table
 from tests.analysis.conftest import curve_rows
 
 

@@ -12,9 +12,9 @@ from orchestrator.plan import Have, make_plan, state_name, without
 from orchestrator.probing import alike
 from orchestrator.tiles import Limits, blob_name
 from orchestrator.training import Choice, Rung, halves, mode_of, mode_text, segments_of, train_tasks
-from tasks.images import facts
+from tasks.data.images import facts
+from tasks.kernels.tiling import work_bytes
 from tasks.spec import ALONE, COMPILED, TrainMode
-from tasks.tiling import work_bytes
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)

@@ -7,9 +7,9 @@ from orchestrator.identity import net_key
 from orchestrator.nets import nets
 from orchestrator.studies import assignments, choices, chosen, wanted_studies, whole_trial
 from orchestrator.tune_space import is_whole, tunable, with_parameters
-from tasks.axes import in_words, net_axes, recipe_text, setting
-from tasks.images import facts
+from tasks.data.images import facts
 from tasks.spec import Snapshot
+from tasks.tables.axes import in_words, net_axes, recipe_text, setting
 
 DIGITS = facts("digits")
 RATE = {"train.lr": {"low": 1e-3, "high": 1.0, "log": True}}

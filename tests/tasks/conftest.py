@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tasks.architectures import conv
-from tasks.data import Data
+from tasks.data.tensors import Data
+from tasks.networks.architectures import conv
 from tasks.seeds import stream
 from tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Snapshot
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from tasks.architectures import conv
-from tasks.dense import dense
-from tasks.network import Network, initialise
-from tasks.resnet import resnet
+from tasks.networks.architectures import conv
+from tasks.networks.dense import dense
+from tasks.networks.network import Network, initialise
+from tasks.networks.resnet import resnet
+from tasks.networks.vgg import vgg
 from tasks.seeds import stream
-from tasks.vgg import vgg
 from tests.tasks.conftest import make_net
 
 CLASSES = 5

@@ -1,0 +1,28 @@
+"""The regression of Gu et al. 2020's synthetic study: y = cos 4x on [-2 pi, 2 pi], without noise.
+
+Letters of shapes: N points.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.data.raw_images import Arrays, DataFacts, Folder
+
+POINTS, TRAIN = 1250, 1000
+SPLIT_RULE = "1250 grid points of [-2 pi, 2 pi], permuted 80/20 seed 0"
+FACTS = DataFacts("cosine", f"cosine;cos 4x;{SPLIT_RULE}", 1, 1, 1, 1, TRAIN, POINTS - TRAIN, regression=True)
+
+
+def read(folder: Folder = None) -> Arrays:
+    """x [N, 1, 1, 1] and y [N, 1] in float32, of both splits.
+
+    >>> [array.shape for array in read()]
+    [(1000, 1, 1, 1), (1000, 1), (250, 1, 1, 1), (250, 1)]
+    """
+    del folder
+    grid_N = np.linspace(-2 * np.pi, 2 * np.pi, POINTS)
+    # RandomState, since NumPy promises its stream for ever (NEP 19).
+    x_N = grid_N[np.random.RandomState(0).permutation(POINTS)]
+    x, y = x_N.astype(np.float32).reshape(-1, 1, 1, 1), np.cos(4 * x_N).astype(np.float32)[:, None]
+    return x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:]

@@ -1,0 +1,109 @@
+"""Images ready for a network: normalised float32 NCHW tensors and int64 labels (float32 of a regression).
+
+Letters of shapes: N images, C channels, H rows, W columns, V the 256 values of a uint8.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from tasks.data import images
+from tasks.data.images import Folder
+
+_CHUNK = 1024  # images counted at once: bounds the int64 copy that bincount makes
+
+
+class Data(NamedTuple):
+    """Both splits: `x_*` float32 [N, C, H, W], `y_*` int64 [N], or of a regression float32 [N, K]."""
+
+    x_train: torch.Tensor
+    y_train: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per channel what `x = (raw - mean) / std` takes off and divides by, in units of the raw values."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def load(
+    dataset: str, *, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> Data:
+    """The images of `dataset` (docs/data.md), each channel with mean 0 and deviation 1 over train.
+
+    A limit takes a stratified subset (`images.subset`); `folder` is told in `images.read`. Raises
+    `images.DataError` where the images cannot be had.
+    """
+    return load_with_normalization(dataset, limit_train=limit_train, limit_test=limit_test, folder=folder)[0]
+
+
+def load_with_normalization(
+    dataset: str, *, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> tuple[Data, Normalization]:
+    """As `load`, and the statistics, which a checkpoint keeps so that others can feed its net.
+
+    They are those of the training images in use, after `limit_train`: a net knows no other images.
+    """
+    raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
+    normalization = measure(raw.x_train)
+    data = Data(
+        normalize(raw.x_train, normalization),
+        torch.from_numpy(raw.y_train),
+        normalize(raw.x_test, normalization),
+        torch.from_numpy(raw.y_test),
+    )
+    return data, normalization
+
+
+@functools.lru_cache(maxsize=2)
+def load_cached(
+    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> tuple[Data, Normalization]:
+    """As `load_with_normalization`, decoded once a process; all callers share it and must not write to it."""
+    return load_with_normalization(dataset, limit_train=limit_train, limit_test=limit_test, folder=folder)
+
+
+def measure(x_NCHW: np.ndarray) -> Normalization:
+    """Mean and (population) deviation of each channel of uint8 images, in float64; 0 and 1 of real numbers.
+
+    The sums of values and squares are whole numbers, so that they are the same in any order and on
+    any machine. A constant channel gets deviation 1, and becomes 0 rather than a division by zero.
+    """
+    if x_NCHW.dtype != np.uint8:
+        return Normalization((0.0,) * x_NCHW.shape[1], (1.0,) * x_NCHW.shape[1])
+    values_V = np.arange(256)
+    means, deviations = [], []
+    for channel in range(x_NCHW.shape[1]):
+        counts_V = _histogram(x_NCHW[:, channel])
+        size, total, squares = (int(counts_V @ values_V**power) for power in (0, 1, 2))
+        spread = size * squares - total**2  # size^2 times the variance, exact in Python's integers
+        means.append(total / size)
+        deviations.append(math.sqrt(spread) / size if spread else 1.0)
+    return Normalization(tuple(means), tuple(deviations))
+
+
+def normalize(x_NCHW: np.ndarray, normalization: Normalization) -> torch.Tensor:
+    """float32 [N, C, H, W]: `(x - mean) / std`, written in place since a set may fill much of the memory."""
+    shape = (1, -1, 1, 1)
+    out_NCHW = x_NCHW.astype(np.float32)
+    out_NCHW -= np.asarray(normalization.mean, np.float32).reshape(shape)
+    out_NCHW /= np.asarray(normalization.std, np.float32).reshape(shape)
+    return torch.from_numpy(out_NCHW)
+
+
+def _histogram(x_NHW: np.ndarray) -> np.ndarray:
+    """How often each of the 256 values occurs, int64 [V]."""
+    counts_V = np.zeros(256, np.int64)
+    for start in range(0, len(x_NHW), _CHUNK):
+        counts_V += np.bincount(x_NHW[start : start + _CHUNK].ravel(), minlength=256)
+    return counts_V

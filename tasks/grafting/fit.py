@@ -1,0 +1,157 @@
+"""The fit of a tile: each source's Gram matrices and each pair's cross terms in one pass, then the solves.
+
+A source is factorised once per reading (`tasks.networks.cuts`) for all its targets; a pair's numbers do not
+depend on which other pairs share its tile. Legend: as in `tasks.grafting.gram`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from tasks.grafting.adam import AdamMap, adam_maps
+from tasks.grafting.gram import (
+    Centred,
+    ChannelMoments,
+    Factor,
+    PatchMoments,
+    add_to,
+    centre,
+    factorise,
+)
+from tasks.grafting.layer_input import LayerInput
+from tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
+from tasks.grafting.tile_nets import Batch, Features, Layers, Walk, arm_output, goal
+from tasks.grafting.tile_parts import Source, gram_source
+from tasks.networks.cuts import Arm, Cut, Reading, arm_sizes
+from tasks.spec import GraftOptions, Pair
+
+Factors = dict[tuple[Source, Reading], Factor]
+"""By source and what is read of it."""
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Factors by (source, reading); fits by (pair key, arm), of least squares and of Adam.
+
+    `trials` are the ridges that were tried, if any, by (pair key, arm); `images` is the number fitted on.
+    """
+
+    factors: Factors
+    fits: dict[tuple[str, Arm], Fit]
+    adam: dict[tuple[str, Arm], Fit]
+    trials: dict[tuple[str, Arm], list[Trial]]
+    images: int
+
+    def of(self, pair_key: str, cut: Cut, arm: Arm) -> Fit:
+        """The fit of a pair's arm by the cut's method."""
+        return (self.adam if cut.by_adam else self.fits)[pair_key, arm]
+
+
+class _Sums:
+    """What one pass over the fitting images adds up. Of what `known` has, no Gram matrix is taken."""
+
+    def __init__(self, walk: Walk, known: Factors) -> None:
+        self.walk = walk
+        self.grams: dict[tuple[Source, Reading], PatchMoments] = {}
+        self.crosses: dict[tuple[str, Arm], Tensor] = {}
+        self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
+        for source in {gram_source(source) for source in walk.pairs_of}:
+            for arm, _, reading in walk.arms.values():
+                if (source, reading) not in known:
+                    net = walk.networks[source.snapshot].architecture
+                    sizes = arm_sizes(net, walk.frame, arm)
+                    self.grams.setdefault((source, reading), PatchMoments(sizes.dim))
+        for target in walk.targets:
+            net = walk.networks[target].architecture
+            for arm in walk.arms:
+                self.outputs[target, arm] = ChannelMoments(arm_sizes(net, net, arm).out)
+
+    def add(self, features: Features, batch: Batch) -> None:
+        for (target, arm), moments in self.outputs.items():
+            moments.add(arm_output(arm, features.targets[target]))
+        for source, layers in features.sources.items():
+            self._add_source(source, layers, features, batch)
+
+    def _add_source(self, source: Source, layers: Layers, features: Features, batch: Batch) -> None:
+        inputs: dict[Reading, LayerInput] = {}
+        for arm, entry in self.walk.arms.items():
+            place = entry.reading
+            if place not in inputs:
+                inputs[place] = entry.input(layers[arm.reads].h_in, self.walk.tile.options.products)
+                if (source, place) in self.grams:
+                    self.grams[source, place].add(inputs[place])
+            self._add_crosses(source, arm, inputs[place], features, batch)
+
+    def _add_crosses(
+        self, source: Source, arm: Arm, inputs: LayerInput, features: Features, batch: Batch
+    ) -> None:
+        for pair in self.walk.pairs_of.get(source, []):
+            output = goal(arm, source, features.targets[pair.target], batch)
+            add_to(self.crosses, (pair.key, arm), inputs.cross_CD(output))
+
+    def of(self, pair: Pair, arm: Arm, patches: Factor | Centred) -> Sums:
+        """What the errors of a pair's map at an arm follow from."""
+        return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
+
+
+def fit(walk: Walk, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
+    """Fit every arm of every pair of the walk on images `x` (N, C, H, W).
+
+    With `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
+    factors of the same images from an earlier walk, which are used again.
+
+    Raises:
+        ValueError: Too few images to hold some back.
+    """
+    fitting_N, held_N = split(len(x), options)
+    x_fit = x[fitting_N] if options.ridges else x
+    sums = _summed(walk, x_fit, "train", known or {})
+    held = _summed(walk, x[held_N], "validation", known or {}) if options.ridges else None
+    factors = _factors(walk, sums, held, known or {})
+    fits: dict[tuple[str, Arm], Fit] = {}
+    trials: dict[tuple[str, Arm], list[Trial]] = {}
+    for source, pair, arm, place in _maps(walk):
+        factor = factors[source, place]
+        if held is None or factor.held is None:
+            fits[pair.key, arm] = solve(factor, sums.of(pair, arm, factor), options.ridge)
+        else:
+            parts = sums.of(pair, arm, factor), held.of(pair, arm, factor.held)
+            fits[pair.key, arm], trials[pair.key, arm] = choose(factor, *parts, options.ridges)
+    adam = {
+        (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, walk.arms[arm].reading]))
+        for (source, pair, arm), made in adam_maps(walk, x_fit).items()
+    }
+    return Fits(factors, fits, adam, trials, len(x_fit))
+
+
+def _summed(walk: Walk, x: Tensor, split: str, known: Factors) -> _Sums:
+    sums = _Sums(walk, known)
+    for batch in walk.batches(len(x), split):
+        sums.add(walk.features(x, batch), batch)
+    return sums
+
+
+def _factors(walk: Walk, sums: _Sums, held: _Sums | None, known: Factors) -> Factors:
+    """The factor of every source at every reading, each made once."""
+    made = {place: factorise(moments) for place, moments in sums.grams.items()}
+    if held is not None:
+        made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
+    made = known | made
+    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(walk)}
+
+
+def _maps(walk: Walk) -> Iterator[tuple[Source, Pair, Arm, Reading]]:
+    """Every map to fit, and what it reads."""
+    for source, pairs in walk.pairs_of.items():
+        for arm, _, reading in walk.arms.values():
+            for pair in pairs:
+                yield source, pair, arm, reading
+
+
+def _adam_fit(made: AdamMap, sums: Sums) -> Fit:
+    """A map of Adam's; its error on all fitting images follows from the sums, as that of an exact fit."""
+    weight_DC, bias_C = made.weight.flatten(1).T.double(), made.bias.double()
+    return Fit(weight_DC, bias_C, sums.unexplained(weight_DC, bias_C), None)

@@ -1,0 +1,110 @@
+"""Bottom of the source, fitted arms, top of the target: the grafted net, batch by batch.
+
+Legend: N images; l the cut's layer; m a layer from l on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from tasks.grafting.fit import Fits
+from tasks.grafting.layer_input import LayerInput
+from tasks.grafting.tile_nets import Batch, Layers, Walk, position_order, scatter_positions
+from tasks.grafting.tile_parts import Source
+from tasks.networks.batch_norm import Reestimation
+from tasks.networks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
+from tasks.networks.network import Network
+from tasks.spec import Architecture, Pair
+
+Sources = Mapping[Source, Layers]
+"""One batch's features."""
+
+
+class Joint(NamedTuple):
+    """What a graft hands to the target's top: `z_l` (fitted, or of a stitched h) and the shortcuts past."""
+
+    z: Tensor
+    shortcuts: dict[int, Tensor]
+
+
+class Joiner:
+    """The joints of one batch. What a source feeds to one cut is prepared once for all its pairs."""
+
+    def __init__(self, walk: Walk, fits: Fits, sources: Sources, batch: Batch) -> None:
+        self._walk, self._fits, self._sources, self._batch = walk, fits, sources, batch
+        self._place: tuple[Source, Cut] | None = None
+        self._inputs: dict[Reading, LayerInput] = {}
+
+    def joint(self, source: Source, pair: Pair, cut: Cut) -> Joint:
+        """The joint of a pair at a cut."""
+        target = self._walk.networks[pair.target]
+        given = {arm: self._predict(source, pair, cut, arm) for arm in cut.arms}
+        into = shortcuts_past(target.architecture, cut.layer)
+        if cut.method == "stitch":
+            h = {arm.reads: value.float() for arm, value in given.items()}
+            z = target.layer(cut.layer, h[cut.layer - 1])
+            given = {number: target.shortcut(number, h[entry.reads]) for number, entry in into.items()}
+            return Joint(z, given)
+        return exact_joint(target.architecture, cut, given)
+
+    def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
+        if self._place != (source, cut):
+            self._place, self._inputs = (source, cut), {}
+        entry = self._walk.arms[arm]
+        place = entry.reading
+        if place not in self._inputs:
+            h = self._sources[source][arm.reads].h_in
+            self._inputs[place] = entry.input(h, self._walk.tile.options.products)
+        fitted = self._fits.of(pair.key, cut, arm)
+        output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
+        if source.variant == "shuffled_images":
+            return scatter_positions(output, position_order(self._batch.plain_N, output[0, 0].numel()))
+        return output
+
+
+def exact_joint(architecture: Architecture, cut: Cut, given: Mapping[Arm, Tensor]) -> Joint:
+    """The joint of an exact graft from what its fitted arms give."""
+    into = shortcuts_past(architecture, cut.layer)
+    arms = {number: shortcut_arm(number, entry) for number, entry in into.items()}
+    return Joint(given[cut.arms[0]], {number: given[arm].float() for number, arm in arms.items()})
+
+
+Tops = dict[tuple[str, Cut, str], Network]
+"""By (pair key, cut, whose BN statistics): the net that goes on from the joint."""
+
+
+def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
+    """The tops of every graft; BN statistics are re-estimated on the fitting images `x` where asked for."""
+    modes = {
+        (pair.key, cut): Reestimation(norms_from(walk.networks[pair.target].architecture, cut.layer))
+        for _, pair, cut in walk.grafts()
+        if "reestimated" in walk.statistics(pair.target, cut)
+    }
+    for batch in walk.mixed_batches(len(x), "train") if modes else ():
+        _reestimate(walk, Joiner(walk, fits, walk.source_features(x, batch), batch), modes)
+    found: Tops = {}
+    for _, pair, cut in walk.grafts():
+        for statistics in walk.statistics(pair.target, cut):
+            top = walk.networks[pair.target]
+            if statistics == "reestimated":
+                top = replace(top, parameters={**top.parameters, **modes[pair.key, cut].statistics()})
+            found[pair.key, cut, statistics] = top
+    return found
+
+
+def _reestimate(walk: Walk, joiner: Joiner, modes: dict[tuple[str, Cut], Reestimation]) -> None:
+    """Add a batch to the moments of every graft's top."""
+    for source, pair, cut in walk.grafts():
+        if (pair.key, cut) in modes:
+            top = replace(walk.networks[pair.target], mode=modes[pair.key, cut])
+            for _ in run_top(top, cut, joiner.joint(source, pair, cut)):
+                pass
+
+
+def run_top(top: Network, cut: Cut, joint: Joint) -> Iterator[tuple[int, Tensor]]:
+    """`(m, z_m)` from the cut on; the last are the logits."""
+    return top.suffix(cut.layer, joint.z.float(), joint.shortcuts)

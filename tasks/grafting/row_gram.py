@@ -1,0 +1,44 @@
+"""The Gram matrix of rows that are there as they are: of a dense layer, or of a strided conv's patches.
+
+While there are fewer rows than columns the rows say the same in less: M x D numbers instead of D x D, and
+the eigendecomposition of `U U^T` instead of that of `U^T U` (1,000 rows of 6,272: one second instead of
+two minutes). Legend: as in `tasks.grafting.gram`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RowSums:
+    """The rows while they are fewer than D, then the running sum of `U^T U`."""
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+        self._gram_DD: Tensor | None = None
+
+    def add(self, rows_MD: Tensor) -> None:
+        """Add rows in float64."""
+        if self._gram_DD is None:
+            self._rows.append(rows_MD)
+            if sum(len(rows) for rows in self._rows) >= rows_MD.shape[1]:
+                self._gram_DD, self._rows = self.gram_DD(), []
+        else:
+            self._gram_DD.addmm_(rows_MD.T, rows_MD)
+
+    def few_MD(self) -> Tensor | None:
+        """All rows, if they are fewer than D."""
+        if self._gram_DD is not None:
+            return None
+        if len(self._rows) > 1:
+            self._rows = [torch.cat(self._rows)]
+        return self._rows[0]
+
+    def gram_DD(self) -> Tensor:
+        """`U^T U` so far."""
+        few_MD = self.few_MD()
+        if few_MD is not None:
+            return few_MD.T @ few_MD
+        assert self._gram_DD is not None
+        return self._gram_DD

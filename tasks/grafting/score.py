@@ -1,0 +1,117 @@
+"""Held-out scores of a tile's grafts: errors at the grafted layer and above, loss and accuracy.
+
+Legend: as in `tasks.grafting.gram`; l the grafted layer, m >= l a layer at which the error is measured.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from tasks.data.tensors import Data
+from tasks.grafting.fit import Fits
+from tasks.grafting.grafted_net import Joiner, Joint, Tops, run_top, tops
+from tasks.grafting.gram import ChannelMoments, channel_sums
+from tasks.grafting.tile_nets import Batch, Features, Walk, seen
+from tasks.grafting.tile_parts import Source
+from tasks.networks.cuts import Cut
+from tasks.networks.network import Network
+from tasks.spec import Loss
+from tasks.training.loss import count_right, plus, summed_loss
+
+Graft = tuple[str, Cut, str]
+"""(pair key, cut, whose BN statistics): what has a row of its own."""
+
+
+@dataclass
+class GraftScore:
+    """Sums over held-out images of one graft: squared error (C,) at each m, loss, right answers if any."""
+
+    error_C: dict[int, Tensor] = field(default_factory=dict)
+    loss: float = 0.0
+    right: int | None = 0
+
+    def add_error(self, layer: int, difference: Tensor) -> None:
+        """Add the squares of `z_hat - z` at a layer."""
+        total = channel_sums(difference.double().square())
+        self.error_C[layer] = self.error_C[layer] + total if layer in self.error_C else total
+
+    def add_answers(self, loss: Loss, outputs: Tensor, y: Tensor) -> None:
+        """Add the loss and the right answers of a batch."""
+        self.loss += summed_loss(loss, outputs, y)
+        self.right = plus(self.right, count_right(loss, outputs, y))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything measured on held-out images.
+
+    Attributes:
+        grafts: By graft.
+        outputs: Moments of a target's own z, by (target, m).
+        targets, sources: The nets themselves, without errors.
+        images: Held-out images.
+    """
+
+    grafts: dict[Graft, GraftScore]
+    outputs: dict[tuple[int, int], ChannelMoments]
+    targets: dict[int, GraftScore]
+    sources: dict[Source, GraftScore]
+    images: int
+
+
+def score(walk: Walk, fits: Fits, data: Data) -> Scores:
+    """Send the held-out images through every grafted net of the tile."""
+    outputs = {
+        (target, number): ChannelMoments(layer.out)
+        for target in walk.targets
+        for number, layer in enumerate(walk.networks[target].architecture.layers, start=1)
+    }
+    new = GraftScore
+    scores = Scores(defaultdict(new), outputs, defaultdict(new), defaultdict(new), len(data.y_test))
+    above = tops(walk, fits, data.x_train)
+    for batch in walk.batches(len(data.y_test), "test"):
+        _score_batch(walk, fits, above, data, batch, scores)
+    return scores
+
+
+def _score_batch(walk: Walk, fits: Fits, above: Tops, data: Data, batch: Batch, scores: Scores) -> None:
+    """Add a batch. Its features are let go before the next batch."""
+    features = walk.features(data.x_test, batch)
+    _score_nets(walk, features, batch, data.y_test, scores)
+    joiner = Joiner(walk, fits, features.sources, batch)
+    _score_grafts(walk, joiner, above, features, data.y_test[batch.plain_N], scores)
+
+
+def _score_nets(walk: Walk, features: Features, batch: Batch, y: Tensor, scores: Scores) -> None:
+    for (target, layer), moments in scores.outputs.items():
+        moments.add(features.targets[target][layer - 1].z)
+    for target, layers in features.targets.items():
+        scores.targets[target].add_answers(walk.loss, layers[-1].z, y[batch.plain_N])
+    for source, layers in features.sources.items():
+        scores.sources[source].add_answers(walk.loss, layers[-1].z, y[seen(source, batch)])
+
+
+def _score_grafts(
+    walk: Walk, joiner: Joiner, above: Tops, features: Features, labels: Tensor, scores: Scores
+) -> None:
+    for source, pair, cut in walk.grafts():
+        own = [layer.z for layer in features.targets[pair.target]]
+        joint = joiner.joint(source, pair, cut)
+        for statistics in walk.statistics(pair.target, cut):
+            graft = (pair.key, cut, statistics)
+            outputs = send(above[graft], cut, joint, own, scores.grafts[graft])
+            scores.grafts[graft].add_answers(walk.loss, outputs, labels)
+
+
+def send(top: Network, cut: Cut, joint: Joint, own: Sequence[Tensor], entry: GraftScore) -> Tensor:
+    """The grafted net's outputs; adds its errors to `entry`. `own` is the target's z of layers 1 to L."""
+    entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
+    outputs = joint.z
+    for layer, outputs in run_top(top, cut, joint):
+        if layer > cut.layer:
+            entry.add_error(layer, outputs - own[layer - 1])
+    return outputs

@@ -1,0 +1,193 @@
+"""A tile's nets forward together: every source and target, one batch at a time.
+
+Legend: N images, C channels, H x W positions; l a layer from 1 to L.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tasks.grafting.layer_input import LayerInput
+from tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
+from tasks.networks.architectures import images_per_batch, mixed_batch
+from tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
+from tasks.networks.network import LayerFeatures, Network, max_pool, permute_channels
+from tasks.seeds import stream
+from tasks.spec import GraftTile, Layer, Loss, Pair
+
+POSITION_ORDERS = 64
+"""How many different permutations of positions the shuffled images take."""
+
+
+class Batch(NamedTuple):
+    """Indices of images: what the nets see, and what sources with permuted images see instead."""
+
+    plain_N: Tensor
+    shuffled_N: Tensor
+
+
+Layers = list[LayerFeatures]
+"""Features of layers 1 to L of one net, in order."""
+
+
+class Features(NamedTuple):
+    """One batch's features of every source and every target."""
+
+    sources: dict[Source, Layers]
+    targets: dict[int, Layers]
+
+
+class ArmFit(NamedTuple):
+    """An arm, the linear map that stands for it, and what it reads."""
+
+    arm: Arm
+    map: Layer
+    reading: Reading
+
+    def input(self, h: Tensor, products: Literal["float32", "float64"]) -> LayerInput:
+        """What the map reads, from the activation that crosses the cut."""
+        pool = self.reading.pool
+        return LayerInput(self.map, max_pool(h, pool) if pool > 1 else h, products)
+
+
+class Walk:
+    """A part of a tile, by default all of it, with the nets by the role they play.
+
+    `networks` are the tile's snapshots in their order. All nets have the same layers but for their channels;
+    `frame` is the architecture of one target, for what does not depend on channels.
+    """
+
+    def __init__(self, tile: GraftTile, networks: Sequence[Network], part: Part | None = None) -> None:
+        self.tile, self.networks = tile, networks
+        chosen = part or whole(tile)
+        self.cuts, self.targets = chosen.cuts, chosen.targets
+        self.frame = networks[tile.pairs[0].target].architecture
+        self.pairs_of: dict[Source, list[Pair]] = defaultdict(list)
+        for pair in chosen.pairs:
+            self.pairs_of[source_of(pair)].append(pair)
+        self.arms = {
+            arm: ArmFit(arm, arm_map(self.frame, arm), reading(self.frame, arm))
+            for arm in all_arms(self.cuts)
+        }
+        self.loss: Loss = tile.snapshots[0].net.recipe.loss
+        seen_by_grams = [gram_source(source) for source in self.pairs_of]
+        self.bottoms = {source: self._bottom(source) for source in [*self.pairs_of, *seen_by_grams]}
+
+    def _bottom(self, source: Source) -> Network:
+        network = self.networks[source.snapshot]
+        if source.variant != "permuted":
+            return network
+        net = self.tile.snapshots[source.snapshot].net
+        return permute_channels(network, net.seed, net.width)
+
+    def grafts(self) -> Iterator[tuple[Source, Pair, Cut]]:
+        """Every (source, pair, cut); what one source has at one cut comes together."""
+        for source, pairs in self.pairs_of.items():
+            for cut in self.cuts:
+                for pair in pairs:
+                    yield source, pair, cut
+
+    def statistics(self, target: int, cut: Cut) -> tuple[str, ...]:
+        """The values of column `bn` that a cut has: whose BN statistics the grafted net uses."""
+        normed = norms_from(self.networks[target].architecture, cut.layer)
+        return self.tile.options.statistics if normed else ("none",)
+
+    def batches(self, images: int, split: str) -> Iterator[Batch]:
+        """All images of a split in order; the permutation of the shuffled ones is fixed by split and size."""
+        plain_N, shuffled_N = torch.arange(images), self._shuffled(images, split)
+        size = images_per_batch(self.frame)
+        for plain, shuffled in zip(plain_N.split(size), shuffled_N.split(size), strict=True):
+            yield Batch(plain, shuffled)
+
+    def mixed_batches(self, images: int, split: str) -> Iterator[Batch]:
+        """All images in a fixed random order, batches of nearly one size: for the moments of a batch's BN."""
+        order_N = torch.randperm(images, generator=stream("mixed", split, images))
+        parts = order_N.tensor_split(-(-images // mixed_batch(self.frame)))
+        return self.drawn_batches(parts, images, split)
+
+    def drawn_batches(self, drawn: Iterable[Tensor], images: int, split: str) -> Iterator[Batch]:
+        """Batches of the images with these indices, out of the `images` of a split."""
+        shuffled_N = self._shuffled(images, split)
+        for chosen_N in drawn:
+            yield Batch(chosen_N, shuffled_N[chosen_N])
+
+    def _shuffled(self, images: int, split: str) -> Tensor:
+        return torch.randperm(images, generator=stream("shuffled_images", split, images))
+
+    def features(self, x: Tensor, batch: Batch) -> Features:
+        """Features of a batch of all nets; a net that is both source and target goes forward once."""
+        plain = {s.snapshot for s in self.bottoms if s.variant == "plain"} | set(self.targets)
+        made = {index: list(self.networks[index].features(x[batch.plain_N])) for index in sorted(plain)}
+        return Features(
+            {
+                s: made[s.snapshot] if s.variant == "plain" else self._layers(x, s, batch)
+                for s in self.bottoms
+            },
+            {target: made[target] for target in self.targets},
+        )
+
+    def source_features(self, x: Tensor, batch: Batch) -> dict[Source, Layers]:
+        """Features of a batch of the sources alone."""
+        return {source: self._layers(x, source, batch) for source in self.pairs_of}
+
+    def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
+        return list(self.bottoms[source].features(x[seen(source, batch)]))
+
+
+def given(arm: Arm, features: LayerFeatures) -> Tensor:
+    """What a net gives where an arm is to give the same: of layer `into` for z, else of layer `reads` + 1."""
+    if arm.gives == "z":
+        return features.z
+    return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
+
+
+def arm_output(arm: Arm, layers: Layers) -> Tensor:
+    """What the target gives where an arm of a source is to give the same."""
+    return given(arm, layers[arm.into - 1 if arm.gives == "z" else arm.reads])
+
+
+def goal(arm: Arm, source: Source, target: Layers, batch: Batch) -> Tensor:
+    """`arm_output`, with the positions permuted as a source with permuted images and positions sees them."""
+    output = arm_output(arm, target)
+    if source.variant != "shuffled_images":
+        return output
+    return gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
+
+
+def position_order(images_N: Tensor, positions: int) -> Tensor:
+    """For each image a permutation (N, P) of the positions of a map, one of a fixed table's.
+
+    A zero-padded border and the average image tell where a patch lies. Permuting the images alone
+    therefore leaves the fit something to find; with the positions permuted as well nothing is left.
+    """
+    orders = [
+        torch.randperm(positions, generator=stream("shuffled_positions", positions, number))
+        for number in range(POSITION_ORDERS)
+    ]
+    return torch.stack(orders)[images_N % POSITION_ORDERS]
+
+
+def gather_positions(z: Tensor, order_NP: Tensor) -> Tensor:
+    """`z` (N, C, H, W) with the value of position order[p] at position p; (N, C) as it is."""
+    if z.dim() == 2:
+        return z
+    index = order_NP[:, None].expand(-1, z.shape[1], -1).to(z.device)
+    return z.flatten(2).gather(2, index).reshape(z.shape)
+
+
+def scatter_positions(z: Tensor, order_NP: Tensor) -> Tensor:
+    """The inverse of `gather_positions`."""
+    if z.dim() == 2:
+        return z
+    index = order_NP[:, None].expand(-1, z.shape[1], -1).to(z.device)
+    return torch.empty_like(z.flatten(2)).scatter_(2, index, z.flatten(2)).reshape(z.shape)
+
+
+def seen(source: Source, batch: Batch) -> Tensor:
+    """The images that a source sees in a batch."""
+    return batch.shuffled_N if source.variant == "shuffled_images" else batch.plain_N

@@ -1,0 +1,73 @@
+"""How maps of 3x3 convs are cut in tiles for minimal filtering (`tasks.kernels.winograd`), and its memory.
+
+Legend: tiles of m x m outputs, P = (m+2)^2 planes, C channels read, O channels written.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from tasks.kernels.toom_cook import TAPS
+from tasks.networks.architectures import Shape, input_shapes, output_size
+from tasks.spec import Architecture, Layer
+
+POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
+"""By m: where polynomials are evaluated, beside infinity."""
+
+SMALL = 2
+"""Maps up to this height or width are cut in tiles of m = 2, others of m = 4."""
+
+CHANNELS = 16
+"""Numbers of channels are multiples of so many: a vector."""
+
+AT_ONCE = 64
+"""Tiles whose planes are in use, and in the cache, at once: whole rows of tiles."""
+
+POOL = 2
+"""Side of the squares that are pooled."""
+
+
+def suits(layer: Layer, shape: Shape) -> bool:
+    """Whether a layer that reads `shape` (C, H, W) is such a conv, of channels and a size for kernels."""
+    return (
+        layer.kind == "conv"
+        and (layer.kernel, layer.stride, layer.padding) == (TAPS, 1, 1)
+        and all(size and size % CHANNELS == 0 for size in (shape[0], layer.out))
+        and tiles_of(*output_size(layer, shape))[1] <= AT_ONCE
+    )
+
+
+def outputs_of(height: int, width: int) -> int:
+    """m, for a map of this size."""
+    return 2 if min(height, width) <= SMALL else 4
+
+
+def tiles_of(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of tiles."""
+    m = outputs_of(height, width)
+    return -(-height // m), -(-width // m)
+
+
+def strip_of(height: int, width: int) -> tuple[int, int]:
+    """Lines, and pixels of a line, of what a row of tiles reads."""
+    m, (_, columns) = outputs_of(height, width), tiles_of(height, width)
+    return m + TAPS - 1, columns * m + TAPS - 1
+
+
+def planes_of(m: int) -> int:
+    """P."""
+    return (m + TAPS - 1) ** 2
+
+
+def work_bytes(architecture: Architecture) -> int:
+    """What a step holds beside maps: one conv's filters and their gradients, room for planes, strips."""
+    convs = [
+        (shape[0], layer.out, output_size(layer, shape))
+        for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True)
+        if suits(layer, shape)
+    ]
+    filters = [2 * planes_of(outputs_of(*size)) * read * out for read, out, size in convs]
+    # Room for planes is kept from one conv to the next.
+    room = [planes_of(outputs_of(*size)) * (AT_ONCE + 1) * (read + out) for read, out, size in convs]
+    strips = [prod(strip_of(*size)) * (read + 2 * CHANNELS) for read, _, size in convs]
+    return 4 * sum(max(numbers, default=0) for numbers in (filters, room, strips))

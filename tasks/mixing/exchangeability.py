@@ -1,0 +1,134 @@
+"""Exchangeability of the channels of nets, as rows: the nulls `pooled` and `wider_subset` (docs/method.md).
+
+If the channels of all nets are draws from one distribution, any c of a pool of nets serve a target as well
+as the c of one net. Each layer of the target is fitted from every net, and from every group of random
+partitions of the same channels; how the nets compare with the groups says how far they are from that.
+
+Nets of a tile share one Gram matrix and one cross term per target, so the last bits of a row depend on which
+nets share its tile: a matrix product's order of summation depends on its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from tasks.data.tensors import Data
+from tasks.grafting.graft import warning
+from tasks.mixing.channel_groups import Fitter, deal
+from tasks.mixing.channels import Channels, measure
+from tasks.mixing.group_grafts import Draw, draw, graft_rows
+from tasks.mixing.permutation import pooled, wider_subset
+from tasks.networks.cuts import Cut
+from tasks.networks.network import Network
+from tasks.spec import Pool, PoolTile, layer_name
+from tasks.tables.axes import net_axes
+
+
+@dataclass(frozen=True)
+class ExchangeRows:
+    """Rows of the tables `exchangeability`, `grafts` and `downstream`."""
+
+    exchangeability: list[dict[str, Any]]
+    grafts: list[dict[str, Any]]
+    downstream: list[dict[str, Any]]
+
+
+@torch.no_grad()
+def exchange(tile: PoolTile, networks: Sequence[Network], data: Data) -> ExchangeRows:
+    """All pools of a tile at every plain cut: fitted on the training images, scored on the held-out ones.
+
+    Args:
+        tile: The pools; their indices point into its snapshots.
+        networks: The networks of the tile's snapshots, in their order.
+        data: Images and labels.
+
+    Raises:
+        ValueError: A pool of fewer than two nets, of widths that do not go together, or no partition.
+    """
+    check(tile)
+    channels = Channels(tile, networks)
+    place = {pool.key: number for number, pool in enumerate(tile.pools)}
+    rows: list[dict[str, Any]] = []
+    draws: list[Draw] = []
+    for cut in channels.cuts:  # one at a time, since the matrix of all channels is large
+        train, test = (measure(channels, cut.arms, x) for x in (data.x_train, data.x_test))
+        fitter = Fitter(channels, train, test)
+        rows += [_row(fitter, pool, cut, data) for pool in tile.pools]
+        draws += [made for pool in tile.pools for made in _draws(fitter, pool, cut, data)]
+    grafts = graft_rows(channels, draws, data)
+    for made in (rows, grafts.grafts, grafts.downstream):
+        made.sort(key=lambda row: place[row["key"]])
+    return ExchangeRows(rows, grafts.grafts, grafts.downstream)
+
+
+def check(tile: PoolTile) -> None:
+    """Refuse pools that the nulls are not defined for."""
+    if tile.partitions < 1:
+        raise ValueError(f"{tile.partitions} partitions: a p-value needs at least 1, and 19 to reach 0.05")
+    widths = [snapshot.net.width for snapshot in tile.snapshots]
+    for pool in tile.pools:
+        nets, wanted = len(pool.sources), widths[tile.pools[0].target]
+        if len({*pool.sources} - {pool.target}) < max(2, nets):
+            raise ValueError(
+                f"pool {pool.key} has sources {pool.sources}: give 2 or more other nets, each once"
+            )
+        if {widths[net] for net in (pool.target, *pool.sources)} != {wanted}:
+            raise ValueError(f"pool {pool.key}: target and sources of a tile must have one width, {wanted}")
+        if len(pool.wide) != (nets if pool.null == "wider_subset" else 0):
+            raise ValueError(
+                f"pool {pool.key} ({pool.null}) has {len(pool.wide)} wide nets to {nets} sources"
+            )
+        if any(widths[net] <= wanted for net in pool.wide):
+            raise ValueError(f"pool {pool.key}: its wide nets must be wider than {wanted}")
+
+
+def _row(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> dict[str, Any]:
+    """One row of table `exchangeability`."""
+    channels, groups = fitter.channels, deal(fitter.channels, pool, cut.layer)
+    trial = partial(fitter.trial, pool.target, cut.arms[0])
+    real = [trial(group_c) for group_c in groups.real]
+    dealt = [[trial(group_c) for group_c in partition] for partition in groups.dealt]
+    judge = pooled if pool.null == "pooled" else wider_subset
+    verdict = judge([one.fvu for one in real], [[one.fvu for one in partition] for partition in dealt])
+    trials = [*real, *(one for partition in dealt for one in partition)]
+    warnings = [warning(one.kept, one.dim, len(data.y_train)) for one in trials]
+    snapshots = channels.tile.snapshots
+    return {
+        "key": pool.key,
+        **net_axes(snapshots[pool.target], "target_"),
+        "null": pool.null,
+        "layer": cut.layer,
+        "layer_name": layer_name(channels.architecture, cut.layer),
+        "nets": len(pool.sources),
+        "one_width": snapshots[pool.sources[0]].net.width,
+        "null_width": snapshots[(pool.wide or pool.sources)[0]].net.width,
+        "partitions": channels.tile.partitions,
+        **verdict._asdict(),
+        "ridge": channels.tile.options.ridge,
+        "products": fitter.train.patches[channels.readings[cut.arms[0]]].products,
+        "patch_dim": real[0].dim,
+        "images_train": len(data.y_train),
+        "images_test": len(data.y_test),
+        "warning": next((text for text in warnings if text), ""),
+    }
+
+
+def _draws(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> list[Draw]:
+    """What stands in the graft tables: the first random partition's groups, or the wide nets' subsets."""
+    groups = deal(fitter.channels, pool, cut.layer)
+    if pool.null == "pooled":
+        chosen = [(pool.sources, group_c) for group_c in groups.dealt[0]]
+    else:
+        chosen = [
+            ((net,), group_c)
+            for net, group_c in zip(pool.wide, groups.real[len(pool.sources) :], strict=True)
+        ]
+    return [
+        draw(fitter, pool, cut, number, nets, group_c, data)
+        for number, (nets, group_c) in enumerate(chosen, start=1)
+    ]

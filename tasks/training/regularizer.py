@@ -1,0 +1,45 @@
+"""What is added to the loss, times `reg_weight`: l2, l12 (Gu et al. 2020) or nothing, of linear maps.
+
+    l2   half the sum of squared weights
+    l12  sum over maps of  mean over in of (mean over ky, kx, out of |w| sqrt(c_in))^2
+
+A dense layer is a conv with a 1x1 kernel here: each number that it reads is one of its c_in inputs, also
+where these are the positions of a conv's maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from tasks.networks.architectures import is_map_weight
+from tasks.spec import Regularizer
+
+
+def penalty(regularizer: Regularizer, parameters: Mapping[str, Tensor]) -> Tensor:
+    """The regularizer of a net, without its weight."""
+    weights = [value for name, value in parameters.items() if is_map_weight(name)]
+    if regularizer == "none" or not weights:
+        return torch.zeros(())
+    if regularizer == "l2":
+        return 0.5 * torch.stack([weight.square().sum() for weight in weights]).sum()
+    return torch.stack([_scaled_means(weight).square().mean() for weight in weights]).sum()
+
+
+def gradient(regularizer: Regularizer, weight: Tensor) -> Tensor:
+    """The penalty's gradient by the weight of one map; of l12 with 0 for the slope of |w| at 0."""
+    if regularizer == "none":
+        return torch.zeros_like(weight)
+    if regularizer == "l2":
+        return weight
+    inputs, averaged = weight.shape[1], weight[:, 0].numel()
+    means_I = _scaled_means(weight) * (2.0 * inputs**-0.5 / averaged)
+    return weight.sign() * means_I.reshape(1, -1, *[1] * (weight.dim() - 2))
+
+
+def _scaled_means(weight: Tensor) -> Tensor:
+    """For each input channel the mean of |w| sqrt(c_in), of (out, in) or (out, in, ky, kx)."""
+    rest = [axis for axis in range(weight.dim()) if axis != 1]
+    return weight.abs().mean(rest) * weight.shape[1] ** 0.5

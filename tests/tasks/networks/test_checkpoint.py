@@ -1,0 +1,235 @@
+"""A checkpoint is enough for a stranger, and broken bytes are never taken for one."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.networks.checkpoint import (
+    CheckpointError,
+    pack,
+    pack_network,
+    pack_state,
+    unpack_network,
+    unpack_state,
+    verify,
+)
+from tasks.networks.network import initialise
+from tests.tasks.conftest import make_data, make_net, make_snapshot
+from tests.tasks.families import ARCHITECTURES, family_net, lively
+
+NET = make_net(entries=(1, "pool", 2, 2))
+SNAPSHOT = make_snapshot(NET, 7)
+
+
+def packed():
+    return pack_network(initialise(NET), SNAPSHOT, (0.25, 0.5), (1.5, 2.0))
+
+
+BYTES = packed()
+TENSORS_FROM = 8 + int.from_bytes(BYTES[:8], "little")
+
+
+def read_header(data):
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def strangers_norm(tensors, name, z):
+    weight, bias, mean, var = (
+        tensors[f"{name}.bn.{part}"].reshape(1, -1, *[1] * (z.dim() - 2))
+        for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    return (z - mean) / (var + 1e-5).sqrt() * weight + bias
+
+
+def strangers_shortcut(tensors, name, shortcut, activations):
+    h = activations[shortcut["reads"]]
+    if shortcut["projection"]:
+        weight, bias = (tensors[f"{name}.shortcut.{part}"] for part in ("weight", "bias"))
+        h = F.conv2d(h, weight, bias, stride=shortcut["stride"])
+    return strangers_norm(tensors, f"{name}.shortcut", h) if shortcut["batch_norm"] else h
+
+
+def strangers_forward(data, raw):
+    """The contract of docs/checkpoints.md in a stranger's words: safetensors, json and torch alone."""
+    tensors, meta = safetensors.torch.load(data), read_header(data)["__metadata__"]
+    given = json.loads(meta["input"])
+    mean, std = (torch.tensor(given[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
+    activations = [(raw - mean) / std]
+    assert list(activations[0].shape[1:]) == given["shape"]
+    for number, layer in enumerate(json.loads(meta["architecture"]), start=1):
+        h, name = activations[-1], f"layers.{number}"
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        if layer["kind"] == "conv":
+            assert list(weight.shape[2:]) == [layer["kernel"]] * 2
+            h = F.conv2d(h, weight, bias, stride=layer.get("stride", 1), padding=layer["padding"])
+        else:
+            h = h.flatten(1) @ weight.T + bias
+        assert h.shape[1] == layer["out"]
+        if layer.get("batch_norm"):
+            h = strangers_norm(tensors, name, h)
+        if layer.get("shortcut"):
+            h = h + strangers_shortcut(tensors, name, layer["shortcut"], activations)
+        h = {"relu": torch.relu, "tanh": torch.tanh, "none": lambda z: z}[layer["activation"]](h)
+        if layer.get("pool", 1) > 1:
+            h = F.max_pool2d(h, layer["pool"])
+        if layer.get("global_pool"):
+            h = h.mean((2, 3))
+        activations.append(h)
+    return activations[-1]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_stranger_rebuilds_every_family_and_it_comes_back_with_the_same_bits(name):
+    net = family_net(name)
+    network = lively(net)
+    data = pack_network(network, make_snapshot(net, 3), (0.25, 0.5), (1.5, 2.0))
+    raw = make_data(test=9, image=ARCHITECTURES[name].input).x_test
+    mean, std = torch.tensor([0.25, 0.5]).reshape(1, 2, 1, 1), torch.tensor([1.5, 2.0]).reshape(1, 2, 1, 1)
+    expected = network.logits((raw - mean) / std)
+    torch.testing.assert_close(strangers_forward(data, raw), expected, rtol=1e-4, atol=1e-4)
+    back = unpack_network(data)
+    assert back.architecture == network.architecture
+    assert all(torch.equal(back.parameters[n], value) for n, value in network.parameters.items())
+
+
+def test_the_metadata_of_a_plain_layer_shows_what_it_always_did():
+    layers = json.loads(read_header(BYTES)["__metadata__"]["architecture"])
+    assert [list(layer) for layer in layers] == [
+        ["kind", "out", "kernel", "padding", "pool", "activation"],
+        ["kind", "out", "kernel", "padding", "pool", "activation"],
+        ["kind", "out", "kernel", "padding", "pool", "activation"],
+        ["kind", "out", "activation"],
+    ]
+
+
+def test_a_stranger_rebuilds_the_forward_pass_from_the_file_alone():
+    raw = make_data(test=9).x_test
+    mean, std = torch.tensor([0.25, 0.5]).reshape(1, 2, 1, 1), torch.tensor([1.5, 2.0]).reshape(1, 2, 1, 1)
+    expected = initialise(NET).logits((raw - mean) / std)
+    torch.testing.assert_close(strangers_forward(BYTES, raw), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_metadata_holds_the_axes_and_a_sha256_that_a_stranger_can_check():
+    meta = read_header(BYTES)["__metadata__"]
+    axes = json.loads(meta["net"])
+    assert (axes["width"], axes["seed"], axes["epoch"], axes["dataset"]) == (3, 0, 7, "noise")
+    sha = hashlib.sha256()
+    for name, array in sorted(safetensors.numpy.load(BYTES).items()):
+        sha.update(f"{name}:torch.float32:{array.shape};".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    assert sha.hexdigest() == meta["sha256"]
+
+
+def test_a_network_comes_back_with_the_same_bits():
+    network, back = initialise(NET), unpack_network(BYTES)
+    assert back.architecture == network.architecture
+    assert back.parameters.keys() == network.parameters.keys()
+    assert all(torch.equal(back.parameters[name], network.parameters[name]) for name in back.parameters)
+
+
+def test_the_same_network_gives_the_same_tensors_and_metadata():
+    """The order of the metadata in the bytes is the safetensors library's own, and differs."""
+    assert read_header(packed()) == read_header(BYTES)
+    assert packed()[TENSORS_FROM:] == BYTES[TENSORS_FROM:]
+
+
+def test_a_state_comes_back_with_the_same_bits():
+    parameters = dict(initialise(NET).parameters)
+    momentum = {name: torch.randn_like(value) for name, value in parameters.items()}
+    for buffers in (momentum, {}):
+        back_parameters, back_momentum, epoch = unpack_state(pack_state(parameters, buffers, 12))
+        assert epoch == 12
+        for back, sent in ((back_parameters, parameters), (back_momentum, buffers)):
+            assert back.keys() == sent.keys()
+            assert all(torch.equal(back[name], sent[name]) for name in sent)
+
+
+def test_a_transposed_or_sliced_tensor_is_kept_as_it_looks():
+    tensor = torch.arange(12.0).reshape(3, 4)
+    data = pack({"a": tensor.T, "b": tensor[:, 1:3]}, {})
+    loaded = safetensors.torch.load(data)
+    assert torch.equal(loaded["a"], tensor.T)
+    assert torch.equal(loaded["b"], tensor[:, 1:3])
+    verify(data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, len(BYTES) - 1))
+def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(cut):
+    with pytest.raises(CheckpointError):
+        verify(BYTES[:cut])
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(TENSORS_FROM, len(BYTES) - 1), flip=st.integers(1, 255))
+def test_a_flipped_byte_in_the_tensors_is_noticed(place, flip):
+    broken = bytearray(BYTES)
+    broken[place] ^= flip
+    with pytest.raises(CheckpointError, match="sha256"):
+        unpack_network(bytes(broken))
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, TENSORS_FROM - 1), flip=st.integers(1, 255))
+def test_a_flipped_byte_in_the_header_gives_the_same_tensors_or_a_checkpoint_error(place, flip):
+    broken = bytearray(BYTES)
+    broken[place] ^= flip
+    try:
+        verify(bytes(broken))
+    except CheckpointError:
+        return
+    found, sent = safetensors.torch.load(bytes(broken)), safetensors.torch.load(BYTES)
+    assert all(torch.equal(found[name], sent[name]) for name in sent)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"PK\x03\x04" * 40,
+        b"\x00" * 100,
+        b"\xff" * 100,
+        safetensors.torch.save({"a": torch.ones(3)}),
+        safetensors.torch.save({"a": torch.ones(3)}, {"net": "{}"}),
+    ],
+    ids=["empty", "one byte", "zip", "zeros", "ones", "no metadata", "no sha256"],
+)
+def test_foreign_bytes_are_refused(data):
+    for read in (verify, unpack_network, unpack_state):
+        with pytest.raises(CheckpointError):
+            read(data)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"architecture": "[]"},
+        {"architecture": "[{}]", "input": '{"shape": [1, 2, 2]}'},
+        {"architecture": "no json", "input": '{"shape": [1, 2, 2]}'},
+        {"architecture": "[]", "input": '{"shape": [1, 2]}'},
+    ],
+    ids=str,
+)
+def test_a_whole_file_that_describes_no_network_is_refused(metadata):
+    data = pack({"a": torch.ones(3)}, metadata)
+    verify(data)
+    with pytest.raises(CheckpointError, match="describes no network"):
+        unpack_network(data)
+
+
+def test_a_states_file_is_no_network_and_a_networks_no_state():
+    state = pack_state(dict(initialise(NET).parameters), {}, 1)
+    with pytest.raises(CheckpointError):
+        unpack_network(state)
+    with pytest.raises(CheckpointError):
+        unpack_state(BYTES)
