@@ -25,10 +25,10 @@ import torch
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import clocked, phase_shares
 from benchmarks.timing import Progress, clock, median_seconds, seconds_of, shares_of_gemm
-from orchestrator.config import SweepConfig
-from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets as specs
-from orchestrator.nets import used
+from orchestrator.config.sweep_config import SweepConfig
+from orchestrator.planning.identity import net_key, snapshot
+from orchestrator.planning.nets import nets as specs
+from orchestrator.planning.nets import used
 from orchestrator.record import cpu_name
 from tasks.data import images
 from tasks.data.tensors import Data, load

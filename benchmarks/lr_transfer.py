@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.timing import Progress
-from orchestrator.config import SweepConfig
-from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets
+from orchestrator.config.sweep_config import SweepConfig
+from orchestrator.planning.identity import net_key, snapshot
+from orchestrator.planning.nets import nets
 from orchestrator.record import cpu_name
 from tasks.data import images
 from tasks.data.tensors import Data, load

@@ -19,7 +19,7 @@ from analysis import load as load_tables
 from analysis.selection import where
 from benchmarks.plain_loop import accuracy, begin_from, modules
 from orchestrator import Sweep
-from orchestrator.nets import nets
+from orchestrator.planning.nets import nets
 from tasks.data.tensors import Data
 from tasks.data.tensors import load as load_images
 from tasks.networks.network import Parameters

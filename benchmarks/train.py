@@ -33,15 +33,15 @@ from benchmarks.plain_loop import train_nets
 from benchmarks.random_images import write_random_images
 from benchmarks.timing import Progress
 from cluster.pool import Done, Failed, Job, Pool
-from orchestrator import probing
-from orchestrator.config import SweepConfig
-from orchestrator.cost import train_cost, train_seconds
-from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets as specs
-from orchestrator.nets import used
+from orchestrator.config.sweep_config import SweepConfig
+from orchestrator.planning.cost import train_cost, train_seconds
+from orchestrator.planning.identity import net_key, snapshot
+from orchestrator.planning.kinds.training import Rung, train_tasks
+from orchestrator.planning.nets import nets as specs
+from orchestrator.planning.nets import used
+from orchestrator.planning.tiles import Limits
 from orchestrator.record import cpu_name
-from orchestrator.tiles import Limits
-from orchestrator.training import Rung, train_tasks
+from orchestrator.running import probing
 from tasks.data import images
 from tasks.data.images import DataFacts
 from tasks.data.tensors import Data, load

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from cluster.pool import Job, Output
-from orchestrator import jobs
+from orchestrator.running import jobs
 
 PRODUCTS = 12
 

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.config import ConfigError
-from orchestrator.nets import nets, used
+from orchestrator.config.sweep_config import ConfigError
+from orchestrator.planning.nets import nets, used
 from orchestrator.sweep import Sweep
 from tasks.spec import NetSpec
 from tasks.tables.schemas import COORDINATES

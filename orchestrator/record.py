@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.store import Store
+from orchestrator.config.sweep_config import ConfigError, SweepConfig
+from orchestrator.store.sweep_store import Store
 from tasks.data.images import DataFacts
 from tasks.spec import POOL_NULLS
 from tasks.worker.processor import cores

@@ -15,23 +15,23 @@ from typing import Any
 import pyarrow.compute as pc
 
 from cluster.pool import Pool
-from orchestrator import bits, probing
-from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.drive import Driver, Outcome
-from orchestrator.identity import probe_key
-from orchestrator.machine import Machine
-from orchestrator.nets import nets, used
-from orchestrator.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
-from orchestrator.progress import Lines, display
+from orchestrator.config.sweep_config import ConfigError, SweepConfig
+from orchestrator.planning.identity import probe_key
+from orchestrator.planning.kinds.training import Choices, halves, segments_of
+from orchestrator.planning.nets import nets, used
+from orchestrator.planning.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
+from orchestrator.planning.tiles import Limits
 from orchestrator.record import provenance, record, recorded_config, refuse_another
-from orchestrator.slots import Heard, PoolMaker, ray_pool, slot_memory
-from orchestrator.store import Inventory, Store
-from orchestrator.studies import Study, choices, wanted_studies
-from orchestrator.summary import Summary
-from orchestrator.tiles import Limits
+from orchestrator.running import probing
+from orchestrator.running import recorded_bits as bits
+from orchestrator.running.driver import Driver, Outcome
+from orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
+from orchestrator.running.progress import Lines, display
+from orchestrator.running.state_machine import Machine
+from orchestrator.running.summary import Summary
+from orchestrator.store.sweep_store import Inventory, Store
 from orchestrator.track import open_trackers
-from orchestrator.training import Choices, halves, segments_of
-from orchestrator.tune import (
+from orchestrator.tuning.run_studies import (
     Means,
     Tuned,
     better_since,
@@ -40,6 +40,7 @@ from orchestrator.tune import (
     tuned_parameters,
     with_studies,
 )
+from orchestrator.tuning.study_plan import Study, choices, wanted_studies
 from tasks.data import images
 from tasks.data.images import DataFacts
 

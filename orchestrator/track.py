@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from orchestrator.config import ConfigError
-from orchestrator.files import Files, open_files
-from orchestrator.sections import TrackConfig
-from orchestrator.store import Store
+from orchestrator.config.sections import TrackConfig
+from orchestrator.config.sweep_config import ConfigError
+from orchestrator.store.files import Files, open_files
+from orchestrator.store.sweep_store import Store
 
 SCALARS = {
     "loss_train": "loss/train",

@@ -1,7 +1,7 @@
 """What an experiment is: frozen, plain descriptions of data, networks, recipes and pairs.
 
 Nothing here says where or how something runs (device, paths, batch sizes of evaluation); these
-values, and only these, make the content keys of `orchestrator.identity`.
+values, and only these, make the content keys of `orchestrator.planning.identity`.
 """
 
 from __future__ import annotations

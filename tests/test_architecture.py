@@ -35,7 +35,7 @@ def test_the_tables_page_is_made_from_the_schemas():
 
 
 def test_the_sweep_page_names_every_field_of_the_config():
-    from orchestrator.config import SweepConfig
+    from orchestrator.config.sweep_config import SweepConfig
 
     text = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
     for section, field in SweepConfig.model_fields.items():

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.identity import probe_key
-from orchestrator.nets import nets
-from orchestrator.probing import RECORD
-from orchestrator.slots import in_process, ray_pool
-from orchestrator.store import Store
+from orchestrator.planning.identity import probe_key
+from orchestrator.planning.nets import nets
+from orchestrator.running.pool_makers import in_process, ray_pool
+from orchestrator.running.probing import RECORD
+from orchestrator.store.sweep_store import Store
 from orchestrator.sweep import Sweep
 
 torch.set_num_threads(1)

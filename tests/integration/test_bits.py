@@ -4,10 +4,10 @@ import pyarrow.compute as pc
 import pytest
 
 import tasks.training.bit_company
-from orchestrator.probing import RECORD
-from orchestrator.store import Store
+from orchestrator.planning.kinds.training import mode_of
+from orchestrator.running.probing import RECORD
+from orchestrator.store.sweep_store import Store
 from orchestrator.sweep import Sweep
-from orchestrator.training import mode_of
 from tests.integration.conftest import measured, run, write_config
 
 FOUR = {"grouped": True, "layout": "contiguous", "nets": 4}

@@ -6,7 +6,7 @@ import pytest
 
 from analysis import load
 from orchestrator import Sweep, SweepConfig
-from orchestrator.slots import in_process
+from orchestrator.running.pool_makers import in_process
 from tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
 from tasks.tables.schemas import SCHEMAS
 

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pytest
 
 import tasks.training.train
-from orchestrator import probing
-from orchestrator.identity import net_key, snapshot
-from orchestrator.nets import nets, used
-from orchestrator.slots import in_process
-from orchestrator.store import Store
+from orchestrator.planning.identity import net_key, snapshot
+from orchestrator.planning.kinds.training import Choice
+from orchestrator.planning.nets import nets, used
+from orchestrator.running import probing
+from orchestrator.running.pool_makers import in_process
+from orchestrator.store.sweep_store import Store
 from orchestrator.sweep import Sweep
-from orchestrator.training import Choice
 from tasks.spec import COMPILED, Layout, TrainMode
 from tasks.training.bit_company import keeps_bits
 from tests.integration.conftest import (

@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import tasks.kernels.compiled
-from orchestrator import probing
 from orchestrator.coordcheck import Check, run_check
-from orchestrator.nets import nets
-from orchestrator.store import Store
+from orchestrator.planning.nets import nets
+from orchestrator.running import probing
+from orchestrator.store.sweep_store import Store
 from orchestrator.sweep import Sweep
 from tasks.spec import COMPILED, Probe
 from tasks.training.probe import ways
@@ -31,8 +31,8 @@ import json, sys
 import torch
 torch.set_num_threads(1)
 import tasks.training.probe
-from orchestrator import probing
-from orchestrator.slots import in_process
+from orchestrator.running import probing
+from orchestrator.running.pool_makers import in_process
 from orchestrator.sweep import Sweep
 probing.WORTH_SECONDS = 0.0
 tasks.training.probe.SECONDS = 0.01

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 import tasks.training.train
 from orchestrator.cli import app
-from orchestrator.config import ConfigError, SweepConfig
-from orchestrator.files import StoreFull, StoreLocked
+from orchestrator.config.sweep_config import ConfigError, SweepConfig
 from orchestrator.record import provenance, record
-from orchestrator.slots import in_process
-from orchestrator.store import Store
+from orchestrator.running.pool_makers import in_process
+from orchestrator.store.files import StoreFull, StoreLocked
+from orchestrator.store.sweep_store import Store
 from orchestrator.sweep import Sweep
 from tasks.data.images import facts
 from tasks.tables.schemas import SCHEMAS

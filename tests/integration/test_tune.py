@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.config import ConfigError
-from orchestrator.journal import JOURNAL
-from orchestrator.slots import in_process
+from orchestrator.config.sweep_config import ConfigError
+from orchestrator.running.pool_makers import in_process
 from orchestrator.sweep import Sweep
+from orchestrator.tuning.journal import JOURNAL
 from tests.integration.conftest import Sabotage, all_rows, published, run, wait_until, write_config
 
 SPACE = {

@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import pytest
 
-from orchestrator.config import ConfigError, SweepConfig
+from orchestrator.config.sweep_config import ConfigError, SweepConfig
 from orchestrator.record import provenance, recorded_config, refuse_another
 from orchestrator.record import record as write_record
-from orchestrator.store import Store
+from orchestrator.store.sweep_store import Store
 from tasks.data.images import facts
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.config import ConfigError
-from orchestrator.sections import TrackConfig
-from orchestrator.store import Store
+from orchestrator.config.sections import TrackConfig
+from orchestrator.config.sweep_config import ConfigError
+from orchestrator.store.sweep_store import Store
 from orchestrator.track import TensorBoard, Trackers, open_trackers
 from tasks.tables.rows import table
 from tests.analysis.conftest import curve_rows

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from orchestrator.config import SweepConfig
-from orchestrator.nets import nets
+from orchestrator.config.sweep_config import SweepConfig
+from orchestrator.planning.nets import nets
 from tasks.data.images import facts
 from tasks.data.tensors import load
 from tasks.networks.network import initialise

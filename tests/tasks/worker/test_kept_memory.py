@@ -9,7 +9,7 @@ import pytest
 
 import tasks.worker.kept_memory
 from cluster.pool import Job
-from orchestrator.jobs import execute
+from orchestrator.running.jobs import execute
 
 MEASURE = """
 import resource

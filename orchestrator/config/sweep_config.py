@@ -1,0 +1,199 @@
+"""What the user wants: `sweep.toml` as a frozen value, every field checked.
+
+Unknown fields are refused. Every error names the field, what was found and what would do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from pathlib import Path
+from typing import Any, Self, cast
+
+from pydantic import BaseModel, ValidationError, model_validator
+
+from orchestrator.config.network_section import NetworkConfig
+from orchestrator.config.presets import refuse_other_dropout, refuse_regularizer_without_weight
+from orchestrator.config.sections import (
+    DataConfig,
+    Dimension,
+    GraftConfig,
+    HybridsConfig,
+    RunConfig,
+    Section,
+    SweepAxes,
+    TrackConfig,
+    TuneConfig,
+)
+from orchestrator.config.train_section import TrainConfig
+from orchestrator.config.tune_space import space_fault
+
+
+class ConfigError(ValueError):
+    """A configuration that describes no sweep."""
+
+
+CROSSED = {
+    "network": sorted(set(NetworkConfig.model_fields) - {"family", "layers"}),
+    "train": sorted(set(TrainConfig.model_fields) - {"preset", "epochs", "snapshots"}),
+}
+"""By section the fields that `[sweep.cross]` and `[[sweep.settings]]` may vary."""
+
+
+class SweepConfig(Section):
+    """A whole sweep; each section has defaults, so `SweepConfig()` is the demo's shape.
+
+    Raises:
+        ConfigError: From `parse` and `read`, with one line per fault.
+    """
+
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    train: TrainConfig = TrainConfig()
+    sweep: SweepAxes = SweepAxes()
+    graft: GraftConfig = GraftConfig()
+    hybrids: HybridsConfig = HybridsConfig()
+    tune: TuneConfig = TuneConfig()
+    track: TrackConfig = TrackConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Self:
+        shared = sorted({*self.tune.seeds} & {*self.sweep.seeds}) if self.tune.space else []
+        if shared:
+            raise ValueError(
+                f"tune.seeds and sweep.seeds share {shared}: a recipe would be chosen for the very nets that "
+                "are compared, so give the trials seeds of their own, such as tune.seeds = [1000]"
+            )
+        for one in self.settings():
+            fault = space_fault(self.tune.space, one.train)
+            if fault:
+                raise ValueError(fault)
+        varied = {*self.sweep.cross}.union(*self.sweep.settings)
+        both = [place for place in self.tune.space if place in varied]
+        if both:
+            raise ValueError(
+                f"tune.space has '{both[0]}', which [sweep] varies: leave it out of one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _describes_settings(self) -> Self:
+        for one in self.settings():
+            refuse_other_dropout(one.train.preset, one.network.family, one.network.dropout)
+        refuse_regularizer_without_weight(
+            self.train.preset, [{*self.sweep.cross, *one} for one in self.sweep.settings or ({},)]
+        )
+        refuse_regularizer_without_weight(self.train.preset, [{*self.tune.space}])
+        if "cross_setting" in self.graft.pairings and len(self.settings()) < 2:
+            raise ValueError(
+                "graft.pairings has 'cross_setting', but there is one setting: list several values of a "
+                'field in [sweep.cross], such as "train.reg_weight" = [5e-4, 5e-3]'
+            )
+        if "cross_width" in self.graft.pairings and len(self.sweep.widths) < 2:
+            raise ValueError("graft.pairings has 'cross_width', which needs 2 or more sweep.widths")
+        wanted = [null for null in ("pooled", "wider_subset") if null in self.graft.nulls]
+        if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:
+            raise ValueError(
+                f"graft.nulls has '{wanted[0]}', which holds each net against {self.graft.pool_nets} others "
+                f"(graft.pool_nets): give more sweep.seeds than that, found {list(self.sweep.seeds)}"
+            )
+        if "wider_subset" in wanted and len(self.sweep.widths) < 2:
+            raise ValueError("graft.nulls has 'wider_subset', which needs 2 or more sweep.widths")
+        return self
+
+    def settings(self) -> list[SweepConfig]:
+        """One config for each setting that `[sweep]` lists or crosses; this one if it names none.
+
+        Raises:
+            ValueError: A field that cannot be varied, or a value that it cannot have.
+        """
+        listed = self.sweep.settings or ({},)
+        crossed = itertools.product(*self.sweep.cross.values())
+        chosen = [
+            one | dict(zip(self.sweep.cross, values, strict=True)) for values in crossed for one in listed
+        ]
+        return [self._with(fields) for fields in chosen] if any(chosen) else [self]
+
+    def _with(self, fields: dict[str, Any]) -> SweepConfig:
+        """This config with some dotted fields of its network and recipe replaced, and nothing to vary."""
+        given = {"network": self.network.model_dump(), "train": self.train.model_dump()}
+        for place, value in fields.items():
+            section, _, name = place.partition(".")
+            if name not in CROSSED.get(section, ()):
+                known = [f"{section}.{name}" for section, names in CROSSED.items() for name in names]
+                raise ValueError(f"sweep: '{place}' cannot be varied; these can: {', '.join(known)}")
+            given[section][name] = value
+        told = ", ".join(f"{place} = {value!r}" for place, value in fields.items())
+        parts: dict[str, Any] = {}
+        for section, kind in (("network", NetworkConfig), ("train", TrainConfig)):
+            try:
+                parts[section] = kind.model_validate(given[section])
+            except ValidationError as error:
+                raise ValueError(f"sweep, the setting {told}: {_first(error)}") from None
+        axes = self.sweep.model_copy(update={"cross": {}, "settings": ()})
+        return self.model_copy(update=parts | {"sweep": axes})
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str = "config") -> SweepConfig:
+        """A config from plain values; `source` names it in errors."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{source} describes no sweep:\n{_faults(error)}") from None
+
+    @classmethod
+    def parse_toml(cls, data: bytes, source: str) -> SweepConfig:
+        """The config in the bytes of a TOML file."""
+        try:
+            values = tomllib.loads(data.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{source} is not valid TOML: {error}") from None
+        return cls.parse(values, source)
+
+    @classmethod
+    def read(cls, path: Path) -> SweepConfig:
+        """The config in a TOML file."""
+        try:
+            return cls.parse_toml(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path} does not exist: `espalier new {path.parent} --from demo` makes one"
+            ) from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault in a section, in words."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place}: found {fault['input']!r}; {text[0].lower()}{text[1:]}" if place else text
+
+
+_BRANCHES = ("literal", "function", "constrained")
+"""What pydantic puts into a place for the alternatives of a union."""
+
+
+def _faults(error: ValidationError) -> str:
+    """One line per fault: field, what was found, what would do."""
+    lines: list[str] = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(_BRANCHES))
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"  {place}: unknown field; {_known(fault['loc'])}")
+        elif fault["type"] == "value_error":
+            told = fault["msg"].removeprefix("Value error, ")
+            lines.append(f"  {place}: {told}" if place else f"  {told}")
+        else:
+            lines.append(f"  {place}: found {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    fields = SweepConfig.model_fields
+    if location[:2] == ("tune", "space"):
+        fields = Dimension.model_fields
+    elif len(location) > 1:
+        section = fields[str(location[0])].annotation
+        fields = cast("type[BaseModel]", section).model_fields
+    return f"known here: {', '.join(fields)}"

@@ -1,0 +1,136 @@
+"""The nulls `pooled` and `wider_subset` as jobs: one for each setting, width, epoch and null.
+
+The targets of a job share one Gram matrix of all nets' channels (`tasks.mixing.exchangeability`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.pool import Job
+from orchestrator.config.sweep_config import SweepConfig
+from orchestrator.planning.identity import pool_key, tile_key
+from orchestrator.planning.kinds.grafts import Group, ladder_groups, mixture_options
+from orchestrator.planning.kinds.mixture_cost import pool_cost
+from orchestrator.planning.tiles import Limits, Nets, Task, largest_blocks
+from tasks.data.images import DataFacts
+from tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
+from tasks.tables.axes import setting
+
+
+@dataclass(frozen=True)
+class WantedPool:
+    """A target and the nets whose channels are to serve it."""
+
+    key: str
+    target: Snapshot
+    sources: tuple[Snapshot, ...]
+    wide: tuple[Snapshot, ...]
+    null: PoolNull
+    options: GraftOptions
+    partitions: int
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """All that it needs."""
+        return (self.target, *self.sources, *self.wide)
+
+
+def wanted_pools(
+    config: SweepConfig, ladders: Sequence[Sequence[Snapshot]], hopeless: set[str]
+) -> list[WantedPool]:
+    """Every pool that the config asks for, of nets whose training did not diverge.
+
+    A target's sources are the first others of its width by seed, always `graft.pool_nets` of them: one more
+    seed then adds pools and doubles none.
+    """
+    groups = ladder_groups(ladders)
+    found: list[WantedPool] = []
+    for (kind, width), group in groups.items():
+        widest = max(other for other_kind, other in groups if other_kind == kind)
+        for position in range(len(group[0])):
+            here, wide = (_alive(some, position, hopeless) for some in (group, groups[kind, widest]))
+            if "pooled" in config.graft.nulls:
+                found += _pools(config, "pooled", here, here)
+            if "wider_subset" in config.graft.nulls and width < widest:
+                found += _pools(config, "wider_subset", here, wide)
+    return found
+
+
+def _alive(group: Group, position: int, hopeless: set[str]) -> list[Snapshot]:
+    alive = [ladder[position] for ladder in group if ladder[position].key not in hopeless]
+    return sorted(alive, key=lambda snap: snap.net.seed)
+
+
+def _pools(
+    config: SweepConfig, null: PoolNull, here: Sequence[Snapshot], wide: Sequence[Snapshot]
+) -> Iterator[WantedPool]:
+    options, partitions = mixture_options(config, config.graft.pool_ridge), config.graft.partitions
+    for target in here:
+        others = [snap for snap in here if snap is not target]
+        count = config.graft.pool_nets
+        if min(len(others), len(wide)) >= count:  # fewer are left where nets diverged
+            sources = tuple(others[:count])
+            wider = tuple(wide[:count]) if null == "wider_subset" else ()
+            key = pool_key(null, partitions, options, (target, *sources, *wider))
+            yield WantedPool(key, target, sources, wider, null, options, partitions)
+
+
+def pool_tasks(
+    pools: Sequence[WantedPool], facts: DataFacts, limits: Limits, where: Mapping[str, Any]
+) -> list[Task]:
+    """Jobs for all pools: of as many targets as a slot's memory holds, and no more if slots would be idle."""
+    tiles: dict[object, list[WantedPool]] = defaultdict(list)
+    for pool in pools:
+        net = pool.target.net
+        place = setting(net), net.width, pool.target.epoch, pool.null, len(pool.sources), len(pool.wide)
+        tiles[place].append(pool)
+
+    def task_of(some: Sequence[WantedPool]) -> Task:
+        return pool_task(some, facts, where)
+
+    work = sum(task_of(tile).cost.flops for tile in tiles.values()) / limits.slots
+    return [task for tile in tiles.values() for task in largest_blocks(tile, task_of, limits, work)]
+
+
+def pool_task(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> Task:
+    """One job for some pools of one setting, width, epoch and null."""
+    nets = Nets(snap for pool in pools for snap in pool.snapshots)
+    made = tuple(
+        Pool(
+            pool.key,
+            nets.index(pool.target),
+            tuple(map(nets.index, pool.sources)),
+            pool.null,
+            tuple(map(nets.index, pool.wide)),
+        )
+        for pool in pools
+    )
+    tile = PoolTile(nets.snapshots, made, pools[0].options, pools[0].partitions)
+    job = Job(tile_key([pool.key for pool in pools]), "pool", tile, nets.inputs, dict(where))
+    target = pools[0].target
+    label = f"{pools[0].null} width {target.net.width} epoch {target.epoch}, {len(pools)} targets"
+    return Task(job, pool_cost(tile, facts), label, size=len(pools))
+
+
+def wanted(tile: PoolTile) -> list[WantedPool]:
+    """The pools of a job."""
+
+    def of(indices: Sequence[int]) -> tuple[Snapshot, ...]:
+        return tuple(tile.snapshots[index] for index in indices)
+
+    return [
+        WantedPool(
+            pool.key,
+            tile.snapshots[pool.target],
+            of(pool.sources),
+            of(pool.wide),
+            pool.null,
+            tile.options,
+            tile.partitions,
+        )
+        for pool in tile.pools
+    ]

@@ -1,0 +1,200 @@
+"""The nets of a sweep: the config and the facts about the data as plain specs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.config.network_section import FAMILIES, NetworkConfig
+from orchestrator.config.sweep_config import ConfigError, SweepConfig
+from orchestrator.config.train_section import TrainConfig
+from orchestrator.config.tune_space import PREFIX, Parameters, with_parameters
+from orchestrator.planning.identity import net_key
+from tasks.data.images import DataFacts
+from tasks.networks.architectures import Architecture, ArchitectureError, Shape, conv
+from tasks.networks.dense import dense
+from tasks.networks.resnet import resnet
+from tasks.networks.vgg import vgg
+from tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Tuning
+
+
+def recipe(train: TrainConfig) -> Recipe:
+    """The recipe of `[train]`. Fields that it does not use are left out, so they change no key."""
+    stepped = train.schedule == "multi_step"
+    schedule = Schedule(
+        kind=train.schedule,
+        warmup_epochs=train.warmup_epochs,
+        milestones=train.milestones,
+        gamma=train.gamma if stepped else 1.0,
+        epochs=train.epochs if train.schedule == "cosine" else None,
+    )
+    plan = Recipe(
+        lr=train.lr,
+        momentum=train.momentum,
+        nesterov=train.nesterov,
+        batch_size=train.batch_size,
+        schedule=schedule,
+        regularizer=train.regularizer,
+        reg_weight=train.reg_weight if train.regularizer != "none" else 0.0,
+        precision=train.precision,
+        augment=train.augment,
+        class_keep=() if all(share == 1.0 for share in train.class_keep) else train.class_keep,
+        label_noise=train.label_noise,
+    )
+    if plan.class_keep or plan.label_noise:
+        plan = replace(plan, data_seed=train.data_seed)
+    if train.optimizer == "sgd":
+        return plan
+    adam = {name: getattr(train, name) for name in ("beta1", "beta2", "eps")}
+    return replace(plan, optimizer=train.optimizer, momentum=0.0, nesterov=False, **adam)
+
+
+def architecture(config: SweepConfig, facts: DataFacts, width: int) -> Architecture:
+    """The layer list at a width.
+
+    Raises:
+        ConfigError: The list makes no network on these images.
+    """
+    image = (facts.channels, facts.height, facts.width)
+    try:
+        return build(config.network, width, image, facts.classes)
+    except ArchitectureError as error:
+        field = "layers" if "layers" in FAMILIES[config.network.family] else "family"
+        raise ConfigError(f"network.{field}: {error}") from None
+
+
+def build(network: NetworkConfig, width: int, image: Shape, outputs: int) -> Architecture:
+    """The layer list of a family.
+
+    Raises:
+        ArchitectureError: It makes no network on these images.
+    """
+    if network.family == "dense":
+        hidden = [entry for entry in network.layers if entry != "pool"]
+        return dense(hidden, width, image, outputs, network.activation, network.dropout)
+    if network.family == "conv":
+        return conv(
+            network.layers, width, image, outputs, network.batch_norm, network.dropout, network.activation
+        )
+    if network.family in ("vgg16", "vgg19"):
+        return vgg(network.family, width, image, outputs, network.batch_norm, network.dropout)
+    return resnet(network.family, width, image, outputs)
+
+
+def label(network: NetworkConfig) -> str:
+    """The tables' `architecture`: the family, its list without the width, and what is not its usual form.
+
+    >>> label(NetworkConfig(layers=(1, "pool", 2), batch_norm=True))
+    'conv-1-p-2-bn'
+    >>> label(NetworkConfig(family="vgg16"))
+    'vgg16'
+    """
+    parts = [network.family, *("p" if entry == "pool" else str(entry) for entry in network.layers)]
+    if network.batch_norm and "batch_norm" in FAMILIES[network.family]:
+        parts.append("bn")
+    if network.dropout != FAMILIES[network.family].get("dropout", 0.0):
+        parts.append(f"drop{network.dropout:g}")
+    if network.activation != "relu":
+        parts.append(network.activation)
+    return "-".join(parts)
+
+
+def used(config: SweepConfig, facts: DataFacts) -> DataFacts:
+    """The facts with the number of images that the limits leave.
+
+    Raises:
+        ConfigError: A limit is below the number of classes, so that some class would have no image.
+    """
+    for name in ("limit_train", "limit_test"):
+        limit = getattr(config.data, name)
+        if limit is not None and limit < facts.classes:
+            raise ConfigError(f"data.{name}: found {limit}, but {facts.name} has {facts.classes} classes")
+    train, test = (
+        count if limit is None else min(count, limit)
+        for count, limit in ((facts.train, config.data.limit_train), (facts.test, config.data.limit_test))
+    )
+    return replace(facts, train=train, test=test)
+
+
+Choices = Mapping[tuple[int, int], Parameters]
+"""What studies chose, by the number of the setting (from 0) and the width."""
+
+
+def nets(config: SweepConfig, facts: DataFacts, chosen: Choices | None = None) -> list[NetSpec]:
+    """All nets of a sweep, each once: settings and widths in the config's order, seeds within.
+
+    Where `[tune]` asks for a study and nothing is chosen yet, a net has the recipe of `[train]`.
+    """
+    made = [
+        net
+        for number, one in enumerate(config.settings())
+        for width in config.sweep.widths
+        for net in nets_of(one, facts, width, config.sweep.seeds, (chosen or {}).get((number, width), {}))
+    ]
+    found: dict[str, NetSpec] = {}
+    for net in made:  # by key, since what was tuned may make two settings one
+        found.setdefault(net_key(net), net)
+    return list(found.values())
+
+
+def nets_of(
+    config: SweepConfig, facts: DataFacts, width: int, seeds: Sequence[int], parameters: Parameters
+) -> list[NetSpec]:
+    """The nets of one setting at a width, with what was tuned of its recipe.
+
+    Raises:
+        ConfigError: A field of `[train]` is none for these images.
+        ValueError: The tuned values do not go together.
+    """
+    _refuse_unfit(config.train, facts)
+    network, loss = config.network, "mse" if facts.regression else "cross_entropy"
+    base = replace(recipe(config.train), loss=loss)
+    tuned = replace(recipe(with_parameters(config.train, parameters)), loss=loss) if parameters else base
+    names = tuple(sorted(place.removeprefix(PREFIX) for place in config.tune.space))
+    made = NetSpec(
+        family=label(network),
+        architecture=architecture(config, facts, width),
+        width=width,
+        parametrization=network.parametrization,
+        init=network.init,
+        recipe=tuned,
+        data=data_spec(config, facts),
+        seed=0,
+        order=(),
+        base_width=network.base_width if network.parametrization in ("ntk", "mup") else 1,
+        richness=network.richness if network.parametrization == "mean_field" else 1.0,
+        tuning=Tuning(names, base) if names else None,
+    )
+    shared = config.train.data_order == "shared"
+    return [replace(made, seed=seed, order=() if shared else (width, seed)) for seed in seeds]
+
+
+def data_spec(config: SweepConfig, facts: DataFacts) -> DataSpec:
+    """The images of a sweep; `facts` are of the whole data set."""
+    return DataSpec(
+        facts.name,
+        facts.content,
+        _binding(config.data.limit_train, facts.train),
+        _binding(config.data.limit_test, facts.test),
+    )
+
+
+def _refuse_unfit(train: TrainConfig, facts: DataFacts) -> None:
+    """Raise ConfigError where a field of `[train]` is none for these images."""
+    for name, default in (("augment", "none"), ("class_keep", ()), ("label_noise", 0.0)):
+        found = getattr(train, name)
+        if facts.regression and found != default:
+            raise ConfigError(
+                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes and "
+                f"no images to shift: leave train.{name} out"
+            )
+    if train.class_keep and len(train.class_keep) != facts.classes:
+        raise ConfigError(
+            f"train.class_keep: found {len(train.class_keep)} shares, but {facts.name} has {facts.classes} "
+            "classes: give one share for each"
+        )
+
+
+def _binding(limit: int | None, images: int) -> int | None:
+    """A limit that takes every image is no limit: the same images are to have the same key."""
+    return None if limit is None or limit >= images else limit

@@ -1,0 +1,176 @@
+"""How pairs are put together into jobs. It changes no row.
+
+A tile holds some sources of one width, setting and epoch with all their targets, so that a source is
+factorised in one job, and its factors never move. Targets are parted only where sources alone are too few.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from cluster.pool import Job
+from orchestrator.planning.cost import ALL, Cost, graft_cost
+from orchestrator.planning.identity import tile_key
+from orchestrator.planning.kinds.grafts import WantedPair
+from tasks.data.images import DataFacts
+from tasks.grafting.tile_parts import groups, tile_cuts
+from tasks.spec import AtOnce, GraftTile, Pair, Snapshot
+from tasks.tables.axes import setting
+
+T = TypeVar("T")
+
+TILES_PER_SLOT = 4
+"""So many at least, where there are sources enough: at the end of a sweep slots wait for the last tile."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a tile: bytes of memory of one slot, and how many slots want work."""
+
+    memory: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job with what the driver needs to know of it.
+
+    Attributes:
+        produces: Names of the blobs it gives.
+        size: Snapshots (train) or pairs (graft) in it, for progress.
+    """
+
+    job: Job
+    cost: Cost
+    label: str
+    produces: tuple[str, ...] = ()
+    size: int = 1
+
+
+def blob_name(key: str) -> str:
+    """File of a snapshot."""
+    return f"{key}.safetensors"
+
+
+class Nets:
+    """The snapshots of a job, each once in the order of their first use, and where each one is."""
+
+    def __init__(self, used: Iterable[Snapshot]) -> None:
+        by_key = {snap.key: snap for snap in used}
+        self.snapshots = tuple(by_key.values())
+        self.inputs = tuple(blob_name(key) for key in by_key)
+        self._index = {key: number for number, key in enumerate(by_key)}
+
+    def index(self, snap: Snapshot) -> int:
+        """The place of a snapshot."""
+        return self._index[snap.key]
+
+
+def graft_tasks(
+    pairs: Sequence[WantedPair], facts: DataFacts, limits: Limits, where: Mapping[str, Any]
+) -> list[Task]:
+    """Tiles of all pairs: the largest that fit a slot's memory and still leave work for every slot."""
+    by_source: dict[object, list[WantedPair]] = defaultdict(list)
+    for pair in pairs:
+        net = pair.source.net
+        by_source[setting(net), net.width, pair.source.epoch, pair.options].append(pair)
+    work = sum(graft_task(group, facts, where).cost.flops for group in by_source.values())
+    tasks = [
+        task
+        for group in by_source.values()
+        for task in _by_sources(group, facts, limits, where, work / (TILES_PER_SLOT * limits.slots))
+    ]
+    if len(tasks) < limits.slots:
+        tasks = _by_targets(tasks, facts, limits.slots)
+    return [within(task, facts, limits) for task in tasks]
+
+
+def _by_sources(
+    pairs: Sequence[WantedPair], facts: DataFacts, limits: Limits, where: Mapping[str, Any], work: float
+) -> list[Task]:
+    """Tiles of the largest block of sources of which none exceeds the memory or that many operations."""
+
+    def task_of(some: Sequence[str]) -> Task:
+        return graft_task([pair for pair in pairs if pair.source.key in some], facts, where)
+
+    return largest_blocks(list(dict.fromkeys(pair.source.key for pair in pairs)), task_of, limits, work)
+
+
+def largest_blocks(
+    items: Sequence[T], task_of: Callable[[Sequence[T]], Task], limits: Limits, work: float
+) -> list[Task]:
+    """Jobs of equal blocks of items, halved until none exceeds the memory or that many operations."""
+    block = len(items)
+    while True:
+        tasks = [task_of(some) for some in groups(items, block)]
+        if block == 1 or all(t.cost.memory <= limits.memory and t.cost.flops <= work for t in tasks):
+            return tasks
+        block = -(-block // 2)
+
+
+def _by_targets(tasks: Sequence[Task], facts: DataFacts, slots: int) -> list[Task]:
+    """Tiles cut by their targets too, for slots that would have no work otherwise."""
+    whole = [(task, list(dict.fromkeys(pair.target.key for pair in wanted(task)))) for task in tasks]
+    total = sum(len(targets) for _, targets in whole)
+    cut: list[Task] = []
+    for task, targets in whole:
+        pieces = min(len(targets), -(-len(targets) * slots // total))
+        for some in groups(targets, -(-len(targets) // pieces)):
+            kept = [pair for pair in wanted(task) if pair.target.key in some]
+            cut.append(graft_task(kept, facts, task.job.where))
+    return cut
+
+
+def within(task: Task, facts: DataFacts, limits: Limits) -> Task:
+    """The tile in as few passes over the images as its slot's memory allows."""
+    tile = task.job.payload
+    if task.cost.memory <= limits.memory:
+        return task
+    cost, chosen = task.cost, ALL
+    for at_once in _passes(tile):
+        cost, chosen = graft_cost(tile, facts, at_once), at_once
+        if cost.memory <= limits.memory:
+            break
+    where = {**task.job.where, "at_once": (chosen.layers, chosen.targets)}
+    return replace(task, job=replace(task.job, where=where), cost=cost)
+
+
+def _passes(tile: GraftTile) -> list[AtOnce]:
+    """Ways to part a tile, those of few passes over the images first."""
+    layers = len({cut.layer for cut in tile_cuts(tile)})
+    targets = len({pair.target for pair in tile.pairs})
+    ways = {
+        -(-layers // some) * -(-targets // others): AtOnce(some, others)
+        for some in halves(layers)
+        for others in halves(targets)
+    }
+    return [ways[count] for count in sorted(ways)]
+
+
+def halves(count: int) -> list[int]:
+    """`count`, its half, and so on to 1."""
+    found = [count]
+    while found[-1] > 1:
+        found.append(-(-found[-1] // 2))
+    return found
+
+
+def graft_task(pairs: Sequence[WantedPair], facts: DataFacts, where: Mapping[str, Any]) -> Task:
+    """One tile as a task."""
+    nets = Nets(snap for pair in pairs for snap in (pair.source, pair.target))
+    plain = tuple(Pair(p.key, nets.index(p.source), nets.index(p.target), p.null) for p in pairs)
+    tile = GraftTile(nets.snapshots, plain, pairs[0].options)
+    job = Job(tile_key([pair.key for pair in plain]), "graft", tile, nets.inputs, dict(where))
+    source = pairs[0].source
+    label = f"graft from width {source.net.width} epoch {source.epoch}, {len(pairs)} pairs"
+    return Task(job, graft_cost(tile, facts), label, size=len(pairs))
+
+
+def wanted(task: Task) -> list[WantedPair]:
+    """The pairs of a tile."""
+    tile = task.job.payload
+    snapshots, options = tile.snapshots, tile.options
+    return [WantedPair(p.key, snapshots[p.source], snapshots[p.target], p.null, options) for p in tile.pairs]

@@ -1,0 +1,182 @@
+"""The one loop: submit what is ready, take what is done, publish it, log every attempt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from cluster.pool import Done, Failed, Job, Pool
+from orchestrator.planning.cost import Cost
+from orchestrator.planning.kinds.training import blobs_of, mode_text, segment_label, segments_of
+from orchestrator.planning.tiles import Task
+from orchestrator.running.progress import Progress
+from orchestrator.running.state_machine import Machine, Skipped
+from orchestrator.store.sweep_store import Store
+from tasks.spec import TrainSegment
+
+WAIT_SECONDS = 0.5
+"""How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
+
+
+@dataclass
+class Outcome:
+    """What a run of the driver came to: units (snapshots or pairs) done by kind, failures in words."""
+
+    done: dict[str, int] = field(default_factory=dict[str, int])
+    failures: list[str] = field(default_factory=list[str])
+    skipped: int = 0
+
+
+class Driver:
+    """Runs a machine's decisions against a pool and a store, the only writer of that store.
+
+    `now` gives the wall clock that labels attempts; nothing is decided by it. `origin` (versions, machine,
+    commit) goes into the metadata of every part. `follow` is told each job's tables once they are published.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        pool: Pool,
+        store: Store,
+        progress: Progress,
+        now: Callable[[], datetime],
+        origin: Mapping[str, Any] | None = None,
+        follow: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._machine, self._pool, self._store, self._progress, self._now = (
+            machine,
+            pool,
+            store,
+            progress,
+            now,
+        )
+        self._metadata = {"espalier": json.dumps(dict(origin or {}))}
+        self._follow = follow or (lambda _: None)
+        self._started: dict[str, datetime] = {}
+        self.outcome = Outcome()
+
+    def run(self) -> Outcome:
+        """Go on until nothing can run any more.
+
+        Raises:
+            StoreFull: The disk is full; everything published so far is whole.
+        """
+        while True:
+            for submission in self._machine.submit():
+                self._started[submission.task.job.key] = self._now()
+                self._pool.submit(submission.task.job, submission.attempt)
+            if self._machine.finished:
+                return self.outcome
+            for event in self._pool.wait(WAIT_SECONDS):
+                self._handle(event)
+            self._progress.tick(len(self._machine.in_flight))
+
+    def _handle(self, event: Done | Failed) -> None:
+        task = self._machine.current(event.key, event.attempt)
+        if task is None:
+            return
+        if isinstance(event, Failed):
+            self._fail(task, event)
+            return
+        try:
+            tables = {
+                name: rows.replace_schema_metadata(self._metadata)
+                for name, rows in event.output.tables.items()
+            }
+            self._store.commit(task.job.key, tables, event.output.blobs)
+        except ValueError as error:
+            text = f"its results were refused: {error}"
+            self._fail(
+                task, Failed(event.key, event.attempt, "error", text, event.seconds, event.node, event.device)
+            )
+            return
+        self._follow(tables)
+        self._finish(task, event)
+
+    def _finish(self, task: Task, event: Done) -> None:
+        failed = [
+            segment
+            for segment in segments_of(task.job.payload)
+            if segment.snapshot.key in event.output.failures
+        ]
+        skipped = self._machine.done(
+            event.key, lost=[name for segment in failed for name in blobs_of(segment)]
+        )
+        if task.job.kind == "train":
+            for state in task.job.inputs:
+                self._store.remove_blob(state)
+        self._log(task, event, "done", "")
+        size = task.size - len(failed)
+        self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + size
+        self._progress.done(replace(task, size=size), event.seconds)
+        for segment in failed:
+            self._lose_part(task, segment, event)
+        self._skip(task, skipped)
+
+    def _lose_part(self, task: Task, segment: TrainSegment, event: Done) -> None:
+        """One net of a group can never be had; its operations are counted with the group's."""
+        error = event.output.failures[segment.snapshot.key]
+        job = Job(segment.snapshot.key, task.job.kind, segment, (), task.job.where)
+        part = Task(job, Cost(0.0, 0, 0), segment_label(segment))
+        self._give_up(part, Failed(job.key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
+
+    def _fail(self, task: Task, event: Failed) -> None:
+        again = event.attempt > 1
+        verdict = self._machine.failed(
+            event.key,
+            hopeless=event.reason == "hopeless",
+            # A worker that is killed twice with the same job was so by the system, for its memory.
+            too_large=event.reason == "memory" or (event.reason == "lost" and again),
+        )
+        if verdict.again:
+            halves = " and ".join(half.label for half in verdict.halves)
+            error = f"{event.error}; halved: {halves}" if halves else event.error
+            self._log(task, event, "failed", error)
+            self._progress.note(f"{task.label} failed ({error}); trying again")
+            return
+        self._give_up(task, event)
+        self._skip(task, verdict.skipped)
+
+    def _give_up(self, task: Task, event: Failed) -> None:
+        diverged = event.error.startswith("Diverged:")
+        self._log(task, event, "diverged" if diverged else "gave_up", event.error)
+        self.outcome.failures.append(f"{task.label}: {event.error}")
+        self._progress.failed(task, event.error)
+
+    def _skip(self, task: Task, lost: Sequence[Skipped]) -> None:
+        for skipped in lost:
+            nothing = Failed(skipped.task.job.key, 0, "error", f"needs what failed: {task.label}", 0.0)
+            self._log(skipped.task, nothing, "skipped", nothing.error)
+            self.outcome.skipped += skipped.units
+            self._progress.skipped(skipped.task, skipped.units)
+
+    def _log(self, task: Task, event: Done | Failed, outcome: str, error: str) -> None:
+        start = self._started.get(task.job.key, self._now())
+        self._store.append_job(job_row(task, event, start, outcome, error))
+
+
+def job_row(
+    task: Task, event: Done | Failed, start: datetime, outcome: str, error: str = ""
+) -> dict[str, Any]:
+    """The row of table `jobs` of an attempt that was submitted at `start`; notes count as what went wrong."""
+    said = event.output.notes if isinstance(event, Done) else ()
+    error = "; ".join((*([error] if error else []), *said))
+    return {
+        "key": task.job.key,
+        "kind": task.job.kind,
+        "label": task.label,
+        "attempt": event.attempt,
+        "node": event.node,
+        "device": event.device,
+        "start": start,
+        "seconds": event.seconds,
+        "flops": task.cost.flops,
+        "bytes_in": task.cost.bytes_in,
+        "outcome": outcome,
+        "error": " ".join(error.split())[:2000],
+        "mode": mode_text(task),
+    }

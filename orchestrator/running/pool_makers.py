@@ -1,0 +1,73 @@
+"""The pools that a sweep runs on, and how much memory a slot has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from cluster.pool import Done, Failed, InProcessPool, Job, Pool
+from orchestrator.config.sweep_config import SweepConfig
+from orchestrator.running import jobs
+
+SHARE_OF_MEMORY = 0.7
+
+Fetch = Callable[[str], bytes]
+PoolMaker = Callable[[Fetch, SweepConfig], Pool]
+"""Makes the pool that jobs run on, given how to read a snapshot's bytes."""
+
+
+def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
+    """A pool in this process, for tests and debugging."""
+    return InProcessPool(jobs.execute, fetch)
+
+
+def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
+    """A pool of Ray actors, one per slot."""
+    from cluster.ray_pool import RayPool
+
+    gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
+    return RayPool(
+        "orchestrator.running.jobs:execute",
+        fetch,
+        address=address,
+        slots=config.run.slots,
+        gpus_per_slot=gpus,
+    )
+
+
+class Heard:
+    """A pool whose outputs' notes are told, each once, with the node that said it first."""
+
+    def __init__(self, pool: Pool, tell: Callable[[str], None]) -> None:
+        self._pool, self._tell, self._told = pool, tell, set[str]()
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+        return self._pool.slots
+
+    def submit(self, job: Job, attempt: int) -> None:
+        """Take a job."""
+        self._pool.submit(job, attempt)
+
+    def wait(self, timeout: float) -> list[Done | Failed]:
+        """The pool's events."""
+        events = self._pool.wait(timeout)
+        for event in events:
+            for note in event.output.notes if isinstance(event, Done) else ():
+                if note not in self._told:
+                    self._told.add(note)
+                    self._tell(f"{event.node}: {note}")
+        return events
+
+    def close(self) -> None:
+        """Cancel what is in flight and give back all workers."""
+        self._pool.close()
+
+
+def slot_memory(config: SweepConfig, slots: int) -> int:
+    """Bytes that one slot may use: `run.memory_gib`, or an equal share of 70 % of this machine's memory."""
+    if config.run.memory_gib is not None:
+        return int(config.run.memory_gib * 2**30)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(SHARE_OF_MEMORY * total / slots)

@@ -1,0 +1,187 @@
+"""How nets are trained fastest on this machine: measured once for a sweep's folder, and kept there.
+
+Ways to train differ by rounding, so a folder that was begun one way goes on that way. `probes.json` may be
+deleted to measure again. Whether a way of training nets together keeps their bits is tested on each machine
+anew (`orchestrator.running.recorded_bits`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, get_args
+
+from cluster.pool import Done, Failed, Job, Pool
+from orchestrator.planning.cost import forward_flops, train_seconds
+from orchestrator.planning.identity import probe_key
+from orchestrator.planning.kinds.training import SINGLY, Choice
+from orchestrator.running.jobs import ANSWER
+from orchestrator.store.sweep_store import Store
+from tasks.data.images import DataFacts
+from tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+
+RECORD = "probes.json"
+
+WORTH_SECONDS = 3.0
+"""All training of nets that is shorter by the planner's model is not worth a measurement."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Nets that are trained equally fast.
+
+    Attributes:
+        net: One of them.
+        nets: How many there are.
+        seconds: About what their training takes.
+        last_batch: Images of an epoch's last batch, 0 if that is whole. (Recipes that leave images out by
+            `class_keep` count as if they did not.)
+    """
+
+    net: NetSpec
+    nets: int
+    seconds: float
+    last_batch: int = 0
+
+    @property
+    def probe(self) -> Probe:
+        """The measurement of their training."""
+        recipe, architecture = self.net.recipe, self.net.architecture
+        flops = 3 * recipe.batch_size * forward_flops(architecture)
+        return Probe(self.net, self.nets, flops, self.last_batch)
+
+
+def choices(store: Store) -> dict[str, Choice]:
+    """What was measured in a folder, by `probe_key`.
+
+    Raises:
+        ValueError: The file is broken.
+    """
+    found = store.read_json(RECORD) or {}
+    return {key: choice(key, answer) for key, answer in found.items()}
+
+
+def choice(key: str, answer: Mapping[str, Any]) -> Choice:
+    """An answer as a choice.
+
+    Raises:
+        ValueError: It lacks something, or is no way that nets can be trained.
+    """
+    if "channels_last" in answer:  # as it was written before there were compiled kernels
+        answer = {"layout": "channels_last" if answer["channels_last"] else "contiguous", **answer}
+    again = "delete the file, and it is measured again"
+    for name in ("grouped", "layout", "nets"):
+        if name not in answer:
+            raise ValueError(f"{RECORD}: '{key}' lacks '{name}': {again}")
+    mode = TrainMode(answer["grouped"], answer["layout"], answer.get("compiled", False))
+    if mode.layout not in get_args(Layout):
+        allowed = " or ".join(get_args(Layout))
+        raise ValueError(f"{RECORD}: '{key}' has layout {mode.layout!r} where {allowed} would do: {again}")
+    if mode.compiled and mode != COMPILED:
+        raise ValueError(
+            f"{RECORD}: '{key}' is '{mode.name}', but compiled is '{COMPILED.name}' alone: {again}"
+        )
+    return Choice(mode, answer["nets"])
+
+
+def alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts, device: str) -> dict[str, Alike]:
+    """The nets of a whole sweep by what their speed depends on."""
+    by_key: dict[str, list[NetSpec]] = defaultdict(list)
+    for net in nets:
+        by_key[probe_key(net, device)].append(net)
+    return {key: _alike(some, epochs, facts) for key, some in by_key.items()}
+
+
+def _alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts) -> Alike:
+    seconds = len(nets) * train_seconds(_whole(nets[0], epochs), facts)
+    return Alike(nets[0], len(nets), seconds, facts.train % nets[0].recipe.batch_size)
+
+
+def _whole(net: NetSpec, epochs: int) -> TrainSegment:
+    return TrainSegment(Snapshot("", "", net, epochs), None, False)
+
+
+Log = Callable[[dict[str, Any]], None]
+"""Takes a row of table `jobs`."""
+Now = Callable[[], datetime]
+
+
+Where = Mapping[str, Any]
+"""On what jobs compute, and by which kernels: it goes into each."""
+
+
+def probe(pool: Pool, wanted: Mapping[str, Alike], where: Where, log: Log, now: Now) -> dict[str, Any]:
+    """Measure what is worth it, on the pool that will train; an answer for each key.
+
+    A probe that fails has no answer, so that its nets are trained one by one in this run.
+    """
+    long = {key: some for key, some in wanted.items() if some.seconds >= WORTH_SECONDS and some.nets > 0}
+    answers = {key: _plain(SINGLY) | {"why": "short"} for key in wanted.keys() - long.keys()}
+    asked = {key: some.probe for key, some in long.items()}
+
+    def tell(event: Done | Failed, answer: dict[str, Any], start: datetime) -> None:  # noqa: ARG001
+        log(row(event, f"probe width {wanted[event.key].net.width}", start))
+
+    answers |= ask(pool, asked, where, tell, now)
+    # What failed may be measured by the next run.
+    whole = [key for key in sorted(answers) if "error" not in answers[key]]
+    return {key: _said(wanted[key], where["device"]) | answers[key] for key in whole}
+
+
+def ask(
+    pool: Pool,
+    asked: Mapping[str, Probe | BitsTest],
+    where: Where,
+    log: Callable[[Done | Failed, dict[str, Any], datetime], None],
+    now: Now,
+) -> dict[str, dict[str, Any]]:
+    """Have the pool answer questions; what fails has `error` alone.
+
+    `log` gets each end, its answer, and the start.
+    """
+    answers, start = dict[str, dict[str, Any]](), now()
+    for key, payload in asked.items():
+        pool.submit(Job(key, "probe", payload, (), dict(where)), 1)
+    while len(answers) < len(asked):
+        for event in pool.wait(1.0):
+            answers[event.key] = _answer(event)
+            log(event, answers[event.key], start)
+    return answers
+
+
+def _answer(event: Done | Failed) -> dict[str, Any]:
+    if isinstance(event, Failed):
+        return {"error": event.error}
+    return json.loads(event.output.blobs[ANSWER])
+
+
+def _plain(choice: Choice) -> dict[str, Any]:
+    return {**asdict(choice.mode), "nets": choice.nets}
+
+
+def _said(some: Alike, device: str) -> dict[str, Any]:
+    """For whoever reads the file."""
+    return {"architecture": some.net.family, "width": some.net.width, "device": device}
+
+
+def row(event: Done | Failed, label: str, start: datetime) -> dict[str, Any]:
+    """A probe as a row of table `jobs`."""
+    failed = isinstance(event, Failed)
+    return {
+        "key": event.key,
+        "kind": "probe",
+        "label": label,
+        "attempt": event.attempt,
+        "node": event.node,
+        "device": event.device,
+        "start": start,
+        "seconds": event.seconds,
+        "flops": 0.0,
+        "bytes_in": 0,
+        "outcome": "failed" if failed else "done",
+        "error": " ".join(event.error.split())[:2000] if failed else "",
+        "mode": "",
+    }

@@ -1,0 +1,220 @@
+"""What a user sees while a sweep runs: live bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.tiles import Task
+
+UNITS = {"tune": "trials", "train": "snapshots", "graft": "pairs", "pool": "pools", "hybrid": "hybrid pairs"}
+LINE_SECONDS = 10.0
+
+
+class Progress(Protocol):
+    """What the driver tells of its work. Units are told in `UNITS` for each kind of job."""
+
+    def done(self, task: Task, seconds: float) -> None:
+        """A task's results are published; `seconds` of work inside the worker."""
+        ...
+
+    def failed(self, task: Task, error: str) -> None:
+        """A task was given up."""
+        ...
+
+    def skipped(self, task: Task, units: int) -> None:
+        """Units of a task can never be had, since something that it needs failed."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+        ...
+
+    def tick(self, in_flight: int) -> None:
+        """The driver is alive, with so many jobs in flight."""
+        ...
+
+
+class Tally:
+    """Counts and rates behind every display; the clock is given, in seconds."""
+
+    def __init__(self, plan: Plan, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total, self.units = dict(plan.total), dict(plan.done)
+        self.failed = dict.fromkeys(plan.total, 0)
+        self.in_flight = 0
+        self._slots, self._clock, self._start = slots, clock, clock()
+        self._begun_with = dict(plan.done)
+        self._flops_left = {
+            kind: sum(task.cost.flops for task in plan.tasks if task.job.kind == kind) for kind in plan.total
+        }
+        self._worked = dict.fromkeys(plan.total, (0.0, 0.0))
+
+    def done(self, task: Task, seconds: float) -> None:
+        """Count a finished task."""
+        kind = task.job.kind
+        self.units[kind] += task.size
+        flops, spent = self._worked[kind]
+        self._worked[kind] = (flops + task.cost.flops, spent + seconds)
+        self._flops_left[kind] -= task.cost.flops
+
+    def lose(self, task: Task, units: int) -> None:
+        """Count units that can never be had."""
+        self.failed[task.job.kind] += units
+        self._flops_left[task.job.kind] -= task.cost.flops * units / task.size
+
+    def rate(self, kind: str) -> float:
+        """Units per second of wall time since the start."""
+        return (self.units[kind] - self._begun_with[kind]) / max(self._clock() - self._start, 1e-9)
+
+    def seconds_left(self) -> float | None:
+        """Work left over the rate seen per kind and slot; None until every kind left has been seen."""
+        left = 0.0
+        for kind, flops_left in self._flops_left.items():
+            flops, spent = self._worked[kind]
+            if flops_left <= 0:
+                continue
+            if flops == 0:
+                return None
+            left += flops_left * spent / flops
+        return left / self._slots
+
+    def line(self) -> str:
+        """The state in one line."""
+        parts = [
+            f"{kind} {self.units[kind]}/{self.total[kind]} {UNITS[kind]} ({self.rate(kind):.1f}/s)"
+            for kind in self.total
+        ]
+        lost = sum(self.failed.values())
+        if lost:
+            parts.append(f"{lost} failed or skipped")
+        return ", ".join([*parts, f"{duration(self.seconds_left())} left"])
+
+
+def duration(seconds: float | None) -> str:
+    """A time span for people.
+
+    >>> [duration(s) for s in (None, 4.2, 75, 7260)]
+    ['?', '4 s', '1 min 15 s', '2 h 1 min']
+    """
+    if seconds is None:
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Lines:
+    """Plain log lines, one every ten seconds: for log files and machines. Also a context manager."""
+
+    def __init__(
+        self, tally: Tally, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tally, self._write, self._clock = tally, write, clock
+        self._last = clock()
+
+    def __enter__(self) -> Self:
+        """Say where we start."""
+        self._write(self._tally.line())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say where we stopped."""
+        self._write(self._tally.line())
+
+    def done(self, task: Task, seconds: float) -> None:
+        """Count."""
+        self._tally.done(task, seconds)
+
+    def failed(self, task: Task, error: str) -> None:
+        """Count and say."""
+        self._tally.lose(task, task.size)
+        self.note(f"FAILED {task.label}: {error}")
+
+    def skipped(self, task: Task, units: int) -> None:
+        """Count and say."""
+        self._tally.lose(task, units)
+        self.note(f"skipped {units} {UNITS[task.job.kind]} of: {task.label}")
+
+    def note(self, text: str) -> None:
+        """Say."""
+        self._write(text)
+
+    def tick(self, in_flight: int) -> None:
+        """Write a line if the last is long ago."""
+        self._tally.in_flight = in_flight
+        if self._clock() - self._last >= LINE_SECONDS:
+            self._last = self._clock()
+            self._write(self._tally.line())
+
+
+class Live(Lines):
+    """Live bars by kind, with rate, failures and the time left."""
+
+    def __init__(self, tally: Tally, console: Console) -> None:
+        super().__init__(tally, plain_writer(console))
+        self._bars = Bars(
+            TextColumn("{task.description:>6}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._rows = {
+            kind: self._bars.add_task(kind, total=total, completed=tally.units[kind], note="")
+            for kind, total in tally.total.items()
+        }
+
+    def __enter__(self) -> Self:
+        """Show the bars."""
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state on the screen."""
+        self._refresh()
+        self._bars.stop()
+
+    def tick(self, in_flight: int) -> None:
+        """Redraw."""
+        self._tally.in_flight = in_flight
+        self._refresh()
+
+    def _refresh(self) -> None:
+        for kind, row in self._rows.items():
+            failed = self._tally.failed[kind]
+            note = f"{UNITS[kind]}, {self._tally.rate(kind):.1f}/s" + (
+                f", [red]{failed} lost[/red]" if failed else ""
+            )
+            self._bars.update(row, completed=self._tally.units[kind], note=note)
+        last = list(self._rows.values())[-1]
+        text = f"{self._bars.tasks[-1].fields['note']}, {duration(self._tally.seconds_left())} left"
+        self._bars.update(last, note=text)
+
+
+def display(plan: Plan, slots: int, console: Console | None = None) -> Lines:
+    """Bars where a terminal shows them, lines elsewhere."""
+    screen = console or Console()
+    tally = Tally(plan, slots)
+    if screen.is_terminal and sys.stdout.isatty():
+        return Live(tally, screen)
+    return Lines(tally, plain_writer(screen))
+
+
+def plain_writer(console: Console) -> Callable[[str], None]:
+    """Prints texts as they are: a path in brackets in an error is no markup."""
+    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)

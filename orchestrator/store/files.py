@@ -1,0 +1,130 @@
+"""Where a sweep's bytes live: a local folder, or any fsspec URL, behind one small protocol.
+
+A file is whole or absent. Names are relative to the root, with `/` between folders; what begins with
+`.` or `_` is ours, and neither listed here nor seen by readers of a Parquet folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+BROKEN, LOCK = ".broken", ".lock"
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class StoreWriteError(OSError):
+    """A file could not be written; nothing of it was left behind."""
+
+    cure = "mend that and run again"
+
+    def __init__(self, name: str, error: OSError) -> None:
+        reason = error.strerror or str(error) or type(error).__name__
+        text = f"while writing {name}: {reason}; everything finished is safe: {self.cure}"
+        super().__init__(error.errno or errno.EIO, text)
+
+
+class StoreFull(StoreWriteError):
+    """The disk, or the user's quota, is full."""
+
+    cure = "free space and run again"
+
+
+class StoreLocked(RuntimeError):
+    """Another process writes to this store."""
+
+
+class Files(Protocol):
+    """The few things that the store asks of a place. `root` is the place as the user wrote it."""
+
+    root: str
+
+    def publish(self, name: str, data: bytes) -> bool:
+        """Write a new file, whole or not at all; False, and nothing changed, if `name` exists.
+
+        Raises:
+            StoreFull: No space or quota left.
+            StoreWriteError: Another error of the place (read-only, broken).
+        """
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file over what was there: readers see the old bytes or the new. Raises as `publish`."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file; FileNotFoundError if there is none."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a file `name`."""
+        ...
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Name to bytes of what lies in `folder`, sorted; empty if there is no such folder."""
+        ...
+
+    def list(self, folder: str) -> list[str]:
+        """The names in `folder`, sorted."""
+        return list(self.sizes(folder))
+
+    def remove(self, name: str) -> None:
+        """Delete a file; none there is fine."""
+        ...
+
+    def quarantine(self, name: str) -> str:
+        """Move a file out of the readers' way and say where it went."""
+        ...
+
+    def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Put `files` in the place of all that `folder` holds; a crash on the way loses nothing.
+
+        For a folder that nobody reads meanwhile, and under the lock, which mends what a crash left.
+
+        Raises:
+            NotImplementedError: The place cannot rename a folder in one step.
+        """
+        ...
+
+    def locked(self) -> bool:
+        """Whether a process is the writer now."""
+        ...
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Be the one writer, and clear what a crashed one left.
+
+        Raises:
+            StoreLocked: Another process is the writer; the message names it.
+        """
+        ...
+
+
+def open_files(root: str | Path) -> Files:
+    """The files under `root`: a path, or a URL that fsspec knows such as `s3://bucket/sweep`."""
+    # here, since the implementations stand on what this module says
+    from orchestrator.store.local_files import LocalFiles
+    from orchestrator.store.remote_files import RemoteFiles
+
+    text = str(root)
+    if text.startswith("file://"):
+        return LocalFiles(text.removeprefix("file://"))
+    return RemoteFiles(text) if "://" in text else LocalFiles(text)
+
+
+def this_process() -> bytes:
+    """What the holder of a lock writes into it, for who finds the place in use."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return f"pid {os.getpid()} on {socket.gethostname()}, since {since}".encode()
+
+
+def write_error(name: str, error: OSError) -> StoreWriteError:
+    """The error of a failed write, by what the place said."""
+    if isinstance(error, StoreWriteError):
+        return error
+    return (StoreFull if error.errno in FULL else StoreWriteError)(name, error)

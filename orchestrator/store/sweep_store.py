@@ -1,0 +1,301 @@
+"""What is finished: checkpoints, and result tables as Parquet parts. The files are the memory.
+
+A job is done when its rows are in the tables. One process, the driver's, commits; workers hand it
+their rows. `tables/<table>/` is a plain folder of parts that `pd.read_parquet` reads as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.store.files import open_files
+from orchestrator.store.inventory import Inventory
+from orchestrator.store.parquet_parts import (
+    PartError,
+    check_rows,
+    decode,
+    encode,
+    merged_metadata,
+    pieces,
+    sorted_rows,
+)
+from tasks.tables.rows import table as rows_table
+from tasks.tables.schemas import SCHEMAS
+
+BLOBS, TABLES = "checkpoints", "tables"
+JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts
+PART_BYTES = 128 * 2**20
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Store:
+    """Checkpoints and tables under `root`, a path or an fsspec URL; `clock` times the jobs' log.
+
+    Write under `lock()`. A read-only look beside a running writer is `scan(repair=False)`.
+    """
+
+    def __init__(self, root: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.files = open_files(root)
+        self.root = self.files.root
+        self._clock, self._flushed = clock, clock()
+        self._jobs: list[Mapping[str, Any]] = []
+        self._inventory: Inventory | None = None
+        self._locked = False
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one writer until the end of the block, which also flushes the jobs' log.
+
+        Raises:
+            StoreLocked: Another process is.
+        """
+        with self.files.lock():
+            self._locked, self._inventory = True, None  # what we saw before, another may have changed
+            try:
+                yield
+                self.flush()
+            finally:
+                self._locked = False
+
+    @property
+    def inventory(self) -> Inventory:
+        """What is there: found by a scan (which repairs only if we are the writer), kept up by commits."""
+        return self._inventory or self.scan(repair=self._locked)
+
+    def scan(self, repair: bool = True) -> Inventory:
+        """Read and verify every part of every table.
+
+        A part that is torn, empty, foreign or of another schema moves to `.broken/`. Of a part that
+        repeats pieces of others (copied here by hand) only the new ones stay. `repair=False` reports
+        the same and moves nothing.
+
+        Raises:
+            StoreLocked: `repair` needs the lock, and another process holds it.
+        """
+        with self.lock() if repair and not self._locked else nullcontext():
+            self._inventory = found = Inventory(blobs=self.files.sizes(BLOBS))
+            try:
+                for table in SCHEMAS:
+                    for part in self.files.list(f"{TABLES}/{table}"):
+                        self._scan_part(table, f"{TABLES}/{table}/{part}", repair)
+            except BaseException:
+                self._inventory = None  # half of what is there would make the rest be written twice
+                raise
+        return found
+
+    def _scan_part(self, table: str, name: str, repair: bool) -> None:
+        try:
+            rows = self._read_part(table, name)
+        except PartError as error:
+            self._put_aside(name, str(error), "its rows will be computed again", repair)
+            return
+        fresh = self.inventory.fresh(table, rows)
+        if fresh.num_rows < rows.num_rows:
+            # the rows that only this part has are published before it goes: a crash repeats this step
+            if repair:
+                self._publish_part(table, f"{PurePosixPath(name).stem}-rest", fresh)
+            self._put_aside(name, "some of its rows are in other parts too", "each was kept once", repair)
+            if repair:
+                return
+        self.inventory.count(table, fresh)
+
+    def _put_aside(self, name: str, what: str, cure: str, repair: bool) -> None:
+        place = f"moved to {self.files.quarantine(name)}" if repair else "left in place"
+        self.inventory.problems.append(f"{name}: {what}; {place}; {cure}")
+
+    def commit(
+        self,
+        part_name: str,
+        tables: Mapping[str, pa.Table],
+        blobs: Mapping[str, bytes] | None = None,
+    ) -> dict[str, int]:
+        """Publish what a job made: blobs first, then tables in the order given (the primary one last).
+
+        Rows of a piece that is present already are dropped, so each is kept once whatever its part is
+        called, and a commit cut off anywhere can be made again. A blob that exists is kept: same key,
+        same bits.
+
+        Returns:
+            Rows written per table.
+
+        Raises:
+            ValueError: A name, a schema or an identity is not as it must be; nothing was written.
+            StoreWriteError: The place took no more (`StoreFull`: no space); what it took is whole.
+        """
+        blobs = blobs or {}
+        for name in (part_name, *blobs):
+            _check_name(name)
+        for table, rows in tables.items():
+            check_rows(table, rows)
+        for name, data in blobs.items():
+            self._put_blob(name, data)
+        return {table: self._publish_part(table, part_name, rows) for table, rows in tables.items()}
+
+    def _put_blob(self, name: str, data: bytes) -> None:
+        if name not in self.inventory.blobs and self.files.publish(f"{BLOBS}/{name}", data):
+            self.inventory.blobs[name] = len(data)
+
+    def _publish_part(self, table: str, part_name: str, rows: pa.Table) -> int:
+        """Write the rows of `rows` that are not there, as a part of that name or of the next free one."""
+        for number in count(1):
+            fresh = self.inventory.fresh(table, rows)
+            if not fresh.num_rows:
+                return 0
+            suffix = f"-{number}" if number > 1 else ""
+            name = f"{TABLES}/{table}/{part_name}{suffix}.parquet"
+            if self.files.publish(name, encode(table, fresh)):
+                self.inventory.count(table, fresh)
+                return fresh.num_rows
+            # A crash, or an error after the last step, left it: what it holds need not be written.
+            self._absorb(table, name)
+        raise AssertionError("unreachable: count() does not end")
+
+    def _absorb(self, table: str, name: str) -> None:
+        try:
+            self.inventory.count(table, self.inventory.fresh(table, self._read_part(table, name)))
+        except PartError as error:
+            self._put_aside(name, str(error), "its rows will be computed again", repair=True)
+
+    def _read_part(self, table: str, name: str) -> pa.Table:
+        try:
+            return decode(table, self.files.read(name))
+        except IsADirectoryError as error:
+            raise PartError("a folder, where Parquet files are wanted") from error
+
+    def append_job(self, row: Mapping[str, Any]) -> None:
+        """Log an attempt at a job; written once 64 wait, or the last write is 10 s ago.
+
+        Raises:
+            ValueError: The row has not exactly the columns of `jobs`.
+            StoreWriteError: As `commit`; the rows wait for the next try.
+        """
+        rows_table("jobs", [row])
+        self._jobs.append(row)
+        if len(self._jobs) >= JOB_ROWS or self._clock() - self._flushed >= JOB_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the attempts that wait. Raises as `append_job`."""
+        if self._jobs:
+            self._publish_part("jobs", f"jobs-{uuid.uuid4().hex}", rows_table("jobs", self._jobs))
+            self._jobs = []
+        self._flushed = self._clock()
+
+    def read_table(self, table: str, skip_broken: bool = False) -> pa.Table:
+        """All rows of a table, part by part in the order of their names.
+
+        `skip_broken` leaves out parts that are broken.
+
+        Raises:
+            PartError: A part is broken; a scan moves it away.
+        """
+        parts = []
+        for part in self.files.list(f"{TABLES}/{table}"):
+            try:
+                parts.append(self._read_part(table, f"{TABLES}/{table}/{part}"))
+            except PartError as error:
+                if skip_broken:
+                    continue
+                raise PartError(
+                    f"{self.table_path(table)}/{part}: {error}; `espalier run` moves it away"
+                ) from error
+        shared = SCHEMAS[table].with_metadata(merged_metadata(part.schema.metadata for part in parts))
+        return pa.concat_tables([part.cast(shared) for part in parts]) if parts else shared.empty_table()
+
+    def compact(self, table: str | None = None, part_bytes: int = PART_BYTES) -> dict[str, int]:
+        """Merge the parts of a table (of all) into files of about `part_bytes` at most, sorted by identity.
+
+        For a store that nobody writes to or reads meanwhile. The rows stay the same, each once.
+
+        Returns:
+            Files per table afterwards.
+
+        Raises:
+            StoreLocked: Another process writes to the store.
+            NotImplementedError: The store is at a URL.
+        """
+        with nullcontext() if self._locked else self.lock():
+            self.flush()
+            self.scan()
+            return {name: self._compact(name, part_bytes) for name in ([table] if table else SCHEMAS)}
+
+    def _compact(self, table: str, part_bytes: int) -> int:
+        rows = sorted_rows(table, self.read_table(table))
+        encoded = [encode(table, piece) for piece in pieces(table, rows, part_bytes)]
+        files = {f"compact-{hashlib.sha256(data).hexdigest()[:16]}.parquet": data for data in encoded}
+        if sorted(files) != self.files.list(f"{TABLES}/{table}"):
+            self.files.swap(f"{TABLES}/{table}", files)
+        return len(files)
+
+    def table_path(self, table: str) -> str:
+        """The folder of a table's parts, as path or URL."""
+        return f"{self.root}/{TABLES}/{table}"
+
+    def row_count(self, table: str) -> int:
+        """Rows of a table on disk."""
+        return self.inventory.rows[table]
+
+    def blobs(self) -> dict[str, int]:
+        """Checkpoint name to size in bytes."""
+        return dict(self.inventory.blobs)
+
+    def read_blob(self, name: str) -> bytes:
+        """A checkpoint's bytes; FileNotFoundError if there is none."""
+        return self.files.read(f"{BLOBS}/{name}")
+
+    def remove_blob(self, name: str) -> None:
+        """Delete a checkpoint; none there is fine."""
+        self.files.remove(f"{BLOBS}/{name}")
+        self.inventory.blobs.pop(name, None)
+
+    def check_blobs(self, names: Iterable[str], verify: Callable[[bytes], None]) -> list[str]:
+        """Read checkpoints, and move those away that `verify` finds broken (it raises ValueError).
+
+        Returns:
+            A message for each that is missing or was moved.
+        """
+        return [message for name in names if (message := self._check_blob(name, verify))]
+
+    def _check_blob(self, name: str, verify: Callable[[bytes], None]) -> str:
+        try:
+            verify(self.read_blob(name))
+        except FileNotFoundError:
+            self.inventory.blobs.pop(name, None)
+            return f"{BLOBS}/{name}: missing; it will be computed again"
+        except ValueError as error:
+            self.inventory.blobs.pop(name, None)
+            place = self.files.quarantine(f"{BLOBS}/{name}")
+            return f"{BLOBS}/{name}: {error}; moved to {place}; it will be computed again"
+        return ""
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a small file such as `run.json` at the root, over an older one. Raises as `commit`."""
+        _check_name(name)
+        self.files.replace(name, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+    def read_json(self, name: str) -> Any:
+        """The value of a file that `write_json` wrote; None if there is none, ValueError if it is broken."""
+        try:
+            return json.loads(self.files.read(name))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(f"{self.root}/{name} is no JSON ({error}): mend or delete it") from error
+
+
+def _check_name(name: str) -> None:
+    if not SAFE_NAME.fullmatch(name):
+        raise ValueError(
+            f"'{name}' is no file name here: letters, digits, '-', '_' and '.', the first not '._-'"
+        )

@@ -1,0 +1,156 @@
+"""What is shown follows from what was done and a clock that the test turns."""
+
+import io
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from cluster.pool import Job
+from orchestrator.planning.cost import Cost
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.tiles import Task
+from orchestrator.running.progress import Lines, Live, Tally, display, duration
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def task(key, kind="train", flops=1.0, size=1):
+    return Task(Job(key, kind, None), Cost(flops, 0, 0), f"{kind} {key}", size=size)
+
+
+def plan(*tasks, done=None):
+    done = {"train": 0, "graft": 0} | (done or {})
+    total = {
+        kind: count + sum(task.size for task in tasks if task.job.kind == kind)
+        for kind, count in done.items()
+    }
+    return Plan(tasks, done, total)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def written():
+    return []
+
+
+def test_time_left_is_unknown_until_every_kind_was_seen(clock):
+    train, graft = task("n"), task("t", "graft")
+    tally = Tally(plan(train, graft, task("t2", "graft")), slots=1, clock=clock)
+    assert tally.seconds_left() is None
+    tally.done(train, 1.0)
+    assert tally.seconds_left() is None
+    tally.done(graft, 1.0)
+    assert tally.seconds_left() == pytest.approx(1.0)
+
+
+def test_time_left_is_the_rest_at_the_speed_seen_shared_by_the_slots(clock):
+    nets = [task(str(n), flops=4.0) for n in range(4)]
+    tiles = [task(f"t{n}", "graft", flops=10.0) for n in range(3)]
+    tally = Tally(plan(*nets, *tiles), slots=2, clock=clock)
+    tally.done(nets[0], 2.0)
+    tally.done(tiles[0], 30.0)
+    # 3 nets of 2 s and 2 tiles of 30 s are left for 2 slots.
+    assert tally.seconds_left() == pytest.approx((3 * 2 + 2 * 30) / 2)
+    tally.lose(tiles[1], tiles[1].size)
+    assert tally.seconds_left() == pytest.approx((3 * 2 + 30) / 2)
+
+
+def test_no_time_is_left_when_all_is_done(clock):
+    train = task("n")
+    tally = Tally(plan(train), slots=3, clock=clock)
+    tally.done(train, 1.0)
+    assert tally.seconds_left() == 0.0
+    assert Tally(plan(), slots=1, clock=clock).seconds_left() == 0.0
+
+
+def test_a_rate_counts_this_runs_units_alone(clock):
+    tile = task("t", "graft", size=12)
+    tally = Tally(plan(tile, done={"graft": 100}), slots=1, clock=clock)
+    clock.now += 4.0
+    tally.done(tile, 3.0)
+    assert tally.rate("graft") == pytest.approx(3.0)
+    assert tally.units["graft"] == tally.total["graft"] == 112
+
+
+def test_a_partly_skipped_tile_leaves_the_rest_of_its_work(clock):
+    tiles = [task(f"t{n}", "graft", flops=8.0, size=4) for n in range(2)]
+    tally = Tally(plan(*tiles), slots=1, clock=clock)
+    tally.done(tiles[0], 8.0)
+    tally.lose(tiles[1], 1)
+    assert tally.seconds_left() == pytest.approx(6.0)
+    assert "1 failed or skipped" in tally.line()
+
+
+def test_the_line_tells_each_kinds_count_total_and_unit(clock):
+    net = task("n")
+    tally = Tally(plan(net, task("t", "graft", size=6)), slots=1, clock=clock)
+    tally.done(net, 1.0)
+    assert "train 1/1 snapshots" in tally.line()
+    assert "graft 0/6 pairs" in tally.line()
+    assert "failed" not in tally.line()
+
+
+def test_lines_come_at_most_every_ten_seconds(clock, written):
+    lines = Lines(Tally(plan(task("n")), 1, clock), written.append, clock)
+    times = []
+    for _ in range(600):
+        clock.now += 0.1
+        before = len(written)
+        lines.tick(1)
+        if len(written) > before:
+            times.append(clock.now)
+    assert len(times) in (5, 6)
+    assert all(later - earlier >= 10.0 for earlier, later in pairwise(times))
+
+
+def test_lines_tell_the_start_the_end_and_every_failure(clock, written):
+    net, tile = task("n"), task("t", "graft", size=4)
+    with Lines(Tally(plan(net, tile), 1, clock), written.append, clock) as lines:
+        lines.failed(net, "Diverged: loss is nan")
+        lines.skipped(tile, 3)
+    assert written[0].startswith("train 0/1 snapshots")
+    assert written[1] == "FAILED train n: Diverged: loss is nan"
+    assert written[2] == "skipped 3 pairs of: graft t"
+    assert "4 failed or skipped" in written[-1]
+
+
+def test_live_bars_show_counts_failures_and_time_left(clock):
+    net, tile = task("n"), task("t", "graft", size=4)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    with Live(Tally(plan(net, tile), 1, clock), console) as live:
+        live.done(net, 1.0)
+        live.failed(tile, "[/tmp/x] is [red]full")
+        live.tick(0)
+    shown = screen.getvalue()
+    assert "1/1" in shown
+    assert "4 lost" in shown
+    assert "FAILED graft t: [/tmp/x] is [red]full" in shown
+    assert "0 s left" in shown
+
+
+def test_without_a_terminal_there_are_plain_lines():
+    screen = io.StringIO()
+    shown = display(plan(task("n")), 1, Console(file=screen))
+    assert not isinstance(shown, Live)
+    shown.note("train [1, 'pool'] failed")
+    assert screen.getvalue() == "train [1, 'pool'] failed\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3600, "1 h 0 min"), (1e5, "27 h 46 min")],
+)
+def test_durations_read_as_people_say_them(seconds, text):
+    assert duration(seconds) == text
