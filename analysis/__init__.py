@@ -7,12 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.limits import fit_width_limit
+    from analysis.limits.width_limit import fit_width_limit
     from analysis.tables import Tables, load
 
 __all__ = ["Tables", "fit_width_limit", "load"]
 
-_HOMES = {"Tables": "analysis.tables", "load": "analysis.tables", "fit_width_limit": "analysis.limits"}
+_HOMES = {
+    "Tables": "analysis.tables",
+    "load": "analysis.tables",
+    "fit_width_limit": "analysis.limits.width_limit",
+}
 
 
 def __getattr__(name: str) -> Any:

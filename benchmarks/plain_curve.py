@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analysis import load as load_tables
-from analysis.selection import where
+from analysis.limits.selection import where
 from benchmarks.plain_loop import accuracy, begin_from, modules
 from orchestrator import Sweep
 from orchestrator.planning.nets import nets

@@ -1,0 +1,182 @@
+"""The figures of a report: pure functions from frames to figures.
+
+Every mean is over rows of nets, every error bar one standard error over nets (`analysis.limits.resample`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.style import (
+    MARKERS,
+    NULL_STYLE,
+    epoch_axis,
+    log_values,
+    new_figure,
+    new_panels,
+    ramp,
+    styled,
+    width_axis,
+)
+from analysis.limits.resample import groups, summarise
+from analysis.limits.selection import where
+from analysis.limits.width_limit import WidthLimit
+
+FVU = "held-out error of the graft (FVU, 1 = mean)"
+SMALLEST = 1e-12
+"""Errors below are drawn here: a log axis has no zero."""
+
+
+@styled
+def error_by_width(
+    grafts: pd.DataFrame, fits: Sequence[WidthLimit] = (), guide: float | None = None
+) -> Figure:
+    """Held-out error against width, a line per layer, log-log.
+
+    Args:
+        grafts: Rows of one snapshot.
+        fits: Fits by layer: drawn with their bootstrap band where there is one.
+        guide: Draw a reference slope `w^-guide` through the lowest point of the first layer.
+    """
+    means = summarise(grafts, "fvu_test", ["layer"])
+    names, fitted = layer_names(grafts), {fit.group["layer"]: fit for fit in fits if fit.chosen}
+    colours = ramp(sorted(names))
+    figure, axes = new_figure(9.0, 4.6)
+    for k, (group, part) in enumerate(groups(means, ["layer"])):
+        layer = group["layer"]
+        label, fit = names[layer], fitted.get(layer)
+        if fit:
+            low, high = fit.alpha_interval
+            label += f": α = {fit.row()['alpha']:.2f} [{low:.2f}, {high:.2f}]"
+            _draw_fit(axes, fit, colours[layer])
+        style = {"color": colours[layer], "marker": MARKERS[k % len(MARKERS)], "label": label}
+        axes.errorbar(part["width"], part["mean"], part["error"], ls="none" if fit else ":", **style)
+    if guide is not None and len(means):
+        _draw_guide(axes, means, guide)
+    width_axis(axes, sorted(means["width"].unique()))
+    log_values(axes)
+    axes.set_ylabel(FVU)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="re-fitted layer")
+    return figure
+
+
+def _draw_fit(axes: Axes, fit: WidthLimit, colour: object) -> None:
+    widths = np.geomspace(fit.means[0].width, fit.means[-1].width, 60)
+    curve, low, high = fit.band(widths)
+    axes.plot(widths, curve, color=colour)
+    axes.fill_between(widths, low, high, color=colour, alpha=0.16, lw=0)
+
+
+def _draw_guide(axes: Axes, means: pd.DataFrame, slope: float) -> None:
+    first = where(means, means["layer"] == means["layer"].min())
+    widths, last = first["width"].to_numpy(dtype=np.float64), first["mean"].to_numpy()[-1]
+    guide = 0.6 * last * (widths / widths[-1]) ** -slope
+    axes.plot(widths, guide, color="#1f2933", ls="--", lw=1.1, label=f"slope of $w^{{-{slope:g}}}$")
+
+
+@styled
+def drop_by_layer(grafts: pd.DataFrame) -> Figure:
+    """Accuracy lost by grafting against the layer, a line per width; rows of one snapshot."""
+    means = summarise(grafts, "accuracy_drop", ["layer"])
+    widths = sorted(means["width"].unique())
+    colours = ramp(widths, "plasma")
+    figure, axes = new_figure(7.6, 4.2)
+    for k, width in enumerate(widths):
+        part = where(means, means["width"] == width)
+        style = {"color": colours[width], "marker": MARKERS[k % len(MARKERS)], "label": f"{width}"}
+        axes.errorbar(part["layer"], 100 * part["mean"], 100 * part["error"], **style)
+    axes.axhline(0, color="#5b6470", lw=0.9)
+    layer_axis(axes, grafts)
+    axes.set_ylabel("accuracy lost by grafting\n(percentage points, held out)")
+    axes.legend(title="width", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@styled
+def error_by_epoch(grafts: pd.DataFrame) -> Figure:
+    """Held-out error against the epoch of both nets, a line per layer, a panel per width."""
+    means = summarise(grafts, "fvu_test", ["layer", "target_epoch"])
+    widths, names = sorted(means["width"].unique()), layer_names(grafts)
+    colours = ramp(sorted(names))
+    figure, panels = new_panels(len(widths), row_height=2.6, more_height=0.9)
+    for axes, width in zip(panels, widths, strict=True):
+        for k, (group, part) in enumerate(groups(where(means, means["width"] == width), ["layer"])):
+            layer = group["layer"]
+            style = {"color": colours[layer], "marker": MARKERS[k % len(MARKERS)], "label": names[layer]}
+            axes.errorbar(part["target_epoch"], part["mean"], part["error"], **style)
+        axes.set_title(f"width {width}")
+        epoch_axis(axes, sorted(means["target_epoch"].unique()))
+        if axes.xaxis.get_tick_params()["labelbottom"]:
+            axes.set_xlabel("epoch of both nets")
+    log_values(panels[0])
+    figure.supylabel(FVU, fontsize=10)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
+    return figure
+
+
+@styled
+def error_of_nulls(grafts: pd.DataFrame) -> Figure:
+    """Held-out error of real grafts and of each null against the layer; rows of one width and snapshot."""
+    grafts = where(grafts, grafts["null"].isin([*NULL_STYLE]))
+    means = summarise(grafts, "fvu_test", ["null", "layer"])
+    figure, axes = new_figure(8.2, 4.2)
+    for null in [null for null in NULL_STYLE if null in set(means["null"])]:
+        label, colour, marker = NULL_STYLE[null]
+        part = where(means, means["null"] == null)
+        value = part["mean"].clip(lower=SMALLEST)
+        axes.errorbar(part["layer"], value, part["error"], color=colour, marker=marker, label=label)
+    axes.axhline(1, color="#5b6470", lw=0.9, ls="--")
+    layer_axis(axes, grafts)
+    log_values(axes)
+    axes.set_ylabel(FVU)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="source")
+    return figure
+
+
+@styled
+def training(curves: pd.DataFrame) -> Figure:
+    """Loss and accuracy (if any) against the epoch, a colour per width: training dashed, held out full."""
+    measures = [f"{measure}_{split}" for measure in ("loss", "accuracy") for split in ("train", "test")]
+    means = curves.pivot_table(index=["width", "epoch"], values=measures, aggfunc="mean")
+    means = means.reindex(columns=measures).reset_index()
+    widths = sorted(means["width"].unique())
+    colours = ramp(widths, "plasma")
+    figure = Figure(figsize=(9.0, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for width in widths:
+        part = where(means, means["width"] == width)
+        for axes, measure in ((left, "loss"), (right, "accuracy")):
+            axes.plot(part["epoch"], part[f"{measure}_train"], "--", color=colours[width], lw=1.1)
+            axes.plot(part["epoch"], part[f"{measure}_test"], "-", color=colours[width], label=f"{width}")
+    regression = not len(means["accuracy_test"].dropna())
+    left.set_ylabel("mean squared error" if regression else "cross-entropy (nats)")
+    right.set_visible(not regression)
+    right.set_ylabel("accuracy (share right)")
+    left.set_yscale("log")
+    for axes in (left, right):
+        axes.set_xlabel("epoch of training")
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, title="width", loc="outside right center")
+    return figure
+
+
+def layer_names(grafts: pd.DataFrame) -> dict[int, str]:
+    """Layer numbers with their names, as in `3 · conv3`."""
+    pairs = sorted(set(zip(grafts["layer"], grafts["layer_name"], strict=True)))
+    return {int(layer): f"{layer} · {name}" for layer, name in pairs}
+
+
+def layer_axis(axes: Axes, grafts: pd.DataFrame, inches: float = 6.0) -> None:
+    """An axis with a tick at each re-fitted layer, and its name where so many have room in the inches."""
+    names = layer_names(grafts)
+    room = inches / len(names)
+    step = 1 if room > 0.2 else 2
+    words = [name.replace(" · ", "\n") if room > 0.55 else str(layer) for layer, name in names.items()]
+    axes.set_xticks(list(names)[::step], words[::step])
+    axes.set_xlabel("re-fitted layer")

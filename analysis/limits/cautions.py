@@ -1,0 +1,65 @@
+"""What to beware of in a fit, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import fdtrc
+
+from analysis.limits.candidates import Candidate, scatter
+from analysis.limits.resample import WidthMean
+
+ALIKE = 2.0
+"""Difference of AICc under which two models are supported about alike (Burnham & Anderson 2002)."""
+WIDE = 1.0
+"""Length of alpha's interval from which on it does not tell `w^-1/2` from `w^-1` and more."""
+MISFIT = 0.01
+"""p-value under which the misfit is more than the scatter between nets explains."""
+
+
+UNSURE = 0.25
+"""Relative standard error of a width's mean from which on one net may carry it."""
+
+
+def fit_warnings(
+    chosen: Candidate,
+    candidates: Sequence[Candidate],
+    interval: tuple[float, float],
+    means: Sequence[WidthMean],
+) -> str:
+    """The warnings of one fit, `; ` between them; empty if there is none."""
+    found = []
+    between = max(fit.aicc for fit in candidates) - min(fit.aicc for fit in candidates)
+    if len(candidates) > 1 and between < ALIKE:
+        found.append(f"fits with and without plateau are alike (AICc differ by {between:.1f})")
+    low, high = interval
+    if high - low > WIDE:
+        found.append(f"alpha is hardly known: {low:.2f} to {high:.2f}")
+    if chosen.at_edge:
+        found.append("alpha is at the end of the range searched")
+    p_value = misfit_p_value(chosen, means)
+    if p_value < MISFIT:
+        found.append(f"not a {chosen.model} law: misfit beyond the scatter of nets (p = {p_value:.1g})")
+    unsure = [f"{m.width} ({100 * _error(m):.0f} %)" for m in means if _error(m) > UNSURE]
+    if unsure:
+        found.append(f"nets differ so much that the mean is unsure at width {', '.join(unsure)}")
+    return "; ".join(found)
+
+
+def _error(mean: WidthMean) -> float:
+    """Relative standard error of a mean over nets."""
+    return mean.variance**0.5 / mean.mean
+
+
+def misfit_p_value(fit: Candidate, means: Sequence[WidthMean]) -> float:
+    """F-test of the curve's misfit against the scatter between nets; 1 if no degree of freedom is left."""
+    within = scatter(means)
+    freedom = len(means) - (3 if fit.model == "power+plateau" else 2)
+    inner = sum(m.seeds for m in means) - len(means)
+    if freedom < 1 or max(within, fit.point.misfit_B[0]) < 1e-16 * inner:  # arithmetic, not evidence
+        return 1.0
+    if within == 0:
+        return 0.0
+    ratio = (fit.point.misfit_B[0] / freedom) / (within / inner)
+    return float(fdtrc(freedom, inner, np.float64(ratio)))

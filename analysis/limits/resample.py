@@ -1,0 +1,168 @@
+"""Means per width with the error that comes from the nets, and their bootstrap over nets.
+
+The rows of a pair table are not independent: each net has a row with every partner, as source and
+as target. What varies is the draw of the nets (seeds), so nets are what is resampled.
+
+Legend: R rows, S nets (seeds) of one width, W widths, B bootstraps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.limits.selection import comparable, narrower_width, net_codes
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class WidthMean:
+    """The mean of one measure at one width.
+
+    Attributes:
+        width: The width.
+        mean: Mean over rows, in the unit of the measure.
+        variance: Squared standard error of `mean` over draws of the nets; NaN for fewer than 2 nets.
+        influence_S: What each net adds to the mean to first order; sums to zero.
+        rows: Number of rows.
+    """
+
+    width: int
+    mean: float
+    variance: float
+    influence_S: Floats
+    rows: int
+
+    @property
+    def seeds(self) -> int:
+        """S, the number of nets."""
+        return len(self.influence_S)
+
+
+def mean_over_nets(width: int, y_R: Floats, nets_R: Sequence[NDArray[np.int64]]) -> WidthMean:
+    """Mean of rows that share nets, with the variance that the draw of the nets gives it.
+
+    The influence of a net is its jackknife pseudo-value: S times the mean less (S-1) times the mean of
+    the rows without it. Pair rows so follow both their nets: this is the first-order term of a
+    bootstrap in which the weights of a row's two nets multiply.
+
+    For `y_ij = m + s_i + t_j + e_ij` over all i != j the jackknife is exact in the nets' own
+    effects s + t, but counts the pairs' noise e 2(S-1)/(S-2) times (3 times for 4 seeds). From 4 seeds on
+    the noise of the pairs is estimated by what the additive effects leave over (S(S-3)/2 degrees
+    of freedom) and the surplus subtracted (Arvesen 1969, jackknife of U-statistics), down to that noise's
+    own part at least. What is left errs on the safe side: the variance is 7 % too large where the nets'
+    effects are twice the pairs' noise, twice too large where the nets have no effect at all.
+
+    Args:
+        width: The width, kept as given.
+        y_R: The measure.
+        nets_R: Integer codes of the net, or of the two nets, of each row.
+    """
+    codes, flat = np.unique(np.concatenate(nets_R), return_inverse=True)
+    sides = np.reshape(flat, (len(nets_R), -1))
+    seeds, mean = len(codes), float(y_R.mean())
+    touched_S, count_S = _touched(y_R, sides, seeds)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a net that is in every row: NaN, refused later
+        rest_S = (y_R.sum() - touched_S) / (len(y_R) - count_S)
+    pseudo_S = seeds * mean - (seeds - 1) * rest_S
+    influence_S = pseudo_S - pseudo_S.mean()
+    variance = float(influence_S @ influence_S) / (seeds * (seeds - 1)) if seeds > 1 else np.nan
+    noise = _pair_noise(y_R - mean, sides, influence_S)
+    if noise is not None:
+        surplus = 2 * noise / ((seeds - 1) * (seeds - 2))
+        variance = max(variance - surplus, 2 * noise / (seeds * (seeds - 1)))
+    return WidthMean(width, mean, variance, influence_S, len(y_R))
+
+
+def _touched(y_R: Floats, sides: NDArray[np.int64], seeds: int) -> tuple[Floats, NDArray[np.integer]]:
+    """Sum and number of the rows that each net has a part in; a net's row with itself counts once."""
+    other_R = sides[-1] != sides[0]
+    first, second = sides[0], sides[-1][other_R]
+    total_S = np.bincount(first, y_R, seeds) + np.bincount(second, y_R[other_R], seeds)
+    return total_S.astype(np.float64), np.bincount(first, minlength=seeds) + np.bincount(
+        second, minlength=seeds
+    )
+
+
+def _pair_noise(centred_R: Floats, sides: NDArray[np.int64], influence_S: Floats) -> float | None:
+    """Variance of an unordered pair's mean about its nets' additive effects.
+
+    None unless all unordered pairs of at least 4 nets are there, each equally often, and no net
+    with itself: then no part of the noise can be told from the nets' effects without a model.
+    """
+    seeds = len(influence_S)
+    if len(sides) < 2 or seeds < 4:
+        return None
+    sum_SS, count_SS = np.zeros((seeds, seeds)), np.zeros((seeds, seeds))
+    np.add.at(sum_SS, (sides[0], sides[1]), centred_R)
+    np.add.at(count_SS, (sides[0], sides[1]), 1)
+    upper = np.triu_indices(seeds, 1)
+    count = (count_SS + count_SS.T)[upper]
+    if np.trace(count_SS) or count.min() != count.max():
+        return None
+    fitted = (influence_S[upper[0]] + influence_S[upper[1]]) / 2
+    left = (sum_SS + sum_SS.T)[upper] / count - fitted
+    return float(left @ left) / (seeds * (seeds - 3) / 2)
+
+
+def width_means(frame: pd.DataFrame, y: str) -> list[WidthMean]:
+    """Means of the column `y` of the frame, one per width (of a pair the narrower one), narrowest first."""
+    codes = [code.to_numpy() for code in net_codes(frame)]
+    width_R, y_R = narrower_width(frame), frame[y].to_numpy(dtype=np.float64)
+    means = []
+    for width in np.unique(width_R):
+        here = width_R == width
+        means.append(mean_over_nets(int(width), y_R[here], [code[here] for code in codes]))
+    return means
+
+
+def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
+    """Mean and standard error over nets of `y`, a row per group of `by` and width.
+
+    The rows are chosen as in `analysis.limits.selection.comparable`. Columns: those of `by`, `width`,
+    `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the narrower one of
+    a pair's two.
+    """
+    rows = comparable(frame, by)
+    lines = [
+        {**group, "width": m.width, "mean": m.mean, "error": float(np.sqrt(m.variance)), "nets": m.seeds}
+        for group, part in groups(rows, by)
+        for m in width_means(part, y)
+    ]
+    return pd.DataFrame(lines, columns=[*by, "width", "mean", "error", "nets"])
+
+
+def groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The groups of a frame in sorted order, each with its values of `by`; one group if `by` is empty."""
+    if not by or frame.empty:
+        return [({}, frame)] if len(frame) else []
+    codes_R = frame.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy()
+    order_R = np.argsort(codes_R, kind="stable")
+    parts = np.split(order_R, np.flatnonzero(np.diff(codes_R[order_R])) + 1)
+    return [(frame[list(by)].iloc[part[:1]].to_dict("records")[0], frame.take(part)) for part in parts]
+
+
+def bootstrap_means(means: Sequence[WidthMean], bootstraps: int, seed: int) -> Floats:
+    """Means of resampled nets, `[B, W]`: S seeds are drawn with replacement within each width.
+
+    The deviation of a draw is scaled so that its variance is `WidthMean.variance`: resampling S values is
+    too narrow by (S-1)/S, and a pair table has the surplus described in `mean_over_nets`. Weights of two
+    nets are multiplied to first order only: the exact product would need the pair of a net with itself
+    whenever a seed is drawn twice, and such a pair is another quantity (the `self` null); left out, a
+    third of the draws of 4 seeds would rest on one pair of nets or none. The mean is moved on the log
+    scale, and so stays positive.
+    """
+    rng = np.random.default_rng(seed)
+    columns = []
+    for m in means:
+        raw = float(m.influence_S @ m.influence_S) / m.seeds**2
+        scale = np.sqrt(m.variance / raw) if raw > 0 else 0.0
+        counts_BS = rng.multinomial(m.seeds, np.full(m.seeds, 1 / m.seeds), size=bootstraps)
+        columns.append(m.mean * np.exp(scale * (counts_BS / m.seeds) @ m.influence_S / m.mean))
+    return np.stack(columns, axis=1)

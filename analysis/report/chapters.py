@@ -1,0 +1,72 @@
+"""A chapter of a report: what one setting's nets say, or what pairs of nets of two settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from analysis.figures import between_settings
+from analysis.figures import study_figures as studies
+from analysis.figures.captioned import Plate
+from analysis.figures.report_figures import make_plates, more_findings
+from analysis.limits.selection import plain_grafts
+from analysis.limits.width_limit import COLUMNS
+from analysis.report.findings import findings
+from analysis.report.settings import Setting, by_setting
+from analysis.report.snapshots import SnapshotFits, end_fits
+from analysis.tables import Tables
+
+
+@dataclass(frozen=True, eq=False)
+class Chapter:
+    """Its label (empty if its setting is the only one), sentences, figures, and fits.
+
+    The fits are those of the last and the first snapshot. `of_setting`: it is about one setting's nets.
+    """
+
+    label: str
+    findings: Sequence[str]
+    plates: Sequence[Plate]
+    snapshots: Sequence[SnapshotFits] = ()
+    of_setting: bool = True
+
+    def fits(self) -> pd.DataFrame:
+        """The fits of the last snapshot."""
+        last = self.snapshots[0].table() if self.snapshots else []
+        return pd.DataFrame(last, columns=["layer", *COLUMNS])
+
+
+def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
+    """One chapter per setting, one on pairs of nets of two settings and one on studies where there are such.
+
+    Settings are never averaged. Names of the figures of the second setting and on end in its number.
+    """
+    settings = by_setting(tables)
+    made = [_chapter(setting, level, bootstraps) for setting in settings]
+    named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
+    between = list(between_settings.plates(tables)) if len(settings) > 1 else []
+    if between:
+        said = between_settings.findings(tables)
+        named.append(Chapter("Between settings", said, between, of_setting=False))
+    if len(tables.trials):
+        said, drawn = (
+            studies.findings(tables.trials, tables.tuned),
+            studies.plates(tables.trials, tables.tuned),
+        )
+        named.append(Chapter("Tuning", said, list(drawn), of_setting=False))
+    return named
+
+
+def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
+    grafts = plain_grafts(setting.tables.grafts)
+    last, first = end_fits(grafts, level, bootstraps)
+    said = [*(findings(grafts, last.fits) if last else []), *more_findings(setting.tables)]
+    plates = list(make_plates(setting.tables, last, first))
+    return Chapter(setting.label, said, plates, [fits for fits in (last, first) if fits])
+
+
+def _numbered(chapter: Chapter, number: int) -> Chapter:
+    suffix = "" if number == 1 else f"_{number}"
+    return replace(chapter, plates=[replace(plate, name=plate.name + suffix) for plate in chapter.plates])

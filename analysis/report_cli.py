@@ -1,0 +1,127 @@
+"""The console script `espalier`: the commands of the orchestrator, `report` and `coordcheck`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import Folder, app, out, plain_errors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from analysis.figures.coordinate_slopes import Checked
+    from analysis.report.html_page import Report
+
+
+@app.command()
+@plain_errors
+def report(
+    folder: Folder,
+    level: Annotated[float, typer.Option(help="Coverage of the intervals, between 0 and 1.")] = 0.9,
+    bootstraps: Annotated[int, typer.Option(min=1, help="Resamples of the nets per fit.")] = 2000,
+) -> None:
+    """Write report/index.html and its figures from the rows that are there, also while a sweep runs."""
+    from analysis.report.html_page import (
+        make_report,  # matplotlib and pandas take a second that --help need not
+    )
+
+    _tell(make_report(folder, level, bootstraps))
+
+
+def _tell(made: Report) -> None:
+    tables = made.tables
+    out.print(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
+    for setting, fits in made.by_setting():
+        if setting:
+            out.print(setting, markup=False, soft_wrap=True)
+        out.print(_table(fits))
+    if not len(made.fits):
+        out.print(f"no fits: {made.reason}", markup=False, soft_wrap=True)
+    out.print(f"report: {made.path}", markup=False, soft_wrap=True)
+
+
+def _table(fits: list[dict[Any, Any]]) -> Table:
+    from rich.table import Table
+
+    shown = Table("layer", "alpha", "interval", "limit c", "interval", "model")
+    for fit in fits:
+        numbers = [f"{fit[name]:.2f}" for name in ("alpha", "alpha_low", "alpha_high")]
+        limits = [f"{fit[name]:.2g}" for name in ("c", "c_low", "c_high")]
+        alpha, c = (f"{low} to {high}" for _, low, high in (numbers, limits))
+        shown.add_row(str(fit["layer"]), numbers[0], alpha, limits[0], c, fit["model"])
+    return shown
+
+
+@app.command()
+@plain_errors
+def coordcheck(
+    folder: Folder,
+    widths: Annotated[
+        str | None,
+        typer.Option(help="Such as 8,16,32,64,128. Default: the sweep's least width, doubled 4 times."),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of training; the slopes are those after the last.")
+    ] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width.")] = 3,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; that of the sweep by default.")] = None,
+    drawn_outputs: Annotated[
+        bool, typer.Option("--drawn-outputs", help="Start the last layer as drawn rather than at 0.")
+    ] = False,
+) -> None:
+    """Check how far training moves each layer at widths over a factor of 16: table, figure, slopes."""
+    from analysis.figures.coordinate_slopes import checked, figure
+    from analysis.figures.style import png_bytes, svg_text
+    from orchestrator.coordcheck import PLACE, Check, run_check
+    from orchestrator.sweep import Sweep
+
+    sweep = Sweep(folder)
+    check = Check(_widths(widths), steps, seeds, lr, drawn_outputs)
+    with out.status("") as shown:
+        table = run_check(
+            sweep,
+            check,
+            lambda number, total, net: shown.update(
+                f"net {number} of {total}: {net.parametrization}, width {net.width}, seed {net.seed}"
+            ),
+        )
+    settings = checked(table)
+    drawn = figure(settings)
+    sweep.store.files.replace(f"{PLACE}/changes.png", png_bytes(drawn))
+    sweep.store.files.replace(f"{PLACE}/changes.svg", svg_text(drawn, "coordcheck").encode())
+    for setting in settings:
+        out.print(setting.label, markup=False, soft_wrap=True)
+        out.print(_slopes_table(setting))
+    out.print(f"table and figure: {folder}/{PLACE}", markup=False, soft_wrap=True)
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    """The widths of a list such as `8,16,32`."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--widths: found {text!r}; give whole numbers, as in 8,16,32,64,128") from None
+
+
+def _slopes_table(setting: Checked) -> Table:
+    """Each layer's slope in log width, and its change at the least and the largest width."""
+    from rich.table import Table
+
+    widths = sorted({width for by_width in setting.changes.values() for width in by_width})
+    shown = Table("layer", "slope", f"change at {widths[0]}", f"at {widths[-1]}")
+    for layer, by_width in setting.changes.items():
+        slope = setting.slopes[layer]
+        told = "none: diverged" if math.isnan(slope) else f"{slope:+.2f}"
+        ends = [f"{by_width[width]:.3g}" for width in (widths[0], widths[-1])]
+        shown.add_row(f"{layer} · {setting.names[layer]}", told, *ends)
+    return shown
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
