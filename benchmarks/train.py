@@ -176,7 +176,7 @@ def default_threads() -> int:
 @contextmanager
 def whole_machine(setup: Setup) -> Iterator[Pool]:
     """Espalier's pool, in a Ray with as many cores again for Tune: the two never work at once."""
-    from cluster.ray_pool import RayPool, connect
+    from cluster.on_ray.ray_pool import RayPool, connect
 
     connect(cpus=2 * cores())
     gpus = 1.0 / cores() if setup.device != "cpu" else 0.0

@@ -23,7 +23,7 @@ def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
 
 def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
     """A pool of Ray actors, one per slot."""
-    from cluster.ray_pool import RayPool
+    from cluster.on_ray.ray_pool import RayPool
 
     gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
     return RayPool(
