@@ -7,15 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.limits.width_limit import fit_width_limit
-    from analysis.tables import Tables, load
+    from espalier.analysis.limits.width_limit import fit_width_limit
+    from espalier.analysis.tables import Tables, load
 
 __all__ = ["Tables", "fit_width_limit", "load"]
 
 _HOMES = {
-    "Tables": "analysis.tables",
-    "load": "analysis.tables",
-    "fit_width_limit": "analysis.limits.width_limit",
+    "Tables": "espalier.analysis.tables",
+    "load": "espalier.analysis.tables",
+    "fit_width_limit": "espalier.analysis.limits.width_limit",
 }
 
 

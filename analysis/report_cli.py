@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import Folder, app, out, plain_errors
+from espalier.orchestrator.cli import Folder, app, out, plain_errors
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from analysis.figures.coordinate_slopes import Checked
-    from analysis.report.html_page import Report
+    from espalier.analysis.figures.coordinate_slopes import Checked
+    from espalier.analysis.report.html_page import Report
 
 
 @app.command()
@@ -24,7 +24,7 @@ def report(
     bootstraps: Annotated[int, typer.Option(min=1, help="Resamples of the nets per fit.")] = 2000,
 ) -> None:
     """Write report/index.html and its figures from the rows that are there, also while a sweep runs."""
-    from analysis.report.html_page import (
+    from espalier.analysis.report.html_page import (
         make_report,  # matplotlib and pandas take a second that --help need not
     )
 
@@ -73,10 +73,10 @@ def coordcheck(
     ] = False,
 ) -> None:
     """Check how far training moves each layer at widths over a factor of 16: table, figure, slopes."""
-    from analysis.figures.coordinate_slopes import checked, figure
-    from analysis.figures.style import png_bytes, svg_text
-    from orchestrator.coordcheck import PLACE, Check, run_check
-    from orchestrator.sweep import Sweep
+    from espalier.analysis.figures.coordinate_slopes import checked, figure
+    from espalier.analysis.figures.style import png_bytes, svg_text
+    from espalier.orchestrator.coordcheck import PLACE, Check, run_check
+    from espalier.orchestrator.sweep import Sweep
 
     sweep = Sweep(folder)
     check = Check(_widths(widths), steps, seeds, lr, drawn_outputs)

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
+from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 
 @dataclass(frozen=True, eq=False)

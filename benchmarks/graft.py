@@ -25,21 +25,21 @@ import torch
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import clocked, phase_shares
 from benchmarks.timing import Progress, clock, median_seconds, seconds_of, shares_of_gemm
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.identity import net_key, snapshot
-from orchestrator.planning.nets import nets as specs
-from orchestrator.planning.nets import used
-from orchestrator.record import cpu_name
-from tasks.data import images
-from tasks.data.tensors import Data, load
-from tasks.grafting.adam import rates
-from tasks.grafting.graft import graft
-from tasks.grafting.lag_gram import LagSums, lags
-from tasks.grafting.layer_input import LayerInput
-from tasks.networks.architectures import images_per_batch
-from tasks.networks.network import Network
-from tasks.spec import GraftOptions, GraftTile, Pair, Snapshot, TrainSegment
-from tasks.training.train import initial_state, train
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.nets import nets as specs
+from espalier.orchestrator.planning.nets import used
+from espalier.orchestrator.record import cpu_name
+from espalier.tasks.data import images
+from espalier.tasks.data.tensors import Data, load
+from espalier.tasks.grafting.adam import rates
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.lag_gram import LagSums, lags
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.networks.architectures import images_per_batch
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import GraftOptions, GraftTile, Pair, Snapshot, TrainSegment
+from espalier.tasks.training.train import initial_state, train
 
 EPOCHS = 2
 RIDGE = 1e-6

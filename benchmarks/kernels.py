@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import seconds_of
-from tasks.data.images import DataFacts
-from tasks.kernels import winograd
-from tasks.kernels.tiling import suits
-from tasks.networks.architectures import Shape, evaluation_batch, input_shapes, weight_shape
-from tasks.networks.layout import laid
-from tasks.networks.network import linear
-from tasks.seeds import stream
-from tasks.spec import COMPILED, Layer, NetSpec, TrainMode
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.kernels import winograd
+from espalier.tasks.kernels.tiling import suits
+from espalier.tasks.networks.architectures import Shape, evaluation_batch, input_shapes, weight_shape
+from espalier.tasks.networks.layout import laid
+from espalier.tasks.networks.network import linear
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import COMPILED, Layer, NetSpec, TrainMode
 
 TURNS = 4
 

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.timing import seconds_of
-from orchestrator.record import cpu_name
-from tasks.kernels import fused_norm, winograd
-from tasks.kernels.norm_kernels import Ends
-from tasks.networks.batch_norm import EPSILON
-from tasks.networks.layout import laid
-from tasks.seeds import stream
-from tasks.spec import Layout
-from tasks.worker.kept_memory import kept_memory
+from espalier.orchestrator.record import cpu_name
+from espalier.tasks.kernels import fused_norm, winograd
+from espalier.tasks.kernels.norm_kernels import Ends
+from espalier.tasks.networks.batch_norm import EPSILON
+from espalier.tasks.networks.layout import laid
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Layout
+from espalier.tasks.worker.kept_memory import kept_memory
 
 Layer = Callable[..., Tensor]
 

@@ -18,15 +18,15 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.timing import Progress
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.identity import net_key, snapshot
-from orchestrator.planning.nets import nets
-from orchestrator.record import cpu_name
-from tasks.data import images
-from tasks.data.tensors import Data, load
-from tasks.spec import NetSpec, TrainSegment
-from tasks.training.train import Diverged, initial_state, train
-from tasks.worker.devices import use
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.record import cpu_name
+from espalier.tasks.data import images
+from espalier.tasks.data.tensors import Data, load
+from espalier.tasks.spec import NetSpec, TrainSegment
+from espalier.tasks.training.train import Diverged, initial_state, train
+from espalier.tasks.worker.devices import use
 
 STEP = math.sqrt(2.0)
 AROUND = 3

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.data.tensors import Data
-from tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
-from tasks.grafting.gram import ChannelMoments, channel_sums, fraction_unexplained
-from tasks.grafting.layer_input import LayerInput, channel_rows
-from tasks.networks.cuts import Arm, arm_sizes
-from tasks.networks.network import Network
-from tasks.spec import GraftOptions, Layer
-from tasks.training.loss import count_right, summed_loss
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
+from espalier.tasks.grafting.gram import ChannelMoments, channel_sums, fraction_unexplained
+from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
+from espalier.tasks.networks.cuts import Arm, arm_sizes
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import GraftOptions, Layer
+from espalier.tasks.training.loss import count_right, summed_loss
 
 PATCH_BYTES = 2**28
 """Patches of so many images are held at once."""

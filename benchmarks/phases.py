@@ -9,13 +9,13 @@ from functools import wraps
 from inspect import isgenerator
 from typing import Any
 
-from tasks.grafting import fit, score
-from tasks.grafting import grafted_net as join
-from tasks.grafting.grafted_net import Joiner
-from tasks.grafting.gram import ChannelMoments, PatchMoments
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.score import GraftScore
-from tasks.grafting.tile_nets import Walk
+from espalier.tasks.grafting import fit, score
+from espalier.tasks.grafting import grafted_net as join
+from espalier.tasks.grafting.grafted_net import Joiner
+from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.score import GraftScore
+from espalier.tasks.grafting.tile_nets import Walk
 
 PHASES: list[tuple[str, Any, str]] = [
     ("forward passes", Walk, "features"),

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analysis import load as load_tables
-from analysis.limits.selection import where
 from benchmarks.plain_loop import accuracy, begin_from, modules
-from orchestrator import Sweep
-from orchestrator.planning.nets import nets
-from tasks.data.tensors import Data
-from tasks.data.tensors import load as load_images
-from tasks.networks.network import Parameters
-from tasks.spec import NetSpec, Recipe
+from espalier import Sweep
+from espalier import load as load_tables
+from espalier.analysis.limits.selection import where
+from espalier.orchestrator.planning.nets import nets
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.data.tensors import load as load_images
+from espalier.tasks.networks.network import Parameters
+from espalier.tasks.spec import NetSpec, Recipe
 
 BORDER = 4
 

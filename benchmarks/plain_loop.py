@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.data.tensors import Data
-from tasks.networks.architectures import input_shapes
-from tasks.networks.network import Parameters
-from tasks.spec import Architecture, Recipe
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.networks.architectures import input_shapes
+from espalier.tasks.networks.network import Parameters
+from espalier.tasks.spec import Architecture, Recipe
 
 
 def modules(architecture: Architecture) -> nn.Sequential:

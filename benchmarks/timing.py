@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from tasks.seeds import stream
+from espalier.tasks.seeds import stream
 
 GEMM_SIZE = 1536
 

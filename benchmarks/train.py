@@ -32,20 +32,20 @@ from benchmarks.kernels import Kernels
 from benchmarks.plain_loop import train_nets
 from benchmarks.random_images import write_random_images
 from benchmarks.timing import Progress
-from cluster.pool import Done, Failed, Job, Pool
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.cost import train_cost, train_seconds
-from orchestrator.planning.identity import net_key, snapshot
-from orchestrator.planning.kinds.training import Rung, train_tasks
-from orchestrator.planning.nets import nets as specs
-from orchestrator.planning.nets import used
-from orchestrator.planning.tiles import Limits
-from orchestrator.record import cpu_name
-from orchestrator.running import probing
-from tasks.data import images
-from tasks.data.images import DataFacts
-from tasks.data.tensors import Data, load
-from tasks.spec import NetSpec, TrainSegment
+from espalier.cluster.pool import Done, Failed, Job, Pool
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.cost import train_cost, train_seconds
+from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.kinds.training import Rung, train_tasks
+from espalier.orchestrator.planning.nets import nets as specs
+from espalier.orchestrator.planning.nets import used
+from espalier.orchestrator.planning.tiles import Limits
+from espalier.orchestrator.record import cpu_name
+from espalier.orchestrator.running import probing
+from espalier.tasks.data import images
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.data.tensors import Data, load
+from espalier.tasks.spec import NetSpec, TrainSegment
 
 CONV_WIDTHS, VGG_WIDTHS = (4, 8, 16, 32, 64), {"cpu": (8, 16), "cuda": (8, 16, 32, 64)}
 PLAIN_NETS = 2
@@ -176,7 +176,7 @@ def default_threads() -> int:
 @contextmanager
 def whole_machine(setup: Setup) -> Iterator[Pool]:
     """Espalier's pool, in a Ray with as many cores again for Tune: the two never work at once."""
-    from cluster.on_ray.ray_pool import RayPool, connect
+    from espalier.cluster.on_ray.ray_pool import RayPool, connect
 
     connect(cpus=2 * cores())
     gpus = 1.0 / cores() if setup.device != "cpu" else 0.0

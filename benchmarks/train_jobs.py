@@ -6,8 +6,8 @@ import json
 import time
 from collections.abc import Mapping
 
-from cluster.pool import Job, Output
-from orchestrator.running import jobs
+from espalier.cluster.pool import Job, Output
+from espalier.orchestrator.running import jobs
 
 PRODUCTS = 12
 
@@ -19,8 +19,8 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         return _number(rate(device))
     if job.kind == "kernels":
         from benchmarks.kernels import kernel_seconds
-        from tasks.worker.devices import use
-        from tasks.worker.kept_memory import kept_memory
+        from espalier.tasks.worker.devices import use
+        from espalier.tasks.worker.kept_memory import kept_memory
 
         use(device)
         with kept_memory():
@@ -37,7 +37,7 @@ def rate(device: str) -> float:
     import torch
 
     from benchmarks.timing import GEMM_SIZE
-    from tasks.seeds import stream
+    from espalier.tasks.seeds import stream
 
     torch.set_num_threads(1)
     square = torch.randn(GEMM_SIZE, GEMM_SIZE, generator=stream("gemm")).to(device)

@@ -16,8 +16,8 @@ import torch
 from ray import tune
 
 from benchmarks.plain_loop import train_nets
-from tasks.data.tensors import Data
-from tasks.spec import NetSpec
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.spec import NetSpec
 
 
 def fit_all(nets: Sequence[NetSpec], epochs: int, data: Data, cores: int, device: str, folder: Path) -> float:

@@ -41,7 +41,7 @@ def root(folder: str) -> Path:
     Raises:
         FileNotFoundError: No sweep.toml in either place.
     """
-    spec = importlib.util.find_spec("orchestrator")
+    spec = importlib.util.find_spec("espalier")
     places = [Path.cwd()]
     if spec is not None and spec.origin is not None:
         places.append(Path(spec.origin).parent.parent)
@@ -56,7 +56,7 @@ def root(folder: str) -> Path:
 
 def command(folder: str) -> list[str]:
     """What runs the sweep on the cluster this machine belongs to."""
-    return [sys.executable, "-m", "orchestrator", "run", folder, "--address", "auto"]
+    return [sys.executable, "-m", "espalier", "run", folder, "--address", "auto"]
 
 
 def main() -> None:

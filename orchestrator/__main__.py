@@ -1,5 +1,5 @@
 """`python -m orchestrator`: the command line without the report, for workers' machines."""
 
-from orchestrator.cli import main
+from espalier.orchestrator.cli import main
 
 main()

@@ -15,15 +15,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.pool import Pool
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.plan import Plan
-from orchestrator.running.pool_makers import Fetch, PoolMaker, ray_pool
-from orchestrator.running.pool_makers import in_process as in_this_process
-from orchestrator.running.progress import UNITS, duration
-from orchestrator.running.summary import Summary
-from orchestrator.sweep import Sweep
-from orchestrator.tuning.run_studies import better_since, choices_in_words, read_rows
+from espalier.cluster.pool import Pool
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.running.pool_makers import Fetch, PoolMaker, ray_pool
+from espalier.orchestrator.running.pool_makers import in_process as in_this_process
+from espalier.orchestrator.running.progress import UNITS, duration
+from espalier.orchestrator.running.summary import Summary
+from espalier.orchestrator.sweep import Sweep
+from espalier.orchestrator.tuning.run_studies import better_since, choices_in_words, read_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -141,7 +141,7 @@ def plan(
     ] = 30.0,
 ) -> None:
     """What a run would do: jobs, operations, memory, bytes moved and the predicted time. Runs nothing."""
-    from orchestrator.planning.simulate import gemm_rate, makespan, rates
+    from espalier.orchestrator.planning.simulate import gemm_rate, makespan, rates
 
     sweep = Sweep(folder)
     per_node = gpus or cpus or os.cpu_count() or 1
@@ -196,7 +196,7 @@ def _plan_table(todo: Plan) -> Table:
 @plain_errors
 def status(folder: Folder) -> None:
     """What is done, failed and missing, and the time left. Changes nothing; works beside a running sweep."""
-    from orchestrator.planning.simulate import gemm_rate, makespan, rates
+    from espalier.orchestrator.planning.simulate import gemm_rate, makespan, rates
 
     sweep = Sweep(folder)
     todo = sweep.plan()

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.config.sweep_config import ConfigError
-from orchestrator.planning.nets import nets, used
-from orchestrator.sweep import Sweep
-from tasks.spec import NetSpec
-from tasks.tables.schemas import COORDINATES
+from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.planning.nets import nets, used
+from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.spec import NetSpec
+from espalier.tasks.tables.schemas import COORDINATES
 
 PLACE = "coordcheck"
 DOUBLINGS = 4
@@ -62,10 +62,10 @@ def run_check(
         check: What is asked for.
         tell: Called before each net with its number, the number of nets, and the net.
     """
-    from tasks.data.tensors import load_cached
-    from tasks.kernels.compiled import kernels
-    from tasks.training.coordinate_check import at_a_constant_rate, coordinate_changes
-    from tasks.worker.devices import use
+    from espalier.tasks.data.tensors import load_cached
+    from espalier.tasks.kernels.compiled import kernels
+    from espalier.tasks.training.coordinate_check import at_a_constant_rate, coordinate_changes
+    from espalier.tasks.worker.devices import use
 
     use("cpu")
     config = sweep.config

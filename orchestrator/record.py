@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.store.sweep_store import Store
-from tasks.data.images import DataFacts
-from tasks.spec import POOL_NULLS
-from tasks.worker.processor import cores
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import POOL_NULLS
+from espalier.tasks.worker.processor import cores
 
 RECORD = "run.json"
 EXTENDS = {

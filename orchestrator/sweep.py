@@ -14,24 +14,24 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from cluster.pool import Pool
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.identity import probe_key
-from orchestrator.planning.kinds.training import Choices, halves, segments_of
-from orchestrator.planning.nets import nets, used
-from orchestrator.planning.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
-from orchestrator.planning.tiles import Limits
-from orchestrator.record import provenance, record, recorded_config, refuse_another
-from orchestrator.running import probing
-from orchestrator.running import recorded_bits as bits
-from orchestrator.running.driver import Driver, Outcome
-from orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
-from orchestrator.running.progress import Lines, display
-from orchestrator.running.state_machine import Machine
-from orchestrator.running.summary import Summary
-from orchestrator.store.sweep_store import Inventory, Store
-from orchestrator.track import open_trackers
-from orchestrator.tuning.run_studies import (
+from espalier.cluster.pool import Pool
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.identity import probe_key
+from espalier.orchestrator.planning.kinds.training import Choices, halves, segments_of
+from espalier.orchestrator.planning.nets import nets, used
+from espalier.orchestrator.planning.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
+from espalier.orchestrator.planning.tiles import Limits
+from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
+from espalier.orchestrator.running import probing
+from espalier.orchestrator.running import recorded_bits as bits
+from espalier.orchestrator.running.driver import Driver, Outcome
+from espalier.orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
+from espalier.orchestrator.running.progress import Lines, display
+from espalier.orchestrator.running.state_machine import Machine
+from espalier.orchestrator.running.summary import Summary
+from espalier.orchestrator.store.sweep_store import Inventory, Store
+from espalier.orchestrator.track import open_trackers
+from espalier.orchestrator.tuning.run_studies import (
     Means,
     Tuned,
     better_since,
@@ -40,9 +40,9 @@ from orchestrator.tuning.run_studies import (
     tuned_parameters,
     with_studies,
 )
-from orchestrator.tuning.study_plan import Study, choices, wanted_studies
-from tasks.data import images
-from tasks.data.images import DataFacts
+from espalier.orchestrator.tuning.study_plan import Study, choices, wanted_studies
+from espalier.tasks.data import images
+from espalier.tasks.data.images import DataFacts
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
 """Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
@@ -257,7 +257,7 @@ class Sweep:
         """Messages about the broken among some checkpoints, which are put aside."""
         if not names:
             return []
-        from tasks.networks.checkpoint import verify
+        from espalier.tasks.networks.checkpoint import verify
 
         return self.store.check_blobs(sorted(names), verify)
 

@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from orchestrator.config.sections import TrackConfig
-from orchestrator.config.sweep_config import ConfigError
-from orchestrator.store.files import Files, open_files
-from orchestrator.store.sweep_store import Store
+from espalier.orchestrator.config.sections import TrackConfig
+from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.store.files import Files, open_files
+from espalier.orchestrator.store.sweep_store import Store
 
 SCALARS = {
     "loss_train": "loss/train",

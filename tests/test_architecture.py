@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.tables.page import page
+from espalier.tasks.tables.page import page
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[1]
     [
         ("analysis", ["torch", "ray"]),
         ("orchestrator", ["torch", "ray", "pandas", "sklearn"]),
-        ("orchestrator.cli", ["torch", "ray", "pandas", "matplotlib"]),
-        ("cluster.pool", ["torch", "ray", "pandas"]),
-        ("tasks.training.train", ["ray", "pandas"]),
+        ("espalier.orchestrator.cli", ["torch", "ray", "pandas", "matplotlib"]),
+        ("espalier.cluster.pool", ["torch", "ray", "pandas"]),
+        ("espalier.tasks.training.train", ["ray", "pandas"]),
     ],
 )
 def test_importing_a_module_loads_none_of(module, absent):
@@ -35,7 +35,7 @@ def test_the_tables_page_is_made_from_the_schemas():
 
 
 def test_the_sweep_page_names_every_field_of_the_config():
-    from orchestrator.config.sweep_config import SweepConfig
+    from espalier.orchestrator.config.sweep_config import SweepConfig
 
     text = (ROOT / "docs" / "sweep.md").read_text(encoding="utf-8")
     for section, field in SweepConfig.model_fields.items():
@@ -87,8 +87,8 @@ def test_no_module_but_their_door_knows_of_the_compiled_kernels():
     "line",
     [
         "from tasks import winograd",
-        "from tasks.kernels.tiling import work_bytes",
-        "import tasks.kernels.sgd_kernel as k",
+        "from espalier.tasks.kernels.tiling import work_bytes",
+        "import espalier.tasks.kernels.sgd_kernel as k",
     ],
 )
 def test_an_import_of_a_kernel_is_seen_wherever_it_stands(line):

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.captioned import Plate, span, when
-from analysis.figures.main_figures import FVU, layer_axis
-from analysis.figures.style import (
+from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.main_figures import FVU, layer_axis
+from espalier.analysis.figures.style import (
     MARKERS,
     PALETTE,
     REFERENCE,
@@ -20,10 +20,10 @@ from analysis.figures.style import (
     shared_legend,
     styled,
 )
-from analysis.limits.resample import groups, summarise
-from analysis.limits.selection import largest, usual_method, where
-from analysis.report.settings import known_settings, labels, setting_numbers
-from analysis.tables import Tables
+from espalier.analysis.limits.resample import groups, summarise
+from espalier.analysis.limits.selection import largest, usual_method, where
+from espalier.analysis.report.settings import known_settings, labels, setting_numbers
+from espalier.analysis.tables import Tables
 
 
 def plates(tables: Tables) -> Iterator[Plate]:

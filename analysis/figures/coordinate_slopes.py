@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from analysis.figures.style import (
+from espalier.analysis.figures.style import (
     MARKERS,
     bottom_labels,
     log_values,
@@ -19,9 +19,9 @@ from analysis.figures.style import (
     styled,
     width_axis,
 )
-from analysis.limits.selection import SETTING
-from analysis.report.settings import labels
-from tasks.training.slopes import by_layer_and_width, slope
+from espalier.analysis.limits.selection import SETTING
+from espalier.analysis.report.settings import labels
+from espalier.tasks.training.slopes import by_layer_and_width, slope
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.captioned import Plate, span, when
-from analysis.figures.main_figures import FVU, layer_names
-from analysis.figures.style import (
+from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.main_figures import FVU, layer_names
+from espalier.analysis.figures.style import (
     MARKERS,
     PALETTE,
     REFERENCE,
@@ -25,8 +25,8 @@ from analysis.figures.style import (
     styled,
     width_axis,
 )
-from analysis.limits.resample import groups, summarise
-from analysis.limits.selection import largest, where
+from espalier.analysis.limits.resample import groups, summarise
+from espalier.analysis.limits.selection import largest, where
 
 INTO, OUT = "into the widest", "out of the widest"
 

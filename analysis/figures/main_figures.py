@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import (
+from espalier.analysis.figures.style import (
     MARKERS,
     NULL_STYLE,
     epoch_axis,
@@ -23,9 +23,9 @@ from analysis.figures.style import (
     styled,
     width_axis,
 )
-from analysis.limits.resample import groups, summarise
-from analysis.limits.selection import where
-from analysis.limits.width_limit import WidthLimit
+from espalier.analysis.limits.resample import groups, summarise
+from espalier.analysis.limits.selection import where
+from espalier.analysis.limits.width_limit import WidthLimit
 
 FVU = "held-out error of the graft (FVU, 1 = mean)"
 SMALLEST = 1e-12

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.captioned import Plate, when
-from analysis.figures.style import MARKERS, bottom_labels, new_panels, ramp, shared_legend, styled
-from analysis.limits.resample import groups, mean_over_nets
-from analysis.limits.selection import largest, where
+from espalier.analysis.figures.captioned import Plate, when
+from espalier.analysis.figures.style import MARKERS, bottom_labels, new_panels, ramp, shared_legend, styled
+from espalier.analysis.limits.resample import groups, mean_over_nets
+from espalier.analysis.limits.selection import largest, where
 
 
 def plates(rows: pd.DataFrame) -> Iterator[Plate]:

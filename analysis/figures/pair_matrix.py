@@ -10,9 +10,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from analysis.figures.main_figures import layer_names
-from analysis.figures.style import new_panels, styled
-from analysis.limits.selection import where
+from espalier.analysis.figures.main_figures import layer_names
+from espalier.analysis.figures.style import new_panels, styled
+from espalier.analysis.limits.selection import where
 
 ANNOTATED = 8
 """Up to so many nets the cells carry their number."""

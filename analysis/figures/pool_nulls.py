@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.figures.captioned import Plate, span, when
-from analysis.figures.main_figures import layer_names
-from analysis.figures.style import (
+from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.main_figures import layer_names
+from espalier.analysis.figures.style import (
     PALETTE,
     bottom_labels,
     log_values,
@@ -21,7 +21,7 @@ from analysis.figures.style import (
     styled,
     width_axis,
 )
-from analysis.limits.selection import largest, where
+from espalier.analysis.limits.selection import largest, where
 
 LEVEL = 0.05
 """p-values up to this one count as rejections."""

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.figures import crossings, mixtures, ridge_path, variants
-from analysis.figures import main_figures as figures
-from analysis.figures import pool_nulls as exchange
-from analysis.figures.captioned import Plate
-from analysis.figures.pair_matrix import pair_matrix
-from analysis.figures.style import NULL_STYLE
-from analysis.limits.selection import plain_grafts, usual_method, where
-from analysis.report.snapshots import SnapshotFits
-from analysis.tables import Tables
+from espalier.analysis.figures import crossings, mixtures, ridge_path, variants
+from espalier.analysis.figures import main_figures as figures
+from espalier.analysis.figures import pool_nulls as exchange
+from espalier.analysis.figures.captioned import Plate
+from espalier.analysis.figures.pair_matrix import pair_matrix
+from espalier.analysis.figures.style import NULL_STYLE
+from espalier.analysis.limits.selection import plain_grafts, usual_method, where
+from espalier.analysis.report.snapshots import SnapshotFits
+from espalier.analysis.tables import Tables
 
 
 def make_plates(tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None) -> Iterator[Plate]:

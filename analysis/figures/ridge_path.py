@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from analysis.figures.captioned import Plate, when
-from analysis.figures.main_figures import layer_names
-from analysis.figures.style import bottom_labels, log_values, new_panels, ramp, shared_legend, styled
-from analysis.limits.resample import groups, summarise
-from analysis.limits.selection import METHODS, largest, where
+from espalier.analysis.figures.captioned import Plate, when
+from espalier.analysis.figures.main_figures import layer_names
+from espalier.analysis.figures.style import bottom_labels, log_values, new_panels, ramp, shared_legend, styled
+from espalier.analysis.limits.resample import groups, summarise
+from espalier.analysis.limits.selection import METHODS, largest, where
 
 
 def plates(ridges: pd.DataFrame) -> Iterator[Plate]:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.figures.captioned import Plate, span
-from analysis.figures.style import (
+from espalier.analysis.figures.captioned import Plate, span
+from espalier.analysis.figures.style import (
     MARKERS,
     PALETTE,
     bottom_labels,
@@ -24,9 +24,9 @@ from analysis.figures.style import (
     styled,
     width_axis,
 )
-from analysis.limits.selection import SETTING, where
-from analysis.report.settings import labels, setting_numbers
-from tasks.tables.axes import in_words
+from espalier.analysis.limits.selection import SETTING, where
+from espalier.analysis.report.settings import labels, setting_numbers
+from espalier.tasks.tables.axes import in_words
 
 STATES = {
     "complete": ("complete", PALETTE[0], "o"),

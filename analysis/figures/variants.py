@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.captioned import Plate, span, when
-from analysis.figures.main_figures import FVU, layer_axis
-from analysis.figures.style import MARKERS, PALETTE, log_values, new_figure, styled
-from analysis.limits.resample import summarise
-from analysis.limits.selection import largest, usual_bn, usual_method, where
+from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.main_figures import FVU, layer_axis
+from espalier.analysis.figures.style import MARKERS, PALETTE, log_values, new_figure, styled
+from espalier.analysis.limits.resample import summarise
+from espalier.analysis.limits.selection import largest, usual_bn, usual_method, where
 
 METHOD_WORDS: dict[object, str] = {
     "exact": "exact (least squares)",

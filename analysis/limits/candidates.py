@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.limits.intervals import tail_probability
-from analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit, aicc, fit_power
-from analysis.limits.resample import WidthMean
+from espalier.analysis.limits.intervals import tail_probability
+from espalier.analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit, aicc, fit_power
+from espalier.analysis.limits.resample import WidthMean
 
 
 @dataclass(frozen=True, eq=False)

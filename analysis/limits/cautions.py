@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import fdtrc
 
-from analysis.limits.candidates import Candidate, scatter
-from analysis.limits.resample import WidthMean
+from espalier.analysis.limits.candidates import Candidate, scatter
+from espalier.analysis.limits.resample import WidthMean
 
 ALIKE = 2.0
 """Difference of AICc under which two models are supported about alike (Burnham & Anderson 2002)."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.limits.selection import comparable, narrower_width, net_codes
+from espalier.analysis.limits.selection import comparable, narrower_width, net_codes
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from tasks.spec import METHODS
+from espalier.tasks.spec import METHODS
 
 SETTING = ("architecture", "parametrization", "init", "dataset", "regularizer", "reg_weight", "recipe")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
-from analysis.limits.cautions import fit_warnings
-from analysis.limits.powerlaw import Floats, PowerFit
-from analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
-from analysis.limits.selection import comparable
+from espalier.analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
+from espalier.analysis.limits.cautions import fit_warnings
+from espalier.analysis.limits.powerlaw import Floats, PowerFit
+from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
+from espalier.analysis.limits.selection import comparable
 
 MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [

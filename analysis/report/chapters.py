@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.figures import between_settings
-from analysis.figures import study_figures as studies
-from analysis.figures.captioned import Plate
-from analysis.figures.report_figures import make_plates, more_findings
-from analysis.limits.selection import plain_grafts
-from analysis.limits.width_limit import COLUMNS
-from analysis.report.findings import findings
-from analysis.report.settings import Setting, by_setting
-from analysis.report.snapshots import SnapshotFits, end_fits
-from analysis.tables import Tables
+from espalier.analysis.figures import between_settings
+from espalier.analysis.figures import study_figures as studies
+from espalier.analysis.figures.captioned import Plate
+from espalier.analysis.figures.report_figures import make_plates, more_findings
+from espalier.analysis.limits.selection import plain_grafts
+from espalier.analysis.limits.width_limit import COLUMNS
+from espalier.analysis.report.findings import findings
+from espalier.analysis.report.settings import Setting, by_setting
+from espalier.analysis.report.snapshots import SnapshotFits, end_fits
+from espalier.analysis.tables import Tables
 
 
 @dataclass(frozen=True, eq=False)

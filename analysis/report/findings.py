@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis.limits.powerlaw import Floats
-from analysis.limits.resample import summarise
-from analysis.limits.selection import comparable, where
-from analysis.limits.width_limit import WidthLimit
+from espalier.analysis.limits.powerlaw import Floats
+from espalier.analysis.limits.resample import summarise
+from espalier.analysis.limits.selection import comparable, where
+from espalier.analysis.limits.width_limit import WidthLimit
 
 SELF_FLOOR = 1e-5
 """A net grafted into itself must come out under this error (docs/method.md, section 3)."""

@@ -13,11 +13,11 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.figures.captioned import Plate
-from analysis.figures.style import png_bytes, svg_text
-from analysis.limits.selection import where
-from analysis.report.chapters import Chapter, chapters
-from analysis.tables import Tables, load
+from espalier.analysis.figures.captioned import Plate
+from espalier.analysis.figures.style import png_bytes, svg_text
+from espalier.analysis.limits.selection import where
+from espalier.analysis.report.chapters import Chapter, chapters
+from espalier.analysis.tables import Tables, load
 
 
 @dataclass(frozen=True, eq=False)

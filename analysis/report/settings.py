@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.limits.selection import SETTING, where
-from analysis.tables import Tables
+from espalier.analysis.limits.selection import SETTING, where
+from espalier.analysis.tables import Tables
 
 _SIDES = {
     "nets": ("",),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.limits.selection import comparable, where
-from analysis.limits.width_limit import WidthLimit, fit_groups
+from espalier.analysis.limits.selection import comparable, where
+from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,8 @@ from ray import _raylet
 from ray._private import ray_constants
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
 
-from cluster.on_ray.ray_session import BlobCache, Worker, as_array, count_slots
-from cluster.pool import Done, Execute, Failed, Fetch, Job, failure
+from espalier.cluster.on_ray.ray_session import BlobCache, Worker, as_array, count_slots
+from espalier.cluster.pool import Done, Execute, Failed, Fetch, Job, failure
 
 CALLS = 2
 """Calls in flight per actor: one runs, one waits with its inputs already brought to the node."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cluster.pool import Done, Execute, Job, attempt_job
+from espalier.cluster.pool import Done, Execute, Job, attempt_job
 
 
 class Worker:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.config.sections import Positive, Real, Section, listed
+from espalier.orchestrator.config.sections import Positive, Real, Section, listed
 
 FAMILIES: dict[str, dict[str, object]] = {
     "conv": {

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from tasks.spec import NULLS, STATISTICS, Kernels
+from espalier.tasks.spec import NULLS, STATISTICS, Kernels
 
 
 class Section(BaseModel):

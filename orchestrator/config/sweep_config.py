@@ -12,9 +12,9 @@ from typing import Any, Self, cast
 
 from pydantic import BaseModel, ValidationError, model_validator
 
-from orchestrator.config.network_section import NetworkConfig
-from orchestrator.config.presets import refuse_other_dropout, refuse_regularizer_without_weight
-from orchestrator.config.sections import (
+from espalier.orchestrator.config.network_section import NetworkConfig
+from espalier.orchestrator.config.presets import refuse_other_dropout, refuse_regularizer_without_weight
+from espalier.orchestrator.config.sections import (
     DataConfig,
     Dimension,
     GraftConfig,
@@ -25,8 +25,8 @@ from orchestrator.config.sections import (
     TrackConfig,
     TuneConfig,
 )
-from orchestrator.config.train_section import TrainConfig
-from orchestrator.config.tune_space import space_fault
+from espalier.orchestrator.config.train_section import TrainConfig
+from espalier.orchestrator.config.tune_space import space_fault
 
 
 class ConfigError(ValueError):

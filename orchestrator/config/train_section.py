@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from orchestrator.config.presets import filled
-from orchestrator.config.sections import Natural, Positive, Real, Section, Share, listed
+from espalier.orchestrator.config.presets import filled
+from espalier.orchestrator.config.sections import Natural, Positive, Real, Section, Share, listed
 
 
 class TrainConfig(Section):

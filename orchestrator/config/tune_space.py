@@ -9,10 +9,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from orchestrator.config.presets import FREE
-from orchestrator.config.sections import Dimension
-from orchestrator.config.train_section import TrainConfig
-from tasks.spec import Recipe, Schedule
+from espalier.orchestrator.config.presets import FREE
+from espalier.orchestrator.config.sections import Dimension
+from espalier.orchestrator.config.train_section import TrainConfig
+from espalier.tasks.spec import Recipe, Schedule
 
 Parameters = Mapping[str, Any]
 """Fields of `[train]` and their values."""

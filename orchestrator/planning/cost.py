@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from tasks.data.images import DataFacts
-from tasks.grafting.tile_parts import Part, Source, gram_source, parts, whole
-from tasks.kernels.compiled import work_bytes
-from tasks.networks.architectures import (
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, parts, whole
+from espalier.tasks.kernels.compiled import work_bytes
+from espalier.tasks.networks.architectures import (
     Shape,
     evaluation_batch,
     images_per_batch,
@@ -27,7 +27,7 @@ from tasks.networks.architectures import (
     shortcut_map,
     stored_count,
 )
-from tasks.networks.cuts import (
+from espalier.tasks.networks.cuts import (
     ADAM_BATCH,
     Arm,
     ArmSizes,
@@ -39,7 +39,7 @@ from tasks.networks.cuts import (
     reading,
     shortcuts_past,
 )
-from tasks.spec import (
+from espalier.tasks.spec import (
     ALONE,
     Architecture,
     AtOnce,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-from tasks.spec import GraftOptions, NetSpec, Snapshot
+from espalier.tasks.spec import GraftOptions, NetSpec, Snapshot
 
 SCHEMA = {
     "net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1, "group": 1, "probe": 1,

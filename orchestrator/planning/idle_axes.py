@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.nets import nets
-from tasks.data.images import DataFacts
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.nets import nets
+from espalier.tasks.data.images import DataFacts
 
 
 def refuse_idle_axes(config: SweepConfig, facts: DataFacts) -> None:

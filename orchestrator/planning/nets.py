@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.config.network_section import FAMILIES, NetworkConfig
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.config.train_section import TrainConfig
-from orchestrator.config.tune_space import PREFIX, Parameters, with_parameters
-from orchestrator.planning.identity import net_key
-from tasks.data.images import DataFacts
-from tasks.networks.architectures import Architecture, ArchitectureError, Shape, conv
-from tasks.networks.dense import dense
-from tasks.networks.resnet import resnet
-from tasks.networks.vgg import vgg
-from tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Tuning
+from espalier.orchestrator.config.network_section import FAMILIES, NetworkConfig
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.config.train_section import TrainConfig
+from espalier.orchestrator.config.tune_space import PREFIX, Parameters, with_parameters
+from espalier.orchestrator.planning.identity import net_key
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.networks.architectures import Architecture, ArchitectureError, Shape, conv
+from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.resnet import resnet
+from espalier.tasks.networks.vgg import vgg
+from espalier.tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Tuning
 
 
 def recipe(train: TrainConfig) -> Recipe:

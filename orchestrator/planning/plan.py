@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.config.tune_space import Parameters
-from orchestrator.planning.cost import widest_reading
-from orchestrator.planning.identity import net_key, snapshot
-from orchestrator.planning.idle_axes import refuse_idle_axes
-from orchestrator.planning.kinds.grafts import graft_options, wanted_pairs
-from orchestrator.planning.kinds.hybrids import hybrid_task, wanted_hybrids
-from orchestrator.planning.kinds.mixture_cost import widest_mixed
-from orchestrator.planning.kinds.pools import pool_task, pool_tasks, wanted_pools
-from orchestrator.planning.kinds.pools import wanted as wanted_of
-from orchestrator.planning.kinds.training import (
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.config.tune_space import Parameters
+from espalier.orchestrator.planning.cost import widest_reading
+from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.idle_axes import refuse_idle_axes
+from espalier.orchestrator.planning.kinds.grafts import graft_options, wanted_pairs
+from espalier.orchestrator.planning.kinds.hybrids import hybrid_task, wanted_hybrids
+from espalier.orchestrator.planning.kinds.mixture_cost import widest_mixed
+from espalier.orchestrator.planning.kinds.pools import pool_task, pool_tasks, wanted_pools
+from espalier.orchestrator.planning.kinds.pools import wanted as wanted_of
+from espalier.orchestrator.planning.kinds.training import (
     Chain,
     Choices,
     Rung,
@@ -29,12 +29,12 @@ from orchestrator.planning.kinds.training import (
     train_tasks,
     without_states,
 )
-from orchestrator.planning.nets import nets, used
-from orchestrator.planning.tiles import Limits, Task, blob_name, graft_task, graft_tasks
-from orchestrator.planning.tiles import wanted as wanted_grafts
-from orchestrator.tuning.study_plan import choices as chosen_recipes
-from tasks.data.images import DataFacts
-from tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainGroup, TrainSegment
+from espalier.orchestrator.planning.nets import nets, used
+from espalier.orchestrator.planning.tiles import Limits, Task, blob_name, graft_task, graft_tasks
+from espalier.orchestrator.planning.tiles import wanted as wanted_grafts
+from espalier.orchestrator.tuning.study_plan import choices as chosen_recipes
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import GraftOptions, GraftTile, NetSpec, PoolTile, Snapshot, TrainGroup, TrainSegment
 
 WORTH_TELLING = 0.05
 """Share of a job's memory from which one matrix is named as what asks for it."""

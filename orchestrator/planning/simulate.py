@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
-from orchestrator.planning.plan import Plan
-from orchestrator.running.state_machine import Machine
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.running.state_machine import Machine
 
 SHARE_OF_GEMM = {"tune": 0.2, "train": 0.2, "graft": 0.2, "pool": 0.1, "hybrid": 0.1}
 """Share of a float32 GEMM's rate that a job of each kind reaches, where no job was measured yet.

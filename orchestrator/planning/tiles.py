@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from cluster.pool import Job
-from orchestrator.planning.cost import ALL, Cost, graft_cost
-from orchestrator.planning.identity import tile_key
-from orchestrator.planning.kinds.grafts import WantedPair
-from tasks.data.images import DataFacts
-from tasks.grafting.tile_parts import groups, tile_cuts
-from tasks.spec import AtOnce, GraftTile, Pair, Snapshot
-from tasks.tables.axes import setting
+from espalier.cluster.pool import Job
+from espalier.orchestrator.planning.cost import ALL, Cost, graft_cost
+from espalier.orchestrator.planning.identity import tile_key
+from espalier.orchestrator.planning.kinds.grafts import WantedPair
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.grafting.tile_parts import groups, tile_cuts
+from espalier.tasks.spec import AtOnce, GraftTile, Pair, Snapshot
+from espalier.tasks.tables.axes import setting
 
 T = TypeVar("T")
 

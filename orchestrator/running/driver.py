@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from cluster.pool import Done, Failed, Job, Pool
-from orchestrator.planning.cost import Cost
-from orchestrator.planning.kinds.training import blobs_of, mode_text, segment_label, segments_of
-from orchestrator.planning.tiles import Task
-from orchestrator.running.progress import Progress
-from orchestrator.running.state_machine import Machine, Skipped
-from orchestrator.store.sweep_store import Store
-from tasks.spec import TrainSegment
+from espalier.cluster.pool import Done, Failed, Job, Pool
+from espalier.orchestrator.planning.cost import Cost
+from espalier.orchestrator.planning.kinds.training import blobs_of, mode_text, segment_label, segments_of
+from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.running.progress import Progress
+from espalier.orchestrator.running.state_machine import Machine, Skipped
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.spec import TrainSegment
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""

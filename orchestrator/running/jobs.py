@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from cluster.pool import Job, Output, described
-from orchestrator.planning.kinds.training import mode_of, segments_of, state_name
-from orchestrator.planning.tiles import blob_name
-from tasks.spec import (
+from espalier.cluster.pool import Job, Output, described
+from espalier.orchestrator.planning.kinds.training import mode_of, segments_of, state_name
+from espalier.orchestrator.planning.tiles import blob_name
+from espalier.tasks.spec import (
     ALONE,
     AtOnce,
     BitsTest,
@@ -29,12 +29,12 @@ from tasks.spec import (
     TrainSegment,
     TrialSegment,
 )
-from tasks.tables.rows import table
+from espalier.tasks.tables.rows import table
 
 if TYPE_CHECKING:
-    from tasks.data.tensors import Data, Normalization
-    from tasks.networks.network import Network
-    from tasks.training.train import Diverged, State, Trained
+    from espalier.tasks.data.tensors import Data, Normalization
+    from espalier.tasks.networks.network import Network
+    from espalier.tasks.training.train import Diverged, State, Trained
 
 ANSWER = "answer.json"
 """The one blob that a probe gives; it is never published."""
@@ -47,10 +47,10 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         KeyError: A kind of job that does not exist.
         MemoryError: There was too little, of a GPU's too.
     """
-    from tasks.kernels.compiled import kernels
-    from tasks.worker.devices import use
-    from tasks.worker.kept_memory import kept_memory
-    from tasks.worker.out_of_memory import as_memory_error
+    from espalier.tasks.kernels.compiled import kernels
+    from espalier.tasks.worker.devices import use
+    from espalier.tasks.worker.kept_memory import kept_memory
+    from espalier.tasks.worker.out_of_memory import as_memory_error
 
     use(_device(job.where))
     runners: dict[str, Callable[[Any, Mapping[str, bytes], Mapping[str, Any]], Output]] = {
@@ -67,7 +67,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
 
 
 def _data(spec: DataSpec, where: Mapping[str, Any]) -> tuple[Data, Normalization]:
-    from tasks.worker.devices import load_on
+    from espalier.tasks.worker.devices import load_on
 
     folder = where.get("folder")
     return load_on(_device(where), where["dataset"], spec.limit_train, spec.limit_test, folder)
@@ -85,8 +85,8 @@ def run_train(
     Raises:
         Diverged: The one segment of a job did.
     """
-    from tasks.networks.checkpoint import unpack_state
-    from tasks.training.train import State, initial_state
+    from espalier.tasks.networks.checkpoint import unpack_state
+    from espalier.tasks.training.train import State, initial_state
 
     segments = segments_of(payload)
     data, normalization = _data(segments[0].snapshot.net.data, where)
@@ -98,7 +98,7 @@ def run_train(
 def _trained(
     segments: Sequence[TrainSegment], states: Sequence[State], data: Data, where: Mapping[str, Any]
 ) -> list[Trained | Diverged]:
-    from tasks.training import train
+    from espalier.tasks.training import train
 
     mode = mode_of(where)
     if len(segments) == 1 and mode == ALONE:
@@ -112,7 +112,7 @@ def _trained(
 def _output(
     segments: Sequence[TrainSegment], results: Sequence[Trained | Diverged], normalization: Normalization
 ) -> Output:
-    from tasks.networks.checkpoint import pack_network, pack_state
+    from espalier.tasks.networks.checkpoint import pack_network, pack_state
 
     packed: dict[str, bytes] = {}
     curves: list[dict[str, Any]] = []
@@ -146,8 +146,8 @@ def run_probe(
 
 def _measured(probe: Probe, where: Mapping[str, Any]) -> dict[str, Any]:
     """The way that was chosen, all times, and `bits`: by conditions and way, whether they were kept."""
-    from tasks.training.bit_company import conditions
-    from tasks.training.probe import find, named
+    from espalier.tasks.training.bit_company import conditions
+    from espalier.tasks.training.probe import find, named
 
     found = find(probe, _device(where))
     mode, nets = found.chosen
@@ -158,7 +158,7 @@ def _measured(probe: Probe, where: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tested(asked: BitsTest, where: Mapping[str, Any]) -> dict[str, Any]:
     """The worker's conditions, and whether bits were `kept` where that was not known."""
-    from tasks.training.bit_company import conditions, keeps_bits
+    from espalier.tasks.training.bit_company import conditions, keeps_bits
 
     here = conditions(asked.probe, _device(where))
     if here in asked.tested:
@@ -171,9 +171,9 @@ def _tested(asked: BitsTest, where: Mapping[str, Any]) -> dict[str, Any]:
 
 def run_tune(segment: TrialSegment, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
     """Train a trial's nets for some epochs; table `epochs` has their curves, the blobs are their states."""
-    from tasks.networks.checkpoint import pack_state, unpack_state
-    from tasks.training.train import State, initial_state
-    from tasks.training.trial import train_trial
+    from espalier.tasks.networks.checkpoint import pack_state, unpack_state
+    from espalier.tasks.training.train import State, initial_state
+    from espalier.tasks.training.trial import train_trial
 
     data, _ = _data(segment.nets[0].data, where)
     packed = dict(zip((net.seed for net in segment.nets), blobs.values(), strict=bool(blobs)))
@@ -191,7 +191,7 @@ def run_tune(segment: TrialSegment, blobs: Mapping[str, bytes], where: Mapping[s
 
 def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
     """Graft a tile; its rows."""
-    from tasks.grafting.graft import graft
+    from espalier.tasks.grafting.graft import graft
 
     data, _ = _data(tile.snapshots[0].net.data, where)
     rows = graft(tile, _networks(tile.snapshots, blobs, where), data, AtOnce(*where.get("at_once", ())))
@@ -201,7 +201,7 @@ def run_graft(tile: GraftTile, blobs: Mapping[str, bytes], where: Mapping[str, A
 
 def run_pool(tile: PoolTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
     """Deal the channels of pools; their rows."""
-    from tasks.mixing.exchangeability import exchange
+    from espalier.tasks.mixing.exchangeability import exchange
 
     data, _ = _data(tile.snapshots[0].net.data, where)
     rows = exchange(tile, _networks(tile.snapshots, blobs, where), data)
@@ -211,7 +211,7 @@ def run_pool(tile: PoolTile, blobs: Mapping[str, bytes], where: Mapping[str, Any
 
 def run_hybrid(tile: HybridTile, blobs: Mapping[str, bytes], where: Mapping[str, Any]) -> Output:
     """Make hybrids; their rows."""
-    from tasks.mixing.hybrid import hybrids
+    from espalier.tasks.mixing.hybrid import hybrids
 
     data, _ = _data(tile.snapshots[0].net.data, where)
     rows = hybrids(tile, _networks(tile.snapshots, blobs, where), data, where.get("shares_at_once", 0))
@@ -221,7 +221,7 @@ def run_hybrid(tile: HybridTile, blobs: Mapping[str, bytes], where: Mapping[str,
 def _networks(
     snapshots: Sequence[Snapshot], blobs: Mapping[str, bytes], where: Mapping[str, Any]
 ) -> list[Network]:
-    from tasks.networks.checkpoint import unpack_network
-    from tasks.worker.devices import on
+    from espalier.tasks.networks.checkpoint import unpack_network
+    from espalier.tasks.worker.devices import on
 
     return [on(unpack_network(blobs[blob_name(snap.key)]), _device(where)) for snap in snapshots]

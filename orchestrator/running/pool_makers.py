@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from cluster.pool import Done, Failed, InProcessPool, Job, Pool
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.running import jobs
+from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Pool
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.running import jobs
 
 SHARE_OF_MEMORY = 0.7
 
@@ -23,11 +23,11 @@ def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
 
 def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
     """A pool of Ray actors, one per slot."""
-    from cluster.on_ray.ray_pool import RayPool
+    from espalier.cluster.on_ray.ray_pool import RayPool
 
     gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
     return RayPool(
-        "orchestrator.running.jobs:execute",
+        "espalier.orchestrator.running.jobs:execute",
         fetch,
         address=address,
         slots=config.run.slots,

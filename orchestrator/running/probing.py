@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, get_args
 
-from cluster.pool import Done, Failed, Job, Pool
-from orchestrator.planning.cost import forward_flops, train_seconds
-from orchestrator.planning.identity import probe_key
-from orchestrator.planning.kinds.training import SINGLY, Choice
-from orchestrator.running.jobs import ANSWER
-from orchestrator.store.sweep_store import Store
-from tasks.data.images import DataFacts
-from tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from espalier.cluster.pool import Done, Failed, Job, Pool
+from espalier.orchestrator.planning.cost import forward_flops, train_seconds
+from espalier.orchestrator.planning.identity import probe_key
+from espalier.orchestrator.planning.kinds.training import SINGLY, Choice
+from espalier.orchestrator.running.jobs import ANSWER
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 
 RECORD = "probes.json"
 

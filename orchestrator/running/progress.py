@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from orchestrator.planning.plan import Plan
-from orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.planning.tiles import Task
 
 UNITS = {"tune": "trials", "train": "snapshots", "graft": "pairs", "pool": "pools", "hybrid": "hybrid pairs"}
 LINE_SECONDS = 10.0

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cluster.pool import Done, Failed, Pool
-from orchestrator.planning.kinds.training import Choice, plainest
-from orchestrator.running.probing import RECORD, Alike, Log, Now, Where, ask, choice, probe, row
-from orchestrator.store.sweep_store import Store
-from tasks.spec import BitsTest
+from espalier.cluster.pool import Done, Failed, Pool
+from espalier.orchestrator.planning.kinds.training import Choice, plainest
+from espalier.orchestrator.running.probing import RECORD, Alike, Log, Now, Where, ask, choice, probe, row
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.spec import BitsTest
 
 Choices = dict[str, Choice]
 Record = Mapping[str, Mapping[str, Any]]

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.tiles import Task
 
 Reduce = Callable[[Task, set[str]], Task | None]
 """A task without what needs some lost blobs, or None if nothing of it is left."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.planning.plan import Plan
-from orchestrator.running.driver import Outcome
-from orchestrator.tuning.run_studies import Tuned
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.running.driver import Outcome
+from espalier.orchestrator.tuning.run_studies import Tuned
 
 
 @dataclass(frozen=True)

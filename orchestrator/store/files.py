@@ -108,8 +108,8 @@ class Files(Protocol):
 def open_files(root: str | Path) -> Files:
     """The files under `root`: a path, or a URL that fsspec knows such as `s3://bucket/sweep`."""
     # here, since the implementations stand on what this module says
-    from orchestrator.store.local_files import LocalFiles
-    from orchestrator.store.remote_files import RemoteFiles
+    from espalier.orchestrator.store.local_files import LocalFiles
+    from espalier.orchestrator.store.remote_files import RemoteFiles
 
     text = str(root)
     if text.startswith("file://"):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from orchestrator.store.parquet_parts import Identity, identities
-from tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
+from espalier.orchestrator.store.parquet_parts import Identity, identities
+from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
 @dataclass

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.store.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
 
 STAGING, SWAPS = ".staging", ".compact"
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
+from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 Identity = tuple[Any, ...]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import fsspec
 
-from orchestrator.store.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
 
 
 class RemoteFiles(Files):

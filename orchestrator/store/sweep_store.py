@@ -19,9 +19,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.store.files import open_files
-from orchestrator.store.inventory import Inventory
-from orchestrator.store.parquet_parts import (
+from espalier.orchestrator.store.files import open_files
+from espalier.orchestrator.store.inventory import Inventory
+from espalier.orchestrator.store.parquet_parts import (
     PartError,
     check_rows,
     decode,
@@ -30,8 +30,8 @@ from orchestrator.store.parquet_parts import (
     pieces,
     sorted_rows,
 )
-from tasks.tables.rows import table as rows_table
-from tasks.tables.schemas import SCHEMAS
+from espalier.tasks.tables.rows import table as rows_table
+from espalier.tasks.tables.schemas import SCHEMAS
 
 BLOBS, TABLES = "checkpoints", "tables"
 JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts

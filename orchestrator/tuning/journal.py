@@ -15,9 +15,9 @@ from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.config.sweep_config import ConfigError
-from orchestrator.store.local_files import LocalFiles
-from orchestrator.store.sweep_store import Store
+from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.store.local_files import LocalFiles
+from espalier.orchestrator.store.sweep_store import Store
 
 JOURNAL = "study.journal"
 LOCK_SECONDS = 2.0

@@ -22,10 +22,10 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from orchestrator.config.sections import Dimension
-from orchestrator.config.sweep_config import ConfigError
-from orchestrator.config.tune_space import PREFIX, Parameters, is_whole
-from orchestrator.tuning.study_plan import Study, counted, parameters_of, plain
+from espalier.orchestrator.config.sections import Dimension
+from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.config.tune_space import PREFIX, Parameters, is_whole
+from espalier.orchestrator.tuning.study_plan import Study, counted, parameters_of, plain
 
 Row = dict[str, Any]
 Commit = Callable[[Row, list[Row]], None]

@@ -14,16 +14,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cluster.pool import Pool
-from orchestrator.config.tune_space import Parameters
-from orchestrator.planning.plan import Plan
-from orchestrator.planning.tiles import Task
-from orchestrator.running.progress import Lines
-from orchestrator.store.sweep_store import Store
-from orchestrator.tuning.study_plan import Study, chosen, counted, parameters_of, tuned_row, whole_trial
-from tasks.tables.axes import in_words
-from tasks.tables.columns import SETTING_AXES
-from tasks.tables.rows import table
+from espalier.cluster.pool import Pool
+from espalier.orchestrator.config.tune_space import Parameters
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.running.progress import Lines
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.tuning.study_plan import (
+    Study,
+    chosen,
+    counted,
+    parameters_of,
+    tuned_row,
+    whole_trial,
+)
+from espalier.tasks.tables.axes import in_words
+from espalier.tasks.tables.columns import SETTING_AXES
+from espalier.tasks.tables.rows import table
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -125,9 +132,9 @@ def _run(
     store: Store, studies: Sequence[Study], rows: Rows, missing: Sequence[Task], means: Means
 ) -> tuple[int, list[str], list[str]]:
     # here, since Optuna takes most of a second that other commands need not
-    from orchestrator.tuning.journal import open_storage
-    from orchestrator.tuning.optuna_study import Book
-    from orchestrator.tuning.trial_driver import Tuner, publisher
+    from espalier.orchestrator.tuning.journal import open_storage
+    from espalier.orchestrator.tuning.optuna_study import Book
+    from espalier.orchestrator.tuning.trial_driver import Tuner, publisher
 
     curves = read_rows(store, "trial_curves")
     storage, notes = open_storage(store, studies[0].tune.storage)

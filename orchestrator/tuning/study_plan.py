@@ -10,17 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster.pool import Job
-from orchestrator.config.sections import TuneConfig
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.config.tune_space import PREFIX, Parameters, is_whole
-from orchestrator.planning.cost import Cost, train_cost
-from orchestrator.planning.identity import content_key, net_key
-from orchestrator.planning.nets import Choices, nets_of, used
-from orchestrator.planning.tiles import Task
-from tasks.data.images import DataFacts
-from tasks.spec import NetSpec, Snapshot, TrainSegment, TrialSegment
-from tasks.tables.axes import setting_axes
+from espalier.cluster.pool import Job
+from espalier.orchestrator.config.sections import TuneConfig
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.config.tune_space import PREFIX, Parameters, is_whole
+from espalier.orchestrator.planning.cost import Cost, train_cost
+from espalier.orchestrator.planning.identity import content_key, net_key
+from espalier.orchestrator.planning.nets import Choices, nets_of, used
+from espalier.orchestrator.planning.tiles import Task
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import NetSpec, Snapshot, TrainSegment, TrialSegment
+from espalier.tasks.tables.axes import setting_axes
 
 COUNTED = ("complete", "pruned", "diverged", "refused")
 """States of trials that count: what was lost, or failed for no reason of its own, is asked again."""

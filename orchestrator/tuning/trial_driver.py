@@ -13,16 +13,16 @@ from datetime import datetime
 from statistics import fmean
 from typing import Any
 
-from cluster.pool import Done, Failed, Pool
-from orchestrator.planning.tiles import Task
-from orchestrator.running.driver import WAIT_SECONDS, job_row
-from orchestrator.running.progress import Progress
-from orchestrator.store.sweep_store import Store
-from orchestrator.tuning.optuna_study import Asked, Book, Row, trial_row
-from orchestrator.tuning.study_plan import trial_task, whole_trial
-from tasks.spec import NetSpec
-from tasks.tables.axes import in_words
-from tasks.tables.rows import table
+from espalier.cluster.pool import Done, Failed, Pool
+from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.running.driver import WAIT_SECONDS, job_row
+from espalier.orchestrator.running.progress import Progress
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.tuning.optuna_study import Asked, Book, Row, trial_row
+from espalier.orchestrator.tuning.study_plan import trial_task, whole_trial
+from espalier.tasks.spec import NetSpec
+from espalier.tasks.tables.axes import in_words
+from espalier.tasks.tables.rows import table
 
 
 @dataclass

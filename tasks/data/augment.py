@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.seeds import stream
-from tasks.spec import NetSpec
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import NetSpec
 
 BORDER = 4
 

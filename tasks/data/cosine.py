@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.data.raw_images import Arrays, DataFacts, Folder
+from espalier.tasks.data.raw_images import Arrays, DataFacts, Folder
 
 POINTS, TRAIN = 1250, 1000
 SPLIT_RULE = "1250 grid points of [-2 pi, 2 pi], permuted 80/20 seed 0"

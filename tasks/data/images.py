@@ -13,10 +13,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tasks.data import cosine, parquet_images
-from tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts, DownloadError, Folder, RawImages
-from tasks.data.subset import subset, subsets
-from tasks.data.torchvision_images import read_cifar10, read_cifar100
+from espalier.tasks.data import cosine, parquet_images
+from espalier.tasks.data.raw_images import (
+    PREFIX,
+    Arrays,
+    DataError,
+    DataFacts,
+    DownloadError,
+    Folder,
+    RawImages,
+)
+from espalier.tasks.data.subset import subset, subsets
+from espalier.tasks.data.torchvision_images import read_cifar10, read_cifar100
 
 __all__ = ["DataError", "DataFacts", "DownloadError", "Folder", "RawImages", "facts", "read", "subset"]
 

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts, Folder, RawImages
-from tasks.data.subset import subsets
+from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts, Folder, RawImages
+from espalier.tasks.data.subset import subsets
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.data.raw_images import DataError
+from espalier.tasks.data.raw_images import DataError
 
 
 def subset(labels: np.ndarray, limit: int | None) -> np.ndarray:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from tasks.data import images
-from tasks.data.images import Folder
+from espalier.tasks.data import images
+from espalier.tasks.data.images import Folder
 
 _CHUNK = 1024  # images counted at once: bounds the int64 copy that bincount makes
 

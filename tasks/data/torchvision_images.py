@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.data.raw_images import PREFIX, Arrays, DataError, DownloadError, Folder
+from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DownloadError, Folder
 
 
 def read_cifar10(folder: Folder) -> Arrays:

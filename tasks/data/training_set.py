@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tasks.data.tensors import Data
-from tasks.seeds import stream
-from tasks.spec import Recipe
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Recipe
 
 
 class NothingKept(ValueError):

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.adam import adam
 
-from tasks.grafting.tile_nets import Batch, Features, Walk, goal
-from tasks.grafting.tile_parts import Source
-from tasks.networks.architectures import weight_shape
-from tasks.networks.cuts import ADAM_BATCH, Arm, all_arms, arm_sizes
-from tasks.networks.network import linear
-from tasks.seeds import stream
-from tasks.spec import GraftOptions, Layer, Pair
+from espalier.tasks.grafting.tile_nets import Batch, Features, Walk, goal
+from espalier.tasks.grafting.tile_parts import Source
+from espalier.tasks.networks.architectures import weight_shape
+from espalier.tasks.networks.cuts import ADAM_BATCH, Arm, all_arms, arm_sizes
+from espalier.tasks.networks.network import linear
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import GraftOptions, Layer, Pair
 
 LOSS_SCALE = 5.0
 """Gu et al. 2020 minimise five times the mean squared difference."""

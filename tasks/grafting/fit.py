@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from tasks.grafting.adam import AdamMap, adam_maps
-from tasks.grafting.gram import (
+from espalier.tasks.grafting.adam import AdamMap, adam_maps
+from espalier.tasks.grafting.gram import (
     Centred,
     ChannelMoments,
     Factor,
@@ -21,12 +21,12 @@ from tasks.grafting.gram import (
     centre,
     factorise,
 )
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
-from tasks.grafting.tile_nets import Batch, Features, Layers, Walk, arm_output, goal
-from tasks.grafting.tile_parts import Source, gram_source
-from tasks.networks.cuts import Arm, Cut, Reading, arm_sizes
-from tasks.spec import GraftOptions, Pair
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
+from espalier.tasks.grafting.tile_nets import Batch, Features, Layers, Walk, arm_output, goal
+from espalier.tasks.grafting.tile_parts import Source, gram_source
+from espalier.tasks.networks.cuts import Arm, Cut, Reading, arm_sizes
+from espalier.tasks.spec import GraftOptions, Pair
 
 Factors = dict[tuple[Source, Reading], Factor]
 """By source and what is read of it."""

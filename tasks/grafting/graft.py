@@ -8,23 +8,23 @@ from typing import Any
 
 import torch
 
-from tasks.data.tensors import Data
-from tasks.grafting.fit import Factors, Fits, fit
-from tasks.grafting.gram import (
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.fit import Factors, Fits, fit
+from espalier.tasks.grafting.gram import (
     ChannelMoments,
     Factor,
     fraction_unexplained,
     fraction_unexplained_mean,
     live_channels,
 )
-from tasks.grafting.score import Graft, GraftScore, Scores, score
-from tasks.grafting.tile_nets import Walk
-from tasks.grafting.tile_parts import Source, parts
-from tasks.networks.cuts import Cut
-from tasks.networks.network import Network
-from tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
-from tasks.tables.axes import net_axes, pairing
-from tasks.training.loss import share
+from espalier.tasks.grafting.score import Graft, GraftScore, Scores, score
+from espalier.tasks.grafting.tile_nets import Walk
+from espalier.tasks.grafting.tile_parts import Source, parts
+from espalier.tasks.networks.cuts import Cut
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
+from espalier.tasks.tables.axes import net_axes, pairing
+from espalier.tasks.training.loss import share
 
 ALL = AtOnce()
 

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from tasks.grafting.fit import Fits
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.tile_nets import Batch, Layers, Walk, position_order, scatter_positions
-from tasks.grafting.tile_parts import Source
-from tasks.networks.batch_norm import Reestimation
-from tasks.networks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
-from tasks.networks.network import Network
-from tasks.spec import Architecture, Pair
+from espalier.tasks.grafting.fit import Fits
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.tile_nets import Batch, Layers, Walk, position_order, scatter_positions
+from espalier.tasks.grafting.tile_parts import Source
+from espalier.tasks.networks.batch_norm import Reestimation
+from espalier.tasks.networks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Architecture, Pair
 
 Sources = Mapping[Source, Layers]
 """One batch's features."""

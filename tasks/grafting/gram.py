@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from tasks.grafting.lag_gram import LagSums
-from tasks.grafting.layer_input import LayerInput, rounding
-from tasks.grafting.row_gram import RowSums
+from espalier.tasks.grafting.lag_gram import LagSums
+from espalier.tasks.grafting.layer_input import LayerInput, rounding
+from espalier.tasks.grafting.row_gram import RowSums
 
 K = TypeVar("K", bound=Hashable)
 

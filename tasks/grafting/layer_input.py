@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from tasks.grafting.lag_gram import LagSums
-from tasks.grafting.row_gram import RowSums
-from tasks.networks.architectures import output_size
-from tasks.networks.network import linear
-from tasks.spec import Layer, in_float32
+from espalier.tasks.grafting.lag_gram import LagSums
+from espalier.tasks.grafting.row_gram import RowSums
+from espalier.tasks.networks.architectures import output_size
+from espalier.tasks.networks.network import linear
+from espalier.tasks.spec import Layer, in_float32
 
 FLOAT32_ROUNDING = 1e-7
 """Share of the largest eigenvalue below which float32 products say nothing (docs/decisions/products.md)."""

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from tasks.data.tensors import Data
-from tasks.grafting.fit import Fits
-from tasks.grafting.grafted_net import Joiner, Joint, Tops, run_top, tops
-from tasks.grafting.gram import ChannelMoments, channel_sums
-from tasks.grafting.tile_nets import Batch, Features, Walk, seen
-from tasks.grafting.tile_parts import Source
-from tasks.networks.cuts import Cut
-from tasks.networks.network import Network
-from tasks.spec import Loss
-from tasks.training.loss import count_right, plus, summed_loss
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.fit import Fits
+from espalier.tasks.grafting.grafted_net import Joiner, Joint, Tops, run_top, tops
+from espalier.tasks.grafting.gram import ChannelMoments, channel_sums
+from espalier.tasks.grafting.tile_nets import Batch, Features, Walk, seen
+from espalier.tasks.grafting.tile_parts import Source
+from espalier.tasks.networks.cuts import Cut
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Loss
+from espalier.tasks.training.loss import count_right, plus, summed_loss
 
 Graft = tuple[str, Cut, str]
 """(pair key, cut, whose BN statistics): what has a row of its own."""

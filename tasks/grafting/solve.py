@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.grafting.gram import Centred, ChannelMoments, Factor, fraction_unexplained
-from tasks.seeds import stream
-from tasks.spec import GraftOptions
+from espalier.tasks.grafting.gram import Centred, ChannelMoments, Factor, fraction_unexplained
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import GraftOptions
 
 
 class Fit(NamedTuple):

@@ -12,13 +12,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
-from tasks.networks.architectures import images_per_batch, mixed_batch
-from tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
-from tasks.networks.network import LayerFeatures, Network, max_pool, permute_channels
-from tasks.seeds import stream
-from tasks.spec import GraftTile, Layer, Loss, Pair
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
+from espalier.tasks.networks.architectures import images_per_batch, mixed_batch
+from espalier.tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
+from espalier.tasks.networks.network import LayerFeatures, Network, max_pool, permute_channels
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import GraftTile, Layer, Loss, Pair
 
 POSITION_ORDERS = 64
 """How many different permutations of positions the shuffled images take."""

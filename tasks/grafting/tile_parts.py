@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from tasks.networks.cuts import Cut, cuts
-from tasks.spec import AtOnce, GraftTile, Pair
+from espalier.tasks.networks.cuts import Cut, cuts
+from espalier.tasks.spec import AtOnce, GraftTile, Pair
 
 T = TypeVar("T")
 

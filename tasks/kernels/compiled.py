@@ -41,14 +41,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tasks.kernels.tiling import work_bytes
-from tasks.spec import Architecture, Kernels
+from espalier.tasks.kernels.tiling import work_bytes
+from espalier.tasks.spec import Architecture, Kernels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.kernels.sgd_kernel import Step
-    from tasks.networks.network import Network
+    from espalier.tasks.kernels.sgd_kernel import Step
+    from espalier.tasks.networks.network import Network
 
 __all__ = ["Use", "compiles", "faster", "kernels", "sgd_step", "work_bytes"]
 
@@ -84,7 +84,7 @@ def faster(network: Network) -> Network:
     """The network by compiled kernels where they take its numbers, else the network itself."""
     if not _usable():
         return network
-    from tasks.kernels.compiled_network import compiled
+    from espalier.tasks.kernels.compiled_network import compiled
 
     return compiled(network)
 
@@ -93,7 +93,7 @@ def compiles(architecture: Architecture) -> bool:
     """Whether the kernels may be used, and take any layer."""
     if not _usable():
         return False
-    from tasks.kernels import compiled_network
+    from espalier.tasks.kernels import compiled_network
 
     return compiled_network.compiles(architecture)
 
@@ -104,7 +104,7 @@ def sgd_step(
     """A step of SGD in one pass over each of these tensors, or None if PyTorch is to take it."""
     if not momentum or any(weight.device.type != "cpu" for weight in weights) or not _usable():
         return None
-    from tasks.kernels.sgd_kernel import Step, suits
+    from espalier.tasks.kernels.sgd_kernel import Step, suits
 
     if not all(suits(weight) for weight in weights):
         return None

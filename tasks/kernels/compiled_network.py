@@ -14,13 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.kernels import fused_norm, winograd
-from tasks.kernels.norm_kernels import Ends
-from tasks.kernels.tiling import POOL, suits
-from tasks.networks.architectures import input_shapes, output_size
-from tasks.networks.batch_norm import Training
-from tasks.networks.network import Network
-from tasks.spec import Architecture, Layer
+from espalier.tasks.kernels import fused_norm, winograd
+from espalier.tasks.kernels.norm_kernels import Ends
+from espalier.tasks.kernels.tiling import POOL, suits
+from espalier.tasks.networks.architectures import input_shapes, output_size
+from espalier.tasks.networks.batch_norm import Training
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Architecture, Layer
 
 
 class Taken(NamedTuple):

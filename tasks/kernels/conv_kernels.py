@@ -15,12 +15,12 @@ from fractions import Fraction
 from functools import cache
 from math import inf
 
-from tasks.kernels.plane_products import Block, Matrices, Planes, add_products, times_matrices
-from tasks.kernels.strips import BORDER, OVERLAP, Group, Map, Row, Strip, Tiles
-from tasks.kernels.tile_transforms import both_sides
-from tasks.kernels.tiling import CHANNELS, POINTS, planes_of
-from tasks.kernels.toom_cook import TAPS, matrices, transposed
-from tasks.kernels.vector_code import Code, Kernel, Value
+from espalier.tasks.kernels.plane_products import Block, Matrices, Planes, add_products, times_matrices
+from espalier.tasks.kernels.strips import BORDER, OVERLAP, Group, Map, Row, Strip, Tiles
+from espalier.tasks.kernels.tile_transforms import both_sides
+from espalier.tasks.kernels.tiling import CHANNELS, POINTS, planes_of
+from espalier.tasks.kernels.toom_cook import TAPS, matrices, transposed
+from espalier.tasks.kernels.vector_code import Code, Kernel, Value
 
 SIZES = 10
 """N, H, W, rows and columns of tiles, rows of tiles in work at once, C, O, and 1 or 0: rectified, pooled."""

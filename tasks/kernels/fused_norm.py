@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from tasks.kernels import norm_kernels
-from tasks.kernels.norm_kernels import Ends, side_of
-from tasks.kernels.vector_code import Kernel
-from tasks.networks.batch_norm import EPSILON, MOMENTUM
-from tasks.networks.layout import in_rows
-from tasks.spec import Layer
+from espalier.tasks.kernels import norm_kernels
+from espalier.tasks.kernels.norm_kernels import Ends, side_of
+from espalier.tasks.kernels.vector_code import Kernel
+from espalier.tasks.networks.batch_norm import EPSILON, MOMENTUM
+from espalier.tasks.networks.layout import in_rows
+from espalier.tasks.spec import Layer
 
 Numbers = npt.NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-from tasks.kernels.vector_code import Code, Kernel, Value
+from espalier.tasks.kernels.vector_code import Code, Kernel, Value
 
 Ends = Literal["plain", "relu", "pooled"]
 """BN alone, with the ReLU after it, or with the largest of each 2 x 2 square and its ReLU."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.kernels.tiling import AT_ONCE, CHANNELS
-from tasks.kernels.vector_code import REGISTERS, Code, Total, Value
+from espalier.tasks.kernels.tiling import AT_ONCE, CHANNELS
+from espalier.tasks.kernels.vector_code import REGISTERS, Code, Total, Value
 
 LINE = (AT_ONCE + 1) * CHANNELS
 """Numbers from one plane to the next: an odd number of lines of the cache, since planes that lie a power of 2

@@ -14,7 +14,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tasks.kernels.vector_code import BYTES, LANES, Code, Kernel
+from espalier.tasks.kernels.vector_code import BYTES, LANES, Code, Kernel
 
 
 class Step:

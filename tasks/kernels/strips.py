@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tasks.kernels.plane_products import LINE, Planes
-from tasks.kernels.tile_transforms import Matrix, both_sides
-from tasks.kernels.tiling import CHANNELS, POOL
-from tasks.kernels.toom_cook import TAPS
-from tasks.kernels.vector_code import Code, Value
+from espalier.tasks.kernels.plane_products import LINE, Planes
+from espalier.tasks.kernels.tile_transforms import Matrix, both_sides
+from espalier.tasks.kernels.tiling import CHANNELS, POOL
+from espalier.tasks.kernels.toom_cook import TAPS
+from espalier.tasks.kernels.vector_code import Code, Value
 
 BORDER = TAPS // 2
 OVERLAP = TAPS - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from tasks.kernels.vector_code import Value
+from espalier.tasks.kernels.vector_code import Value
 
 Matrix = Sequence[Sequence[float]]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from math import prod
 
-from tasks.kernels.toom_cook import TAPS
-from tasks.networks.architectures import Shape, input_shapes, output_size
-from tasks.spec import Architecture, Layer
+from espalier.tasks.kernels.toom_cook import TAPS
+from espalier.tasks.networks.architectures import Shape, input_shapes, output_size
+from espalier.tasks.spec import Architecture, Layer
 
 POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
 """By m: where polynomials are evaluated, beside infinity."""

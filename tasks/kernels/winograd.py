@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from tasks.kernels import conv_kernels
-from tasks.kernels.plane_products import Matrices, Planes, block
-from tasks.kernels.tiling import AT_ONCE, CHANNELS, POOL, outputs_of, planes_of, strip_of, tiles_of
-from tasks.kernels.toom_cook import TAPS
-from tasks.networks.layout import in_rows
+from espalier.tasks.kernels import conv_kernels
+from espalier.tasks.kernels.plane_products import Matrices, Planes, block
+from espalier.tasks.kernels.tiling import AT_ONCE, CHANNELS, POOL, outputs_of, planes_of, strip_of, tiles_of
+from espalier.tasks.kernels.toom_cook import TAPS
+from espalier.tasks.networks.layout import in_rows
 
 
 def conv(h: Tensor, weight: Tensor, bias: Tensor, *, rectified: bool = False, pooled: bool = False) -> Tensor:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.grafting.gram import Centred, Factor, PatchMoments, centre, factorise
-from tasks.grafting.solve import Fit, Sums, solve
-from tasks.mixing.channels import Channels, Moments
-from tasks.networks.cuts import Arm
-from tasks.seeds import stream
-from tasks.spec import Pool
+from espalier.tasks.grafting.gram import Centred, Factor, PatchMoments, centre, factorise
+from espalier.tasks.grafting.solve import Fit, Sums, solve
+from espalier.tasks.mixing.channels import Channels, Moments
+from espalier.tasks.networks.cuts import Arm
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Pool
 
 
 class Groups(NamedTuple):

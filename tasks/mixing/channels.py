@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tasks.grafting.gram import ChannelMoments, PatchMoments, add_to
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.tile_nets import given
-from tasks.networks.architectures import images_per_batch, shapes_of
-from tasks.networks.cuts import Arm, Reading, all_arms, arm_map, arm_sizes, cuts, reading
-from tasks.networks.network import LayerFeatures, Network
-from tasks.seeds import stream
-from tasks.spec import Loss, PoolTile
+from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments, add_to
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.tile_nets import given
+from espalier.tasks.networks.architectures import images_per_batch, shapes_of
+from espalier.tasks.networks.cuts import Arm, Reading, all_arms, arm_map, arm_sizes, cuts, reading
+from espalier.tasks.networks.network import LayerFeatures, Network
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Loss, PoolTile
 
 Features = Mapping[int, LayerFeatures]
 """One layer's features by snapshot."""

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from scipy.optimize import minimize
 from torch import Tensor
 
-from tasks.grafting.graft import warning
-from tasks.grafting.gram import ChannelMoments, PatchMoments, factorise
-from tasks.grafting.layer_input import LayerInput
-from tasks.spec import Layer, Recipe
+from espalier.tasks.grafting.graft import warning
+from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments, factorise
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.spec import Layer, Recipe
 
 WEIGHT_WITHOUT_REGULARIZER = 1e-6
 """l2 weight of a classifier whose net has none, times the features' variance in sum: of images that can be

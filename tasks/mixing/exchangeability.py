@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 
-from tasks.data.tensors import Data
-from tasks.grafting.graft import warning
-from tasks.mixing.channel_groups import Fitter, deal
-from tasks.mixing.channels import Channels, measure
-from tasks.mixing.group_grafts import Draw, draw, graft_rows
-from tasks.mixing.permutation import pooled, wider_subset
-from tasks.networks.cuts import Cut
-from tasks.networks.network import Network
-from tasks.spec import Pool, PoolTile, layer_name
-from tasks.tables.axes import net_axes
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.graft import warning
+from espalier.tasks.mixing.channel_groups import Fitter, deal
+from espalier.tasks.mixing.channels import Channels, measure
+from espalier.tasks.mixing.group_grafts import Draw, draw, graft_rows
+from espalier.tasks.mixing.permutation import pooled, wider_subset
+from espalier.tasks.networks.cuts import Cut
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Pool, PoolTile, layer_name
+from espalier.tasks.tables.axes import net_axes
 
 
 @dataclass(frozen=True)

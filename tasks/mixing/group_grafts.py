@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from tasks.data.tensors import Data
-from tasks.grafting.graft import GraftRows, answers, held_out, later_layers, sizes
-from tasks.grafting.grafted_net import exact_joint
-from tasks.grafting.gram import ChannelMoments, Factor
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.score import GraftScore, send
-from tasks.grafting.solve import Fit
-from tasks.mixing.channel_groups import Fitter
-from tasks.mixing.channels import Channels, Features
-from tasks.networks.cuts import Arm, Cut, Reading, norms_from
-from tasks.spec import Pool, Snapshot, layer_name
-from tasks.tables.axes import net_axes
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.graft import GraftRows, answers, held_out, later_layers, sizes
+from espalier.tasks.grafting.grafted_net import exact_joint
+from espalier.tasks.grafting.gram import ChannelMoments, Factor
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.score import GraftScore, send
+from espalier.tasks.grafting.solve import Fit
+from espalier.tasks.mixing.channel_groups import Fitter
+from espalier.tasks.mixing.channels import Channels, Features
+from espalier.tasks.networks.cuts import Arm, Cut, Reading, norms_from
+from espalier.tasks.spec import Pool, Snapshot, layer_name
+from espalier.tasks.tables.axes import net_axes
 
 
 class Draw(NamedTuple):

@@ -15,19 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.data.tensors import Data
-from tasks.grafting.gram import ChannelMoments, add_to, channel_sums, fraction_unexplained
-from tasks.grafting.tile_nets import given
-from tasks.grafting.tile_parts import groups
-from tasks.mixing.classifier import refit
-from tasks.mixing.hybrid_fit import Hybrid, Parents, fit_hidden, maps_at, mixture, unfitted
-from tasks.mixing.mixture import Masks
-from tasks.networks.architectures import images_per_batch, input_shapes, patch_dim
-from tasks.networks.cuts import Arm
-from tasks.networks.network import LayerFeatures, Network
-from tasks.spec import HybridTile, Pair, Recipe
-from tasks.tables.axes import net_axes
-from tasks.training.evaluation import evaluate
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.gram import ChannelMoments, add_to, channel_sums, fraction_unexplained
+from espalier.tasks.grafting.tile_nets import given
+from espalier.tasks.grafting.tile_parts import groups
+from espalier.tasks.mixing.classifier import refit
+from espalier.tasks.mixing.hybrid_fit import Hybrid, Parents, fit_hidden, maps_at, mixture, unfitted
+from espalier.tasks.mixing.mixture import Masks
+from espalier.tasks.networks.architectures import images_per_batch, input_shapes, patch_dim
+from espalier.tasks.networks.cuts import Arm
+from espalier.tasks.networks.network import LayerFeatures, Network
+from espalier.tasks.spec import HybridTile, Pair, Recipe
+from espalier.tasks.tables.axes import net_axes
+from espalier.tasks.training.evaluation import evaluate
 
 Features = Sequence[LayerFeatures]
 """One net's features of a batch, layers 1 to L."""

@@ -12,16 +12,16 @@ from itertools import islice
 
 from torch import Tensor
 
-from tasks.grafting.graft import warning
-from tasks.grafting.gram import ChannelMoments, PatchMoments, add_to, factorise
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.solve import Fit, Sums, solve
-from tasks.grafting.tile_nets import ArmFit, given
-from tasks.mixing.mixture import Masks, channels_of_a, mix, mixed_norms
-from tasks.networks.architectures import images_per_batch, parameter_shapes
-from tasks.networks.cuts import Arm, Reading, arm_map, arm_sizes, reading, shortcuts_past
-from tasks.networks.network import LayerFeatures, Network
-from tasks.spec import Architecture, GraftOptions, layer_name
+from espalier.tasks.grafting.graft import warning
+from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments, add_to, factorise
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.solve import Fit, Sums, solve
+from espalier.tasks.grafting.tile_nets import ArmFit, given
+from espalier.tasks.mixing.mixture import Masks, channels_of_a, mix, mixed_norms
+from espalier.tasks.networks.architectures import images_per_batch, parameter_shapes
+from espalier.tasks.networks.cuts import Arm, Reading, arm_map, arm_sizes, reading, shortcuts_past
+from espalier.tasks.networks.network import LayerFeatures, Network
+from espalier.tasks.spec import Architecture, GraftOptions, layer_name
 
 
 @dataclass(frozen=True)

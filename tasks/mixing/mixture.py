@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tasks.networks.network import Network, streams
-from tasks.seeds import stream
-from tasks.spec import Architecture
+from espalier.tasks.networks.network import Network, streams
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Architecture
 
 Masks = Mapping[int, Tensor]
 """By layer: mask (C,) of the channels that are A's."""

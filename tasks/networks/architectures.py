@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import Literal
 
-from tasks.spec import Activation, Architecture, Layer
+from espalier.tasks.spec import Activation, Architecture, Layer
 
 Shape = tuple[int, int, int]
 ConvEntry = int | Literal["pool"]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.seeds import stream
+from espalier.tasks.seeds import stream
 
 EPSILON = 1e-5
 MOMENTUM = 0.1

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from tasks.networks.network import Network
-from tasks.spec import Architecture, Layer, Shortcut, Snapshot
-from tasks.tables.axes import net_axes
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Architecture, Layer, Shortcut, Snapshot
+from espalier.tasks.tables.axes import net_axes
 
 
 class CheckpointError(ValueError):

@@ -17,8 +17,8 @@ from functools import cache
 from math import prod
 from typing import Literal, NamedTuple
 
-from tasks.networks.architectures import Shape, output_size, patch_dim, shapes_of, shortcut_map
-from tasks.spec import Architecture, Layer, Method, Shortcut
+from espalier.tasks.networks.architectures import Shape, output_size, patch_dim, shapes_of, shortcut_map
+from espalier.tasks.spec import Architecture, Layer, Method, Shortcut
 
 ADAM_BATCH = 64
 """Images of one of Adam's batches, as in Gu et al. 2020."""
@@ -66,7 +66,7 @@ def crossing(architecture: Architecture, layer: int) -> list[int]:
 def is_plain(architecture: Architecture, layer: int) -> bool:
     """Whether an exact graft at `layer` is defined.
 
-    >>> from tasks.networks.resnet import resnet
+    >>> from espalier.tasks.networks.resnet import resnet
     >>> net = resnet("resnet20", width=1, image=(3, 8, 8), classes=10)
     >>> [layer for layer in range(2, net.depth + 1) if is_plain(net, layer)]
     [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.networks.architectures import ArchitectureError, Shape, checked
-from tasks.spec import Activation, Architecture, Layer
+from espalier.tasks.networks.architectures import ArchitectureError, Shape, checked
+from espalier.tasks.spec import Activation, Architecture, Layer
 
 
 def dense(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tasks.spec import Layout
+from espalier.tasks.spec import Layout
 
 
 def laid(value: Tensor, layout: Layout) -> Tensor:

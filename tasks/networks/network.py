@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.networks.architectures import parameter_shapes, shortcut_map
-from tasks.networks.batch_norm import USE, Mode
-from tasks.networks.dense_products import dense_products
-from tasks.networks.parametrization import factors
-from tasks.seeds import stream
-from tasks.spec import Architecture, Init, Layer, NetSpec
+from espalier.tasks.networks.architectures import parameter_shapes, shortcut_map
+from espalier.tasks.networks.batch_norm import USE, Mode
+from espalier.tasks.networks.dense_products import dense_products
+from espalier.tasks.networks.parametrization import factors
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Architecture, Init, Layer, NetSpec
 
 Parameters = Mapping[str, Tensor]
 Shortcuts = Mapping[int, Tensor]

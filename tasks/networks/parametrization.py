@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Literal
 
-from tasks.networks.architectures import is_map_weight, is_trained, parameter_shapes
-from tasks.spec import Architecture, NetSpec, Optimizer
+from espalier.tasks.networks.architectures import is_map_weight, is_trained, parameter_shapes
+from espalier.tasks.spec import Architecture, NetSpec, Optimizer
 
 Role = Literal["first", "hidden", "last", "only", "vector", "output_bias"]
 """Which of its sides grow with the width.

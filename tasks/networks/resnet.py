@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tasks.networks.architectures import Shape, checked
-from tasks.spec import Architecture, Layer, Shortcut
+from espalier.tasks.networks.architectures import Shape, checked
+from espalier.tasks.spec import Architecture, Layer, Shortcut
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet20": (3, 3, 3)}
 """Blocks of two 3x3 convs in each stage; after the first, a stage halves the map and doubles the channels."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tasks.networks.architectures import ArchitectureError, ConvEntry, Shape, checked, conv_layers
-from tasks.spec import Architecture, Layer
+from espalier.tasks.networks.architectures import ArchitectureError, ConvEntry, Shape, checked, conv_layers
+from espalier.tasks.spec import Architecture, Layer
 
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 """3x3 convs in each block; a 2x2 max-pool ends it."""

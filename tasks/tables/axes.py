@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tasks.spec import Architecture, NetSpec, Snapshot
-from tasks.tables.columns import NET_AXES
+from espalier.tasks.spec import Architecture, NetSpec, Snapshot
+from espalier.tasks.tables.columns import NET_AXES
 
 
 def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from tasks.tables.schemas import COORDINATES, ROW_PER, SCHEMAS
+from espalier.tasks.tables.schemas import COORDINATES, ROW_PER, SCHEMAS
 
 
 def page() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.tables.schemas import SCHEMAS
+from espalier.tasks.tables.schemas import SCHEMAS
 
 
 def table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.tables.columns import (
+from espalier.tasks.tables.columns import (
     BN,
     DRAW,
     GRAFT_KIND,
@@ -25,8 +25,8 @@ from tasks.tables.columns import (
     TRUTH,
     WIDTH,
 )
-from tasks.tables.exchange_columns import EXCHANGEABILITY
-from tasks.tables.trial_columns import TRIAL_CURVES, TRIALS, TUNED
+from espalier.tasks.tables.exchange_columns import EXCHANGEABILITY
+from espalier.tasks.tables.trial_columns import TRIAL_CURVES, TRIALS, TUNED
 
 
 def _schema(columns: Iterable[tuple[str, pa.DataType, str]]) -> pa.Schema:

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tasks.tables.columns import INTEGER, REAL, TEXT
+from espalier.tasks.tables.columns import INTEGER, REAL, TEXT
 
 Columns = list[tuple[str, pa.DataType, str]]
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from tasks.data.tensors import Data
-from tasks.seeds import stream
-from tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
-from tasks.training.stack import Tensors
-from tasks.training.train import Diverged, Trained, initial_state, train_group
-from tasks.worker.processor import cores
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from espalier.tasks.training.stack import Tensors
+from espalier.tasks.training.train import Diverged, Trained, initial_state, train_group
+from espalier.tasks.worker.processor import cores
 
 STEPS = 2
 """Steps on whole batches: after the first one no layer's gradient is zero, whatever the net starts from."""

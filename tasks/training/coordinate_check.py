@@ -22,17 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.data.augment import draws, training_batch
-from tasks.data.tensors import Data
-from tasks.data.training_set import training_set
-from tasks.networks.architectures import is_trained
-from tasks.networks.batch_norm import EPSILON, Mode, Training
-from tasks.networks.network import Network, initialise
-from tasks.spec import NetSpec, Schedule, layer_name
-from tasks.tables.axes import coordinate_axes
-from tasks.training.loss import mean_loss
-from tasks.training.optimizer import make_optimizer
-from tasks.training.train import order
+from espalier.tasks.data.augment import draws, training_batch
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.data.training_set import training_set
+from espalier.tasks.networks.architectures import is_trained
+from espalier.tasks.networks.batch_norm import EPSILON, Mode, Training
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.spec import NetSpec, Schedule, layer_name
+from espalier.tasks.tables.axes import coordinate_axes
+from espalier.tasks.training.loss import mean_loss
+from espalier.tasks.training.optimizer import make_optimizer
+from espalier.tasks.training.train import order
 
 IMAGES = 128
 """Held-out images on which the changes are measured."""

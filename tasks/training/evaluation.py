@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tasks.networks.architectures import evaluation_batch, parameter_count
-from tasks.networks.network import Network
-from tasks.spec import Loss, Snapshot
-from tasks.tables.axes import net_axes
-from tasks.training.loss import count_right, plus, share, summed_loss
+from espalier.tasks.networks.architectures import evaluation_batch, parameter_count
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import Loss, Snapshot
+from espalier.tasks.tables.axes import net_axes
+from espalier.tasks.training.loss import count_right, plus, share, summed_loss
 
 
 class Judged(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.spec import Loss
+from espalier.tasks.spec import Loss
 
 
 def mean_loss(loss: Loss, outputs_NK: Tensor, y: Tensor) -> Tensor:

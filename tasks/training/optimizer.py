@@ -24,11 +24,11 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
-from tasks.kernels.compiled import sgd_step
-from tasks.networks.architectures import is_map_weight, is_trained
-from tasks.networks.parametrization import factors
-from tasks.spec import NetSpec
-from tasks.training.regularizer import gradient
+from espalier.tasks.kernels.compiled import sgd_step
+from espalier.tasks.networks.architectures import is_map_weight, is_trained
+from espalier.tasks.networks.parametrization import factors
+from espalier.tasks.spec import NetSpec
+from espalier.tasks.training.regularizer import gradient
 
 
 @dataclass(frozen=True)

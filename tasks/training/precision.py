@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from tasks.spec import Precision
+from espalier.tasks.spec import Precision
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from tasks.data.tensors import Data
-from tasks.kernels.compiled import compiles
-from tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
-from tasks.training.bit_company import keeps_bits, random_images
-from tasks.training.train import Group, initial_state
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.kernels.compiled import compiles
+from espalier.tasks.spec import COMPILED, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
+from espalier.tasks.training.bit_company import keeps_bits, random_images
+from espalier.tasks.training.train import Group, initial_state
 
 SECONDS, FEWEST, TURNS, STEPS = 0.6, 3, 8, 2
 """A probe ends after so many seconds, but has so many turns at least and at most, each of so many steps of

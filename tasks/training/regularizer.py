@@ -14,8 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tasks.networks.architectures import is_map_weight
-from tasks.spec import Regularizer
+from espalier.tasks.networks.architectures import is_map_weight
+from espalier.tasks.spec import Regularizer
 
 
 def penalty(regularizer: Regularizer, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tasks.spec import Schedule
+from espalier.tasks.spec import Schedule
 
 
 def factor(schedule: Schedule, epoch: float) -> float:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tasks.networks.layout import laid
-from tasks.spec import Layout
+from espalier.tasks.networks.layout import laid
+from espalier.tasks.spec import Layout
 
 Tensors = Mapping[str, Tensor]
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tasks.networks.architectures import is_trained
-from tasks.spec import Layout, NetSpec
-from tasks.training.optimizer import make_optimizer
-from tasks.training.stack import Tensors, own, part, stack
+from espalier.tasks.networks.architectures import is_trained
+from espalier.tasks.spec import Layout, NetSpec
+from espalier.tasks.training.optimizer import make_optimizer
+from espalier.tasks.training.stack import Tensors, own, part, stack
 
 
 class Steps:

@@ -16,23 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.data.augment import draws, training_batch
-from tasks.data.tensors import Data
-from tasks.data.training_set import training_set
-from tasks.kernels.compiled import faster
-from tasks.networks.architectures import is_trained
-from tasks.networks.batch_norm import Training
-from tasks.networks.layout import laid
-from tasks.networks.network import Network, initialise
-from tasks.seeds import stream
-from tasks.spec import ALONE, COMPILED, NetSpec, Snapshot, TrainMode, TrainSegment
-from tasks.tables.axes import net_axes
-from tasks.training.evaluation import Judged, evaluate, net_row
-from tasks.training.loss import net_losses, net_right
-from tasks.training.precision import autocast, tf32
-from tasks.training.schedule import factor
-from tasks.training.stack import moved, own, part, stack
-from tasks.training.steps import Steps
+from espalier.tasks.data.augment import draws, training_batch
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.data.training_set import training_set
+from espalier.tasks.kernels.compiled import faster
+from espalier.tasks.networks.architectures import is_trained
+from espalier.tasks.networks.batch_norm import Training
+from espalier.tasks.networks.layout import laid
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import ALONE, COMPILED, NetSpec, Snapshot, TrainMode, TrainSegment
+from espalier.tasks.tables.axes import net_axes
+from espalier.tasks.training.evaluation import Judged, evaluate, net_row
+from espalier.tasks.training.loss import net_losses, net_right
+from espalier.tasks.training.precision import autocast, tf32
+from espalier.tasks.training.schedule import factor
+from espalier.tasks.training.stack import moved, own, part, stack
+from espalier.tasks.training.steps import Steps
 
 
 class Diverged(ArithmeticError):

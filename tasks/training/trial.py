@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.data.tensors import Data
-from tasks.seeds import stream
-from tasks.spec import Snapshot, TrainMode, TrainSegment, TrialSegment
-from tasks.training.train import Diverged, State, train_group
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Snapshot, TrainMode, TrainSegment, TrialSegment
+from espalier.tasks.training.train import Diverged, State, train_group
 
 _COLUMNS = {"loss_test": "loss_validation", "accuracy_test": "accuracy_validation"}
 _KEPT = (

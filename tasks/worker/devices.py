@@ -6,9 +6,9 @@ import functools
 
 import torch
 
-from tasks.data.images import Folder
-from tasks.data.tensors import Data, Normalization, load_cached
-from tasks.networks.network import Network
+from espalier.tasks.data.images import Folder
+from espalier.tasks.data.tensors import Data, Normalization, load_cached
+from espalier.tasks.networks.network import Network
 
 
 class NoDevice(RuntimeError):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.tables.rows import table
+from espalier.tasks.tables.rows import table
 
 WIDTHS, SEEDS, EPOCHS, LAYERS = (4, 8, 16, 32, 64), (0, 1, 2, 3), (0, 1, 5, 20), (2, 3, 4, 5)
 TOML = '# A sweep for tests.\n[data]\ndataset = "digits"\n\n[sweep]\nwidths = [4, 8, 16, 32, 64]\nseeds = 4\n'

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import load
-from tasks.tables.rows import table
-from tasks.tables.schemas import SCHEMAS
+from espalier import load
+from espalier.tasks.tables.rows import table
+from espalier.tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import curve_rows, graft_rows, write_tables
 
 
@@ -82,8 +82,8 @@ def test_reading_results_loads_neither_torch_nor_ray(code):
 
 
 def test_only_public_names_are_offered():
-    import analysis
+    import espalier
 
-    assert isinstance(analysis.load, type(load))
+    assert isinstance(espalier.load, type(load))
     with pytest.raises(AttributeError, match="has no attribute 'fits'"):
-        _ = analysis.fits
+        _ = espalier.fits

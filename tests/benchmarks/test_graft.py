@@ -11,8 +11,8 @@ from benchmarks.__main__ import app
 from benchmarks.graft import Setup, run
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import PHASES, Clock, clocked
-from tasks.data.tensors import load
-from tasks.spec import GraftOptions
+from espalier.tasks.data.tensors import load
+from espalier.tasks.spec import GraftOptions
 
 ROW = {
     "width", "layer", "adam_seconds", "naive_seconds", "exact_seconds", "adam_ratio", "naive_ratio",

@@ -4,9 +4,9 @@ import pytest
 
 from benchmarks import kernels
 from benchmarks.kernels import Kernels, Map, kernel_seconds
-from tasks.data.images import facts
-from tasks.networks.architectures import evaluation_batch, input_shapes
-from tasks.spec import ALONE, COMPILED, TrainMode
+from espalier.tasks.data.images import facts
+from espalier.tasks.networks.architectures import evaluation_batch, input_shapes
+from espalier.tasks.spec import ALONE, COMPILED, TrainMode
 from tests.tasks.conftest import make_net
 
 LAST = TrainMode(layout="channels_last")

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import lr_transfer
 from benchmarks.lr_transfer import AROUND, STEP, Setup, rate_at, run, search, vertex
-from tasks.data.tensors import load
+from espalier.tasks.data.tensors import load
 
 
 @pytest.mark.parametrize("best", [0.02, 0.04, 1.3])

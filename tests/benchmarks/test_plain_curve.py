@@ -7,12 +7,12 @@ import torch
 
 from benchmarks.plain_curve import cropped, fit, penalty, rate
 from benchmarks.plain_loop import begin_from, modules
-from tasks.data.tensors import load
-from tasks.networks.network import initialise
-from tasks.spec import Schedule, TrainSegment
-from tasks.training.regularizer import penalty as own_penalty
-from tasks.training.schedule import factor
-from tasks.training.train import initial_state, order, train
+from espalier.tasks.data.tensors import load
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import Schedule, TrainSegment
+from espalier.tasks.training.regularizer import penalty as own_penalty
+from espalier.tasks.training.schedule import factor
+from espalier.tasks.training.train import initial_state, order, train
 from tests.tasks.conftest import make_net, make_snapshot
 
 

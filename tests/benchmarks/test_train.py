@@ -16,12 +16,12 @@ from benchmarks.random_images import COUNTS, write_random_images
 from benchmarks.train import BATCH, LONGEST, SHORTEST, Measurement, Setup, case, cases, run
 from benchmarks.train_jobs import execute
 from benchmarks.tuned_loop import fit_all
-from cluster.pool import InProcessPool
-from tasks.data.images import facts
-from tasks.data.tensors import load
-from tasks.networks.network import initialise
-from tasks.spec import TrainSegment
-from tasks.training.train import initial_state, order, train
+from espalier.cluster.pool import InProcessPool
+from espalier.tasks.data.images import facts
+from espalier.tasks.data.tensors import load
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import TrainSegment
+from espalier.tasks.training.train import initial_state, order, train
 from tests.tasks.conftest import make_snapshot
 
 ROW = {
@@ -41,7 +41,7 @@ def here(setup):
 @pytest.fixture(scope="module")
 def result():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.training.probe.SECONDS", 0.01)
+        patch.setattr("espalier.tasks.training.probe.SECONDS", 0.01)
         patch.setattr("benchmarks.train_jobs.PRODUCTS", 1)
         patch.setattr("benchmarks.kernels.TURNS", 1)
         return run(TINY, here)

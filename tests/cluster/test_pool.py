@@ -1,4 +1,4 @@
-from cluster.pool import Done, Failed, InProcessPool, Job
+from espalier.cluster.pool import Done, Failed, InProcessPool, Job
 from tests.cluster import toys
 
 

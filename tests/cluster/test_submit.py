@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from cluster import submit
+from espalier.cluster import submit
 
 
 @pytest.mark.parametrize("name", ["results/cifar10", "results/a.b-c_d/", "demo"])
@@ -41,9 +41,7 @@ def test_it_becomes_the_run_command_on_this_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "execv", lambda *args: ran.append(args))
     monkeypatch.setattr(sys, "argv", ["submit.py", "mine"])
     submit.main()
-    assert ran == [
-        (sys.executable, [sys.executable, "-m", "orchestrator", "run", "mine", "--address", "auto"])
-    ]
+    assert ran == [(sys.executable, [sys.executable, "-m", "espalier", "run", "mine", "--address", "auto"])]
 
 
 def test_a_folder_that_is_nowhere_is_told(tmp_path, monkeypatch):

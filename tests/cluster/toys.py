@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from cluster.pool import Output
+from espalier.cluster.pool import Output
 
 
 class HopelessError(Exception):

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.planning.identity import probe_key
-from orchestrator.planning.nets import nets
-from orchestrator.running.pool_makers import in_process, ray_pool
-from orchestrator.running.probing import RECORD
-from orchestrator.store.sweep_store import Store
-from orchestrator.sweep import Sweep
+from espalier.orchestrator.planning.identity import probe_key
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.running.pool_makers import in_process, ray_pool
+from espalier.orchestrator.running.probing import RECORD
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.sweep import Sweep
 
 torch.set_num_threads(1)
 
@@ -161,7 +161,7 @@ os.dup2(log, 1)
 os.dup2(log, 2)
 import torch
 torch.set_num_threads(1)
-from orchestrator.cli import app
+from espalier.orchestrator.cli import app
 app(["run", FOLDER, "--in-process"])
 """
 
@@ -172,7 +172,7 @@ class Drivers:
     def __init__(self):
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["orchestrator.cli", "tasks.training.train", "tasks.grafting.graft"]
+            ["espalier.orchestrator.cli", "espalier.tasks.training.train", "espalier.tasks.grafting.graft"]
             + ["torch._dynamo", "sklearn.model_selection"]
         )
         self._running = []

@@ -3,11 +3,11 @@
 import pyarrow.compute as pc
 import pytest
 
-import tasks.training.bit_company
-from orchestrator.planning.kinds.training import mode_of
-from orchestrator.running.probing import RECORD
-from orchestrator.store.sweep_store import Store
-from orchestrator.sweep import Sweep
+import espalier.tasks.training.bit_company
+from espalier.orchestrator.planning.kinds.training import mode_of
+from espalier.orchestrator.running.probing import RECORD
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.sweep import Sweep
 from tests.integration.conftest import measured, run, write_config
 
 FOUR = {"grouped": True, "layout": "contiguous", "nets": 4}
@@ -33,8 +33,8 @@ def machine(monkeypatch):
                 raise keeps
             return keeps
 
-        monkeypatch.setattr(tasks.training.bit_company, "conditions", lambda probe, device: name)
-        monkeypatch.setattr(tasks.training.bit_company, "keeps_bits", keeps_bits)
+        monkeypatch.setattr(espalier.tasks.training.bit_company, "conditions", lambda probe, device: name)
+        monkeypatch.setattr(espalier.tasks.training.bit_company, "keeps_bits", keeps_bits)
         return tested
 
     return be

@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from espalier.orchestrator.cli import app
 from tests.integration.conftest import published, write_config
 
 
@@ -57,10 +57,13 @@ def test_each_commands_help_says_what_it_does(command, words):
 
 
 def test_it_runs_as_a_module_and_its_help_loads_no_torch():
-    program = "import sys; from orchestrator.cli import main; assert not {'torch', 'ray'} & set(sys.modules)"
+    program = (
+        "import sys; from espalier.orchestrator.cli import main; "
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
     answer = subprocess.run(
-        [sys.executable, "-m", "orchestrator", "--help"], capture_output=True, text=True,
+        [sys.executable, "-m", "espalier", "--help"], capture_output=True, text=True,
         env=os.environ | {"COLUMNS": "120"}, check=True,
     )  # fmt: skip
     assert "Usage" in answer.stdout

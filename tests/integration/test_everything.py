@@ -4,11 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load
-from orchestrator import Sweep, SweepConfig
-from orchestrator.running.pool_makers import in_process
-from tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
-from tasks.tables.schemas import SCHEMAS
+from espalier import Sweep, SweepConfig, load
+from espalier.orchestrator.running.pool_makers import in_process
+from espalier.tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
+from espalier.tasks.tables.schemas import SCHEMAS
 
 CONFIG = {
     "data": {"dataset": "digits", "limit_train": 200, "limit_test": 80},

@@ -7,16 +7,16 @@ from typing import get_args
 import pyarrow.compute as pc
 import pytest
 
-import tasks.training.train
-from orchestrator.planning.identity import net_key, snapshot
-from orchestrator.planning.kinds.training import Choice
-from orchestrator.planning.nets import nets, used
-from orchestrator.running import probing
-from orchestrator.running.pool_makers import in_process
-from orchestrator.store.sweep_store import Store
-from orchestrator.sweep import Sweep
-from tasks.spec import COMPILED, Layout, TrainMode
-from tasks.training.bit_company import keeps_bits
+import espalier.tasks.training.train
+from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.kinds.training import Choice
+from espalier.orchestrator.planning.nets import nets, used
+from espalier.orchestrator.running import probing
+from espalier.orchestrator.running.pool_makers import in_process
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.spec import COMPILED, Layout, TrainMode
+from espalier.tasks.training.bit_company import keeps_bits
 from tests.integration.conftest import (
     Sabotage,
     all_rows,
@@ -85,7 +85,7 @@ def test_more_seeds_and_cut_runs_give_the_rows_of_one_run(grouped, tmp_path, tog
 @pytest.fixture
 def hot_net(monkeypatch):
     """The net of seed 1 diverges: it starts from weights that overflow."""
-    honest = tasks.training.train.train_group
+    honest = espalier.tasks.training.train.train_group
 
     def train_group(segments, states, data, mode):
         def heated(segment, state):
@@ -96,7 +96,7 @@ def hot_net(monkeypatch):
         pairs = zip(segments, states, strict=True)
         return honest(segments, [heated(*pair) for pair in pairs], data, mode)
 
-    monkeypatch.setattr(tasks.training.train, "train_group", train_group)
+    monkeypatch.setattr(espalier.tasks.training.train, "train_group", train_group)
 
 
 def test_a_net_that_diverges_leaves_its_group_alone(grouped, tmp_path, hot_net, together):
@@ -130,7 +130,7 @@ def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(
     grouped, tmp_path, monkeypatch, together
 ):
     assert run(grouped).complete
-    honest, tried = tasks.training.train.train_group, []
+    honest, tried = espalier.tasks.training.train.train_group, []
 
     def train_group(segments, states, data, mode):
         tried.append(len(segments))
@@ -138,7 +138,7 @@ def test_a_group_that_finds_too_little_memory_is_halved_with_the_same_bits(
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate")
         return honest(segments, states, data, mode)
 
-    monkeypatch.setattr(tasks.training.train, "train_group", train_group)
+    monkeypatch.setattr(espalier.tasks.training.train, "train_group", train_group)
     small = measured(together, write_config(tmp_path / "small", **ONE_GROUP))
     assert run(small).complete
     assert sorted(tried[:7]) == [1, 1, 1, 1, 2, 2, 4]
@@ -155,7 +155,7 @@ def test_what_was_measured_is_kept_and_short_training_measures_nothing(tmp_path,
     assert [answer["why"] for answer in record.values()] == ["short", "short"]
     assert not jobs(folder, kind="probe")
     monkeypatch.setattr(probing, "WORTH_SECONDS", 0.0)
-    monkeypatch.setattr("tasks.training.probe.SECONDS", 0.01)
+    monkeypatch.setattr("espalier.tasks.training.probe.SECONDS", 0.01)
     write_config(folder, sweep__widths=[2, 3, 4])
     assert run(folder).complete
     now = Store(folder).read_json(probing.RECORD)

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-import tasks.kernels.compiled
-from orchestrator.coordcheck import Check, run_check
-from orchestrator.planning.nets import nets
-from orchestrator.running import probing
-from orchestrator.store.sweep_store import Store
-from orchestrator.sweep import Sweep
-from tasks.spec import COMPILED, Probe
-from tasks.training.probe import ways
+import espalier.tasks.kernels.compiled
+from espalier.orchestrator.coordcheck import Check, run_check
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.running import probing
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.spec import COMPILED, Probe
+from espalier.tasks.training.probe import ways
 from tests.integration.conftest import all_rows, measured, run, write_config
 
 WIDE = {
@@ -30,12 +30,12 @@ import json, sys
 {first}
 import torch
 torch.set_num_threads(1)
-import tasks.training.probe
-from orchestrator.running import probing
-from orchestrator.running.pool_makers import in_process
-from orchestrator.sweep import Sweep
+import espalier.tasks.training.probe
+from espalier.orchestrator.running import probing
+from espalier.orchestrator.running.pool_makers import in_process
+from espalier.orchestrator.sweep import Sweep
 probing.WORTH_SECONDS = 0.0
-tasks.training.probe.SECONDS = 0.01
+espalier.tasks.training.probe.SECONDS = 0.01
 summary = Sweep(sys.argv[1]).run(pool=in_process)
 assert summary.complete
 loaded = [name for name, module in sys.modules.items() if name.split(".")[0] == "llvmlite" and module]
@@ -72,7 +72,7 @@ def test_with_the_kernels_off_llvmlite_is_not_imported_and_probes_offer_no_compi
 def asked(monkeypatch):
     """How often kernels were looked for; they are found."""
     times = []
-    monkeypatch.setattr(tasks.kernels.compiled, "_problem", lambda: times.append(1) or "")
+    monkeypatch.setattr(espalier.tasks.kernels.compiled, "_problem", lambda: times.append(1) or "")
     return times
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from orchestrator import Sweep
-from orchestrator.running.pool_makers import in_process
+from espalier import Sweep
+from espalier.orchestrator.running.pool_makers import in_process
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-import tasks.training.train
-from orchestrator.cli import app
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.record import provenance, record
-from orchestrator.running.pool_makers import in_process
-from orchestrator.store.files import StoreFull, StoreLocked
-from orchestrator.store.sweep_store import Store
-from orchestrator.sweep import Sweep
-from tasks.data.images import facts
-from tasks.tables.schemas import SCHEMAS
+import espalier.tasks.training.train
+from espalier.orchestrator.cli import app
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.record import provenance, record
+from espalier.orchestrator.running.pool_makers import in_process
+from espalier.orchestrator.store.files import StoreFull, StoreLocked
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.data.images import facts
+from espalier.tasks.tables.schemas import SCHEMAS
 from tests.integration.conftest import (
     SINGLY,
     TABLES,
@@ -144,7 +144,7 @@ def test_another_experiment_in_the_same_folder_is_refused_by_name(finished):
 @pytest.fixture
 def hot_net(monkeypatch):
     """The net of width 2 and seed 1 really diverges: it trains at a learning rate of 1e9."""
-    tried, honest = [], tasks.training.train.train
+    tried, honest = [], espalier.tasks.training.train.train
 
     def train(segment, state, data):
         net = segment.snapshot.net
@@ -154,7 +154,7 @@ def hot_net(monkeypatch):
             segment = replace(segment, snapshot=replace(segment.snapshot, net=hot))
         return honest(segment, state, data)
 
-    monkeypatch.setattr(tasks.training.train, "train", train)
+    monkeypatch.setattr(espalier.tasks.training.train, "train", train)
     return tried
 
 
@@ -345,7 +345,7 @@ def test_a_full_disk_stops_with_one_message_and_a_later_run_completes(tiny, refe
 
 
 def test_a_job_that_fails_by_chance_is_tried_again_and_given_up_after_the_bound(tiny, monkeypatch):
-    honest, failures = tasks.training.train.train, Counter()
+    honest, failures = espalier.tasks.training.train.train, Counter()
 
     def train(segment, state, data):
         net = segment.snapshot.net
@@ -355,11 +355,11 @@ def test_a_job_that_fails_by_chance_is_tried_again_and_given_up_after_the_bound(
             raise RuntimeError("cosmic ray")
         return honest(segment, state, data)
 
-    monkeypatch.setattr(tasks.training.train, "train", train)
+    monkeypatch.setattr(espalier.tasks.training.train, "train", train)
     summary = run(tiny)
     assert failures == {(2, 0, 0): 1, (2, 0, 2): 1, (3, 0, 0): 3}
     assert len(summary.outcome.failures) == 1
-    monkeypatch.setattr(tasks.training.train, "train", honest)
+    monkeypatch.setattr(espalier.tasks.training.train, "train", honest)
     assert run(tiny).complete  # unlike a divergence, another run tries again
 
 

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.config.sweep_config import ConfigError
-from orchestrator.running.pool_makers import in_process
-from orchestrator.sweep import Sweep
-from orchestrator.tuning.journal import JOURNAL
+from espalier.orchestrator.cli import app
+from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.running.pool_makers import in_process
+from espalier.orchestrator.sweep import Sweep
+from espalier.orchestrator.tuning.journal import JOURNAL
 from tests.integration.conftest import Sabotage, all_rows, published, run, wait_until, write_config
 
 SPACE = {

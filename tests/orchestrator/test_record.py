@@ -6,11 +6,11 @@ from importlib.metadata import version
 
 import pytest
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.record import provenance, recorded_config, refuse_another
-from orchestrator.record import record as write_record
-from orchestrator.store.sweep_store import Store
-from tasks.data.images import facts
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.record import provenance, recorded_config, refuse_another
+from espalier.orchestrator.record import record as write_record
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.data.images import facts
 
 
 def config(**sections):

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.config.sections import TrackConfig
-from orchestrator.config.sweep_config import ConfigError
-from orchestrator.store.sweep_store import Store
-from orchestrator.track import TensorBoard, Trackers, open_trackers
-from tasks.tables.rows import table
+from espalier.orchestrator.config.sections import TrackConfig
+from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.track import TensorBoard, Trackers, open_trackers
+from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import curve_rows
 
 

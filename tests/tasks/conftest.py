@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from tasks.data.tensors import Data
-from tasks.networks.architectures import conv
-from tasks.seeds import stream
-from tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Snapshot
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.networks.architectures import conv
+from espalier.tasks.seeds import stream
+from espalier.tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Snapshot
 
 torch.set_num_threads(1)
 

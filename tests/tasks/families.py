@@ -5,12 +5,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from tasks.networks.architectures import conv
-from tasks.networks.dense import dense
-from tasks.networks.network import Network, initialise
-from tasks.networks.resnet import resnet
-from tasks.networks.vgg import vgg
-from tasks.seeds import stream
+from espalier.tasks.networks.architectures import conv
+from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.networks.resnet import resnet
+from espalier.tasks.networks.vgg import vgg
+from espalier.tasks.seeds import stream
 from tests.tasks.conftest import make_net
 
 CLASSES = 5

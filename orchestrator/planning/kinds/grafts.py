@@ -9,11 +9,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.identity import graft_key
-from tasks.networks.cuts import cuts, graftable
-from tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
-from tasks.tables.axes import setting
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.identity import graft_key
+from espalier.tasks.networks.cuts import cuts, graftable
+from espalier.tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
+from espalier.tasks.tables.axes import setting
 
 Ladder = Sequence[Snapshot]
 Group = list[Ladder]

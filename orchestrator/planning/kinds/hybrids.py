@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.pool import Job
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.identity import hybrid_key
-from orchestrator.planning.kinds.grafts import ladder_groups, mixture_options
-from orchestrator.planning.kinds.mixture_cost import hybrid_cost
-from orchestrator.planning.tiles import Limits, Task, blob_name, halves
-from tasks.data.images import DataFacts
-from tasks.spec import GraftOptions, HybridTile, Pair, Snapshot
+from espalier.cluster.pool import Job
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.identity import hybrid_key
+from espalier.orchestrator.planning.kinds.grafts import ladder_groups, mixture_options
+from espalier.orchestrator.planning.kinds.mixture_cost import hybrid_cost
+from espalier.orchestrator.planning.tiles import Limits, Task, blob_name, halves
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import GraftOptions, HybridTile, Pair, Snapshot
 
 
 @dataclass(frozen=True)

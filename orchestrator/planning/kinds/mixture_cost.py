@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.planning.cost import (
+from espalier.orchestrator.planning.cost import (
     BASE_BYTES,
     Cost,
     arm_flops,
@@ -19,10 +19,10 @@ from orchestrator.planning.cost import (
     snapshot_bytes,
     unfolded_bytes,
 )
-from tasks.data.images import DataFacts
-from tasks.networks.architectures import Shape, images_per_batch, parameter_count
-from tasks.networks.cuts import Arm, ArmSizes, Cut, arm_sizes, cuts
-from tasks.spec import Architecture, HybridTile, PoolTile, Snapshot
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.networks.architectures import Shape, images_per_batch, parameter_count
+from espalier.tasks.networks.cuts import Arm, ArmSizes, Cut, arm_sizes, cuts
+from espalier.tasks.spec import Architecture, HybridTile, PoolTile, Snapshot
 
 CLASSIFIER_STEPS = 150
 """Evaluations of a hybrid's re-fitted classifier, about: 50 to 200 on digits."""

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.pool import Job
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.identity import pool_key, tile_key
-from orchestrator.planning.kinds.grafts import Group, ladder_groups, mixture_options
-from orchestrator.planning.kinds.mixture_cost import pool_cost
-from orchestrator.planning.tiles import Limits, Nets, Task, largest_blocks
-from tasks.data.images import DataFacts
-from tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
-from tasks.tables.axes import setting
+from espalier.cluster.pool import Job
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.identity import pool_key, tile_key
+from espalier.orchestrator.planning.kinds.grafts import Group, ladder_groups, mixture_options
+from espalier.orchestrator.planning.kinds.mixture_cost import pool_cost
+from espalier.orchestrator.planning.tiles import Limits, Nets, Task, largest_blocks
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
+from espalier.tasks.tables.axes import setting
 
 
 @dataclass(frozen=True)

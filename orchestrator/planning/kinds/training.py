@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from cluster.pool import Job
-from orchestrator.planning.cost import train_cost, train_seconds
-from orchestrator.planning.identity import group_key, probe_key
-from orchestrator.planning.tiles import Limits, Task, blob_name
-from tasks.data.images import DataFacts
-from tasks.grafting.tile_parts import groups
-from tasks.spec import ALONE, Snapshot, TrainGroup, TrainMode, TrainSegment
+from espalier.cluster.pool import Job
+from espalier.orchestrator.planning.cost import train_cost, train_seconds
+from espalier.orchestrator.planning.identity import group_key, probe_key
+from espalier.orchestrator.planning.tiles import Limits, Task, blob_name
+from espalier.tasks.data.images import DataFacts
+from espalier.tasks.grafting.tile_parts import groups
+from espalier.tasks.spec import ALONE, Snapshot, TrainGroup, TrainMode, TrainSegment
 
 
 @dataclass(frozen=True)

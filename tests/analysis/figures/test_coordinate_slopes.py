@@ -5,9 +5,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from analysis.figures.coordinate_slopes import checked, figure
-from analysis.report_cli import app
-from tasks.tables.schemas import COORDINATES
+from espalier.analysis.figures.coordinate_slopes import checked, figure
+from espalier.analysis.report_cli import app
+from espalier.tasks.tables.schemas import COORDINATES
 
 SWEEP = """
 [network]

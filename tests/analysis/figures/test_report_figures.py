@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load
-from analysis.figures import crossings, mixtures, ridge_path, variants
-from analysis.figures import pool_nulls as exchange
-from analysis.figures.pair_matrix import pair_matrix
-from analysis.limits.selection import plain_grafts, usual_method
-from analysis.report.html_page import make_report
-from tasks.tables.rows import table
+from espalier import load
+from espalier.analysis.figures import crossings, mixtures, ridge_path, variants
+from espalier.analysis.figures import pool_nulls as exchange
+from espalier.analysis.figures.pair_matrix import pair_matrix
+from espalier.analysis.limits.selection import plain_grafts, usual_method
+from espalier.analysis.report.html_page import make_report
+from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows, write_tables
 from tests.analysis.more_rows import (
     LAYERS,

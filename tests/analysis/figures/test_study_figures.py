@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from analysis.figures import study_figures as studies
-from analysis.report.chapters import chapters
-from analysis.report.html_page import make_report
-from analysis.tables import load
-from tasks.tables.rows import table
-from tasks.tables.schemas import SCHEMAS
+from espalier.analysis.figures import study_figures as studies
+from espalier.analysis.report.chapters import chapters
+from espalier.analysis.report.html_page import make_report
+from espalier.analysis.tables import load
+from espalier.tasks.tables.rows import table
+from espalier.tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import curve_rows, graft_rows, job_rows, net_axes, net_rows, write_tables
 
 RATES = {4: [0.1, 0.4, 0.2], 8: [0.1, 0.05, 0.8]}

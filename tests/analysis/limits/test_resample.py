@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import fit_width_limit
-from analysis.limits.resample import bootstrap_means, mean_over_nets
+from espalier import fit_width_limit
+from espalier.analysis.limits.resample import bootstrap_means, mean_over_nets
 
 REPETITIONS = 200
 LOW, HIGH = 0.84, 0.97

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import fit_width_limit
-from analysis.limits.resample import mean_over_nets, summarise
-from analysis.limits.selection import narrower_width, net_codes
-from tasks.tables.rows import table
+from espalier import fit_width_limit
+from espalier.analysis.limits.resample import mean_over_nets, summarise
+from espalier.analysis.limits.selection import narrower_width, net_codes
+from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows
 from tests.analysis.more_rows import (
     SEEDS,

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy.optimize import curve_fit
 
-from analysis import fit_width_limit
-from tasks.tables.rows import table
+from espalier import fit_width_limit
+from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows, net_rows
 
 WIDTHS = np.array([4, 8, 16, 32, 64])

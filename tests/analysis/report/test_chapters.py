@@ -5,10 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from analysis import load
-from analysis.figures import between_settings
-from analysis.report.html_page import make_report
-from analysis.report.settings import by_setting, known_settings, labels
+from espalier import load
+from espalier.analysis.figures import between_settings
+from espalier.analysis.report.html_page import make_report
+from espalier.analysis.report.settings import by_setting, known_settings, labels
 from tests.analysis.conftest import curve_rows, graft_rows, net_rows, write_tables
 from tests.analysis.more_rows import (
     LAYERS,

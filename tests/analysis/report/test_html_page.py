@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load
-from analysis.figures import main_figures as figures
-from analysis.figures.pair_matrix import pair_matrix
-from analysis.figures.style import svg_text
-from analysis.limits.width_limit import fit_groups
-from analysis.report.findings import findings
-from analysis.report.html_page import make_report, write_report
+from espalier import load
+from espalier.analysis.figures import main_figures as figures
+from espalier.analysis.figures.pair_matrix import pair_matrix
+from espalier.analysis.figures.style import svg_text
+from espalier.analysis.limits.width_limit import fit_groups
+from espalier.analysis.report.findings import findings
+from espalier.analysis.report.html_page import make_report, write_report
 from tests.analysis.conftest import curve_rows, graft_rows, job_rows, net_rows, write_sweep, write_tables
 
 NAMES = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.pool import Done, Failed, InProcessPool, Job
+from espalier.cluster.pool import Done, Failed, InProcessPool, Job
 from tests.cluster import toys
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(100)]
@@ -30,7 +30,7 @@ class Durable:
 
 @pytest.fixture(scope="module")
 def pool(local_ray):
-    from cluster.on_ray.ray_pool import RayPool
+    from espalier.cluster.on_ray.ray_pool import RayPool
 
     with RayPool("toys:execute", DURABLE.__getitem__, slots=2) as pool:
         yield pool
@@ -135,7 +135,7 @@ def test_a_job_that_kills_its_worker_is_lost_and_those_behind_it_run(pool, durab
 def test_a_call_taken_back_before_it_began_ends_in_silence(pool):
     import ray
 
-    from cluster.on_ray.ray_pool import _Call
+    from espalier.cluster.on_ray.ray_pool import _Call
 
     pids(pool)  # every slot has started and idles
     taken_back = _Call(Job("never", "look", 0.0), 1, iter(()), ray.put(None))
@@ -170,7 +170,7 @@ def test_a_job_does_not_wait_behind_a_long_one_while_a_slot_idles(pool):
 
 
 def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
-    from cluster.on_ray.ray_session import BlobCache
+    from espalier.cluster.on_ray.ray_session import BlobCache
 
     monkeypatch.setattr(pool, "_blobs", BlobCache(budget=450_000))
     for index in range(4):
@@ -181,7 +181,7 @@ def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
 def test_more_than_the_cluster_has_is_refused_at_once(local_ray):
     import ray
 
-    from cluster.on_ray.ray_pool import RayPool
+    from espalier.cluster.on_ray.ray_pool import RayPool
 
     with pytest.raises(ValueError, match=r"slots=1000 of 1 CPU .*room for \d+\. Ask for 1 to"):
         RayPool("toys:execute", DURABLE.__getitem__, slots=1000)
@@ -193,7 +193,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(local_ray):
 def test_a_function_may_stand_for_its_name_and_a_bad_name_is_told(pool):
     import ray
 
-    from cluster.on_ray.ray_pool import RayPool
+    from espalier.cluster.on_ray.ray_pool import RayPool
 
     pool.close()  # the last test of the module's pool: its cores are needed here
     pool.close()
@@ -220,8 +220,8 @@ import os
 import time
 from pathlib import Path
 
-from cluster.pool import Job
-from cluster.on_ray.ray_pool import RayPool
+from espalier.cluster.pool import Job
+from espalier.cluster.on_ray.ray_pool import RayPool
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
@@ -264,7 +264,7 @@ if __name__ == "__main__":
 
 
 def test_a_ray_of_its_own_listens_on_localhost_and_leaves_nothing(tmp_path):
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": f"{here}:{here.parent.parent}"}
     (tmp_path / "alone.py").write_text(ALONE)

@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.on_ray.ray_session import BlobCache, count_slots
+from espalier.cluster.on_ray.ray_session import BlobCache, count_slots
 
 NODES = [{"CPU": 8.0, "GPU": 1.0, "memory": 100.0}, {"CPU": 4.0, "memory": 50.0}]
 

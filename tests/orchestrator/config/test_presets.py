@@ -2,11 +2,11 @@
 
 import pytest
 
-from orchestrator.config.presets import FREE
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.nets import nets
-from tasks.data.images import facts
-from tasks.spec import Schedule
+from espalier.orchestrator.config.presets import FREE
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.nets import nets
+from espalier.tasks.data.images import facts
+from espalier.tasks.spec import Schedule
 
 GU = {
     "epochs": 200,

@@ -3,10 +3,10 @@
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.nets import architecture, nets, recipe
-from tasks.data.images import facts
-from tasks.tables.axes import recipe_text
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.nets import architecture, nets, recipe
+from espalier.tasks.data.images import facts
+from espalier.tasks.tables.axes import recipe_text
 
 DIGITS = facts("digits")
 

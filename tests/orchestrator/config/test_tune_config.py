@@ -2,14 +2,14 @@
 
 import pytest
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.config.tune_space import is_whole, tunable, with_parameters
-from orchestrator.planning.identity import net_key
-from orchestrator.planning.nets import nets
-from orchestrator.tuning.study_plan import assignments, choices, chosen, wanted_studies, whole_trial
-from tasks.data.images import facts
-from tasks.spec import Snapshot
-from tasks.tables.axes import in_words, net_axes, recipe_text, setting
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.config.tune_space import is_whole, tunable, with_parameters
+from espalier.orchestrator.planning.identity import net_key
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.tuning.study_plan import assignments, choices, chosen, wanted_studies, whole_trial
+from espalier.tasks.data.images import facts
+from espalier.tasks.spec import Snapshot
+from espalier.tasks.tables.axes import in_words, net_axes, recipe_text, setting
 
 DIGITS = facts("digits")
 RATE = {"train.lr": {"low": 1e-3, "high": 1.0, "log": True}}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from orchestrator.planning.cost import (
+from espalier.orchestrator.planning.cost import (
     forward_flops,
     graft_cost,
     image_bytes,
@@ -19,14 +19,14 @@ from orchestrator.planning.cost import (
     spectrum_flops,
     train_cost,
 )
-from tasks.data.images import DataFacts, facts
-from tasks.data.tensors import load
-from tasks.grafting.graft import graft
-from tasks.networks.checkpoint import pack_network
-from tasks.networks.cuts import ArmSizes
-from tasks.networks.network import initialise
-from tasks.spec import GraftOptions, GraftTile, Layer, Pair, TrainSegment
-from tasks.training.train import initial_state, train
+from espalier.tasks.data.images import DataFacts, facts
+from espalier.tasks.data.tensors import load
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.networks.checkpoint import pack_network
+from espalier.tasks.networks.cuts import ArmSizes
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import GraftOptions, GraftTile, Layer, Pair, TrainSegment
+from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net
 
@@ -205,17 +205,17 @@ import json, sys
 from pathlib import Path
 import ray, torch
 torch.set_num_threads(1)
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.identity import probe_key
-from orchestrator.running.jobs import execute
-from orchestrator.planning.nets import nets
-from orchestrator.planning.plan import Have, make_plan
-from orchestrator.planning.tiles import Limits, blob_name
-from orchestrator.planning.kinds.training import Choice
-from tasks.networks.checkpoint import pack_network
-from tasks.data.images import facts
-from tasks.networks.network import initialise
-from tasks.spec import COMPILED, TrainMode
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.identity import probe_key
+from espalier.orchestrator.running.jobs import execute
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.planning.plan import Have, make_plan
+from espalier.orchestrator.planning.tiles import Limits, blob_name
+from espalier.orchestrator.planning.kinds.training import Choice
+from espalier.tasks.networks.checkpoint import pack_network
+from espalier.tasks.data.images import facts
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import COMPILED, TrainMode
 
 fields, kind, memory = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}

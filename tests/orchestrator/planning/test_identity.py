@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.identity import (
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.identity import (
     IdentityError,
     canonical,
     content_key,
@@ -19,12 +19,12 @@ from orchestrator.planning.identity import (
     snapshot,
     tile_key,
 )
-from orchestrator.planning.kinds.grafts import graft_options
-from orchestrator.planning.nets import nets
-from orchestrator.planning.plan import Have, make_plan
-from orchestrator.planning.tiles import Limits
-from tasks.data.images import facts
-from tasks.spec import GraftOptions, Layer, Schedule
+from espalier.orchestrator.planning.kinds.grafts import graft_options
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.planning.plan import Have, make_plan
+from espalier.orchestrator.planning.tiles import Limits
+from espalier.tasks.data.images import facts
+from espalier.tasks.spec import GraftOptions, Layer, Schedule
 
 DIGITS = facts("digits")
 SMALL = {"sweep": {"widths": [2], "seeds": 2}, "train": {"epochs": 4, "snapshots": [0, 4]}}
@@ -246,10 +246,10 @@ def test_a_tile_is_named_by_its_pairs():
 
 
 PROGRAM = """
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.identity import net_key
-from orchestrator.planning.nets import nets
-from tasks.data.images import facts
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.identity import net_key
+from espalier.orchestrator.planning.nets import nets
+from espalier.tasks.data.images import facts
 print(*(net_key(net) for net in nets(SweepConfig(), facts("digits"))))
 """
 

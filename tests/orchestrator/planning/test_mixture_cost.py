@@ -2,11 +2,11 @@
 
 import pytest
 
-from orchestrator.planning.kinds.mixture_cost import hybrid_cost, pool_cost
-from tasks.mixing.exchangeability import exchange
-from tasks.mixing.hybrid import hybrids
-from tasks.networks.network import initialise
-from tasks.spec import GraftOptions, HybridTile, Pair, Pool, PoolTile
+from espalier.orchestrator.planning.kinds.mixture_cost import hybrid_cost, pool_cost
+from espalier.tasks.mixing.exchangeability import exchange
+from espalier.tasks.mixing.hybrid import hybrids
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import GraftOptions, HybridTile, Pair, Pool, PoolTile
 from tests.orchestrator.planning.test_cost import counted, facts_of
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.planning.cost import graft_cost
-from orchestrator.planning.plan import Have, make_plan, state_name, without
-from orchestrator.planning.tiles import Limits, blob_name
-from tasks.data.images import facts
-from tasks.spec import NULLS, AtOnce
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.cost import graft_cost
+from espalier.orchestrator.planning.plan import Have, make_plan, state_name, without
+from espalier.orchestrator.planning.tiles import Limits, blob_name
+from espalier.tasks.data.images import facts
+from espalier.tasks.spec import NULLS, AtOnce
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)

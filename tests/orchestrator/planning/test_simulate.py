@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from cluster.pool import Job
-from orchestrator.planning.cost import Cost
-from orchestrator.planning.plan import Plan
-from orchestrator.planning.simulate import JOB_SECONDS, Rates, gemm_rate, makespan, rates
-from orchestrator.planning.tiles import Task
-from tasks.tables.rows import table
+from espalier.cluster.pool import Job
+from espalier.orchestrator.planning.cost import Cost
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.planning.simulate import JOB_SECONDS, Rates, gemm_rate, makespan, rates
+from espalier.orchestrator.planning.tiles import Task
+from espalier.tasks.tables.rows import table
 
 SPEED = Rates({"train": 10.0, "graft": 20.0}, "a test")
 UNIT = 1.0 + JOB_SECONDS

@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from cluster.pool import Job
-from orchestrator.planning.cost import Cost
-from orchestrator.planning.plan import Plan
-from orchestrator.planning.tiles import Task
-from orchestrator.running.progress import Lines, Live, Tally, display, duration
+from espalier.cluster.pool import Job
+from espalier.orchestrator.planning.cost import Cost
+from espalier.orchestrator.planning.plan import Plan
+from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.running.progress import Lines, Live, Tally, display, duration
 
 
 class Clock:

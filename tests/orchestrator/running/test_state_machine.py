@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from cluster.pool import Job
-from orchestrator.planning.cost import Cost
-from orchestrator.planning.tiles import Task
-from orchestrator.running.state_machine import Machine, Verdict
+from espalier.cluster.pool import Job
+from espalier.orchestrator.planning.cost import Cost
+from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.running.state_machine import Machine, Verdict
 
 
 @dataclass(frozen=True)

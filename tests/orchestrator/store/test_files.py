@@ -10,10 +10,10 @@ import uuid
 import fsspec
 import pytest
 
-from orchestrator.store import local_files
-from orchestrator.store.files import StoreFull, StoreLocked, StoreWriteError, open_files
-from orchestrator.store.local_files import LocalFiles
-from orchestrator.store.remote_files import RemoteFiles
+from espalier.orchestrator.store import local_files
+from espalier.orchestrator.store.files import StoreFull, StoreLocked, StoreWriteError, open_files
+from espalier.orchestrator.store.local_files import LocalFiles
+from espalier.orchestrator.store.remote_files import RemoteFiles
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -88,7 +88,7 @@ def test_a_stale_remote_lock_says_how_to_remove_it():
 
 HOLD = """
 import sys, time
-from orchestrator.store.files import open_files
+from espalier.orchestrator.store.files import open_files
 with open_files(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)

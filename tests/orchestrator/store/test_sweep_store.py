@@ -13,12 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.store import local_files
-from orchestrator.store.files import StoreFull, StoreLocked
-from orchestrator.store.parquet_parts import PartError, decode, encode
-from orchestrator.store.sweep_store import JOB_ROWS, Store
-from tasks.tables import schemas
-from tasks.tables.rows import table as as_table
+from espalier.orchestrator.store import local_files
+from espalier.orchestrator.store.files import StoreFull, StoreLocked
+from espalier.orchestrator.store.parquet_parts import PartError, decode, encode
+from espalier.orchestrator.store.sweep_store import JOB_ROWS, Store
+from espalier.tasks.tables import schemas
+from espalier.tasks.tables.rows import table as as_table
 
 
 @pytest.fixture(params=["local", "memory"])

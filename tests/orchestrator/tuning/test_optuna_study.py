@@ -10,13 +10,13 @@ import optuna
 import pyarrow as pa
 import pytest
 
-from cluster.pool import Done, Failed, Output
-from orchestrator.config.sweep_config import ConfigError, SweepConfig
-from orchestrator.store.sweep_store import Store
-from orchestrator.tuning.journal import JOURNAL, mend, open_storage
-from orchestrator.tuning.run_studies import Means, run_studies
-from orchestrator.tuning.study_plan import wanted_studies
-from tasks.data.images import facts
+from espalier.cluster.pool import Done, Failed, Output
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.tuning.journal import JOURNAL, mend, open_storage
+from espalier.orchestrator.tuning.run_studies import Means, run_studies
+from espalier.orchestrator.tuning.study_plan import wanted_studies
+from espalier.tasks.data.images import facts
 
 DIGITS = facts("digits")
 RATE = {"train.lr": {"low": 1e-3, "high": 1.0, "log": True}}

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.data.augment import BORDER, Draws, crop_flip, draws, training_batch
-from tasks.data.tensors import Data
-from tasks.data.training_set import NothingKept, training_set
-from tasks.spec import TrainSegment
-from tasks.training.train import initial_state, train
+from espalier.tasks.data.augment import BORDER, Draws, crop_flip, draws, training_batch
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.data.training_set import NothingKept, training_set
+from espalier.tasks.spec import TrainSegment
+from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 

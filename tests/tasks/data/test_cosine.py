@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.data.cosine import FACTS
-from tasks.data.images import facts, read
-from tasks.data.tensors import load, load_with_normalization
-from tasks.grafting.graft import graft
-from tasks.networks.dense import dense
-from tasks.spec import GraftOptions, GraftTile, Pair, Schedule, TrainSegment
-from tasks.tables.rows import table
-from tasks.training.evaluation import evaluate
-from tasks.training.train import initial_state, train
+from espalier.tasks.data.cosine import FACTS
+from espalier.tasks.data.images import facts, read
+from espalier.tasks.data.tensors import load, load_with_normalization
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.networks.dense import dense
+from espalier.tasks.spec import GraftOptions, GraftTile, Pair, Schedule, TrainSegment
+from espalier.tasks.tables.rows import table
+from espalier.tasks.training.evaluation import evaluate
+from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_net, make_snapshot
 
 
@@ -70,7 +70,7 @@ def test_training_lowers_the_squared_error_and_has_no_accuracy():
 
 
 def make_network(state, net):
-    from tasks.networks.network import Network
+    from espalier.tasks.networks.network import Network
 
     return Network(net.architecture, state.parameters)
 

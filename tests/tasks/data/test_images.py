@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tasks.data import images
-from tasks.data.images import DataError, DownloadError, facts, read, subset
+from espalier.tasks.data import images
+from espalier.tasks.data.images import DataError, DownloadError, facts, read, subset
 
-CIFAR_JPEG = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-jpeg"
+CIFAR_JPEG = Path(__file__).parents[3].parent / "shared" / "data" / "cifar10-jpeg"
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -104,11 +104,11 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_reading_images_loads_no_torch():
     code = (
-        "import sys; from tasks.data import images; "
+        "import sys; from espalier.tasks.data import images; "
         "images.facts('cifar10'); images.read('digits', limit_train=10); "
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
 
 
 # Limits

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.data import images
-from tasks.data.images import DataError
-from tasks.data.tensors import Data, load, load_cached, load_with_normalization, measure, normalize
+from espalier.tasks.data import images
+from espalier.tasks.data.images import DataError
+from espalier.tasks.data.tensors import Data, load, load_cached, load_with_normalization, measure, normalize
 
-CIFAR_JPEG = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-jpeg"
+CIFAR_JPEG = Path(__file__).parents[3].parent / "shared" / "data" / "cifar10-jpeg"
 
 
 def check_standard(data):

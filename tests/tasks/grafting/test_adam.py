@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
-from tasks.grafting.fit import fit
-from tasks.grafting.graft import graft
-from tasks.grafting.tile_nets import Walk, gather_positions, position_order
-from tasks.networks.cuts import ADAM_BATCH, Arm
-from tasks.networks.network import Network, initialise, linear
-from tasks.spec import GraftOptions, GraftTile, Layer, Pair
+from espalier.tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
+from espalier.tasks.grafting.fit import fit
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.tile_nets import Walk, gather_positions, position_order
+from espalier.tasks.networks.cuts import ADAM_BATCH, Arm
+from espalier.tasks.networks.network import Network, initialise, linear
+from espalier.tasks.spec import GraftOptions, GraftTile, Layer, Pair
 from tests.tasks.conftest import make_data, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net, lively
 from tests.tasks.grafting.test_graft import make_tile, networks_of

@@ -5,15 +5,15 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks.grafting import fit as fit_module
-from tasks.grafting.fit import fit
-from tasks.grafting.graft import graft
-from tasks.grafting.gram import PatchMoments, factorise, fraction_unexplained
-from tasks.grafting.layer_input import LayerInput, channel_rows
-from tasks.grafting.tile_nets import Walk, gather_positions, position_order, scatter_positions
-from tasks.networks.cuts import Arm
-from tasks.networks.network import Network, initialise, permute_channels
-from tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair
+from espalier.tasks.grafting import fit as fit_module
+from espalier.tasks.grafting.fit import fit
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.gram import PatchMoments, factorise, fraction_unexplained
+from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
+from espalier.tasks.grafting.tile_nets import Walk, gather_positions, position_order, scatter_positions
+from espalier.tasks.networks.cuts import Arm
+from espalier.tasks.networks.network import Network, initialise, permute_channels
+from espalier.tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 

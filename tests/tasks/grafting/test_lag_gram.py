@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.grafting.lag_gram import LagSums, lag_gram, lags
+from espalier.tasks.grafting.lag_gram import LagSums, lag_gram, lags
 
 
 def patch_gram(h, kernel, padding):
@@ -51,7 +51,7 @@ def test_any_padding_that_leaves_an_output_is_exact(kernel, padding):
 def test_blocks_of_rows_change_nothing_but_rounding(monkeypatch):
     h = draw((40, 6, 7, 7), 1, torch.float64)
     whole = lag_gram(h, 3, 1)
-    monkeypatch.setattr("tasks.grafting.lag_gram.BLOCK_BYTES", 1)
+    monkeypatch.setattr("espalier.tasks.grafting.lag_gram.BLOCK_BYTES", 1)
     torch.testing.assert_close(lag_gram(h, 3, 1), whole, rtol=1e-13, atol=1e-10)
 
 

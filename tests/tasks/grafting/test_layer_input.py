@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.grafting.layer_input import LayerInput, channel_rows
-from tasks.spec import WIDE, Layer
+from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
+from espalier.tasks.spec import WIDE, Layer
 from tests.tasks.grafting.test_graft import numpy_patches
 
 # One float32 product of 400 rows: 1e-5 relative to the largest entry leaves an order of magnitude.

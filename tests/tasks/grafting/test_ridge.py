@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.grafting.fit import arm_output, fit
-from tasks.grafting.graft import graft
-from tasks.grafting.solve import split
-from tasks.grafting.tile_nets import Walk
-from tasks.networks.cuts import arm_map, cuts
-from tasks.networks.network import initialise
-from tasks.spec import GraftOptions, GraftTile, Pair
-from tasks.tables.rows import table
-from tasks.tables.schemas import SCHEMAS
+from espalier.tasks.grafting.fit import arm_output, fit
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.solve import split
+from espalier.tasks.grafting.tile_nets import Walk
+from espalier.tasks.networks.cuts import arm_map, cuts
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import GraftOptions, GraftTile, Pair
+from espalier.tasks.tables.rows import table
+from espalier.tasks.tables.schemas import SCHEMAS
 from tests.tasks.conftest import make_data, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net, lively
 from tests.tasks.grafting.test_graft import make_tile

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.grafting.gram import CentredGram, CentredRows, PatchMoments, centre, factorise
-from tasks.grafting.layer_input import LayerInput
-from tasks.grafting.row_gram import RowSums
-from tasks.spec import Layer
+from espalier.tasks.grafting.gram import CentredGram, CentredRows, PatchMoments, centre, factorise
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.row_gram import RowSums
+from espalier.tasks.spec import Layer
 
 DENSE = Layer("dense", 3, activation="none")
 STRIDED = Layer("conv", 3, kernel=3, padding=1, stride=2)

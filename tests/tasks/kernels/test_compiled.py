@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from tasks.kernels import compiled
-from tasks.kernels.compiled import compiles, faster, kernels, sgd_step
-from tasks.kernels.compiled_network import CompiledNetwork
-from tasks.networks.architectures import conv
-from tasks.networks.network import initialise
-from tasks.training.optimizer import make_optimizer
+from espalier.tasks.kernels import compiled
+from espalier.tasks.kernels.compiled import compiles, faster, kernels, sgd_step
+from espalier.tasks.kernels.compiled_network import CompiledNetwork
+from espalier.tasks.networks.architectures import conv
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.training.optimizer import make_optimizer
 from tests.tasks.conftest import make_net
 
 WIDE = conv([1, 1, "pool"], 32, (1, 8, 8), 5)
@@ -103,9 +103,9 @@ def test_what_keeps_llvmlite_away_is_noted_once_where_kernels_were_wanted(monkey
 )
 def test_a_machine_without_llvmlite_imports_everything_and_is_told_why_there_are_no_kernels(obstacle, said):
     code = f"import sys\n{obstacle}\n" + (
-        "import tasks.training.train, tasks.training.probe, tasks.training.coordinate_check\n"
-        "from tasks.kernels.compiled import compiles, kernels\n"
-        "from tasks.spec import Architecture\n"
+        "import espalier.tasks.training.train, espalier.tasks.training.probe, espalier.tasks.training.coordinate_check\n"
+        "from espalier.tasks.kernels.compiled import compiles, kernels\n"
+        "from espalier.tasks.spec import Architecture\n"
         "with kernels('auto') as use:\n"
         "    assert not compiles(Architecture((1, 8, 8), ()))\n"
         "print(use.notes)"

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.kernels.compiled_network import compiled, compiles, shared_out
-from tasks.networks.architectures import conv, is_trained
-from tasks.networks.batch_norm import USE, Training
-from tasks.networks.network import Network, initialise
-from tasks.networks.resnet import resnet
-from tasks.networks.vgg import vgg
-from tasks.spec import Architecture, Layer, Shortcut
+from espalier.tasks.kernels.compiled_network import compiled, compiles, shared_out
+from espalier.tasks.networks.architectures import conv, is_trained
+from espalier.tasks.networks.batch_norm import USE, Training
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.networks.resnet import resnet
+from espalier.tasks.networks.vgg import vgg
+from espalier.tasks.spec import Architecture, Layer, Shortcut
 from tests.tasks.conftest import make_data, make_net
 from tests.tasks.families import lively
 

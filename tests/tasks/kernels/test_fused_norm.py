@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.kernels import fused_norm
-from tasks.networks.batch_norm import EPSILON, MOMENTUM
-from tasks.spec import Layer, Shortcut
+from espalier.tasks.kernels import fused_norm
+from espalier.tasks.networks.batch_norm import EPSILON, MOMENTUM
+from espalier.tasks.spec import Layer, Shortcut
 
 ENDS = pytest.mark.parametrize("ends", ["plain", "relu", "pooled"])
 LAYER = Layer("conv", 16, 3, 1, batch_norm=True)

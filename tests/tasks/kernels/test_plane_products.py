@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.kernels import plane_products
-from tasks.kernels.plane_products import Block, Matrices, Planes, add_products, block, times_matrices
-from tasks.kernels.tiling import AT_ONCE, CHANNELS
-from tasks.kernels.vector_code import Code
+from espalier.tasks.kernels import plane_products
+from espalier.tasks.kernels.plane_products import Block, Matrices, Planes, add_products, block, times_matrices
+from espalier.tasks.kernels.tiling import AT_ONCE, CHANNELS
+from espalier.tasks.kernels.vector_code import Code
 
 COUNT = 3
 BLOCKS = pytest.mark.parametrize("size", [Block(8, 2), Block(16, 1), Block(4, 1), Block(2, 1)], ids=str)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.kernels.tile_transforms import both_sides
-from tasks.kernels.vector_code import Code
+from espalier.tasks.kernels.tile_transforms import both_sides
+from espalier.tasks.kernels.vector_code import Code
 
 RNG = np.random.default_rng(3)
 PAIRED = [[1.0, 2.0, -2.0, 0.5], [1.0, 2.0, 2.0, -0.5], [0.0, 1.0, -1.0, 0.0]]

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from tasks.kernels.plane_products import Matrices, Planes
-from tasks.kernels.tiling import outputs_of, planes_of, suits, tiles_of, work_bytes
-from tasks.networks.architectures import conv
-from tasks.spec import Architecture, Layer
+from espalier.tasks.kernels.plane_products import Matrices, Planes
+from espalier.tasks.kernels.tiling import outputs_of, planes_of, suits, tiles_of, work_bytes
+from espalier.tasks.networks.architectures import conv
+from espalier.tasks.spec import Architecture, Layer
 
 LAYER = Layer("conv", 32, 3, 1)
 

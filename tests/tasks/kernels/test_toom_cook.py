@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from tasks.kernels.tiling import POINTS
-from tasks.kernels.toom_cook import TAPS, matrices, transposed
+from espalier.tasks.kernels.tiling import POINTS
+from espalier.tasks.kernels.toom_cook import TAPS, matrices, transposed
 
 
 def times(rows, vector):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.kernels.vector_code import Code
+from espalier.tasks.kernels.vector_code import Code
 
 LANES = pytest.mark.parametrize("lanes", [4, 8, 16])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.kernels import plane_products, winograd
+from espalier.tasks.kernels import plane_products, winograd
 
 TOLERANCE = 1e-5
 """Of a result's norm: float32 rounds to 6e-8, which tiles of 4 x 4 amplify some tens of times."""

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from tasks.mixing import classifier
-from tasks.mixing.classifier import WEIGHT_WITHOUT_REGULARIZER, refit
+from espalier.tasks.mixing import classifier
+from espalier.tasks.mixing.classifier import WEIGHT_WITHOUT_REGULARIZER, refit
 from tests.tasks.conftest import make_net
 
 N, D, C = 120, 7, 4

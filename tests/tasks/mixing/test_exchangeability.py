@@ -8,16 +8,25 @@ import pytest
 import torch
 from scipy import stats
 
-from tasks.data.tensors import Data
-from tasks.grafting.graft import graft
-from tasks.mixing.channel_groups import Fitter, deal
-from tasks.mixing.channels import Channels, measure
-from tasks.mixing.exchangeability import exchange
-from tasks.mixing.group_grafts import draw, graft_rows
-from tasks.networks.network import Network, initialise
-from tasks.spec import DataSpec, GraftOptions, GraftTile, Pair, Pool, PoolTile, Snapshot, TrainSegment
-from tasks.tables.rows import table
-from tasks.training.train import initial_state, train
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.mixing.channel_groups import Fitter, deal
+from espalier.tasks.mixing.channels import Channels, measure
+from espalier.tasks.mixing.exchangeability import exchange
+from espalier.tasks.mixing.group_grafts import draw, graft_rows
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.spec import (
+    DataSpec,
+    GraftOptions,
+    GraftTile,
+    Pair,
+    Pool,
+    PoolTile,
+    Snapshot,
+    TrainSegment,
+)
+from espalier.tasks.tables.rows import table
+from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import family_net, lively
 from tests.tasks.grafting.test_graft import alive, numpy_patches

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.data.tensors import load
-from tasks.mixing.classifier import refit
-from tasks.mixing.hybrid import hybrids, make
-from tasks.mixing.mixture import channels_of_a
-from tasks.networks.dense import dense
-from tasks.networks.network import Network, permute_channels, streams
-from tasks.networks.vgg import vgg
-from tasks.spec import WIDE, GraftOptions, HybridTile, Pair, Schedule, TrainSegment
-from tasks.tables.rows import table
-from tasks.training.evaluation import evaluate
-from tasks.training.train import initial_state, train
+from espalier.tasks.data.tensors import load
+from espalier.tasks.mixing.classifier import refit
+from espalier.tasks.mixing.hybrid import hybrids, make
+from espalier.tasks.mixing.mixture import channels_of_a
+from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.network import Network, permute_channels, streams
+from espalier.tasks.networks.vgg import vgg
+from espalier.tasks.spec import WIDE, GraftOptions, HybridTile, Pair, Schedule, TrainSegment
+from espalier.tasks.tables.rows import table
+from espalier.tasks.training.evaluation import evaluate
+from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, CLASSES, family_net, lively
 from tests.tasks.grafting.test_graft import numpy_patches

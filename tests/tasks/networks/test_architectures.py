@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.networks.architectures import (
+from espalier.tasks.networks.architectures import (
     ArchitectureError,
     conv,
     evaluation_batch,
@@ -11,7 +11,7 @@ from tasks.networks.architectures import (
     patch_dim,
     weight_shape,
 )
-from tasks.spec import Layer, layer_name
+from espalier.tasks.spec import Layer, layer_name
 
 
 def test_entries_are_width_multiples_and_a_pool_belongs_to_the_conv_before_it():

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.networks.checkpoint import (
+from espalier.tasks.networks.checkpoint import (
     CheckpointError,
     pack,
     pack_network,
@@ -21,7 +21,7 @@ from tasks.networks.checkpoint import (
     unpack_state,
     verify,
 )
-from tasks.networks.network import initialise
+from espalier.tasks.networks.network import initialise
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net, lively
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks.grafting.fit import arm_output, fit
-from tasks.grafting.graft import graft
-from tasks.grafting.grafted_net import Joiner, tops
-from tasks.grafting.layer_input import LayerInput, channel_rows
-from tasks.grafting.tile_nets import Walk
-from tasks.networks.cuts import Arm, all_arms, arm_map, crossing, cuts, is_plain, reading
-from tasks.spec import GraftOptions, GraftTile, Pair
+from espalier.tasks.grafting.fit import arm_output, fit
+from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.grafted_net import Joiner, tops
+from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
+from espalier.tasks.grafting.tile_nets import Walk
+from espalier.tasks.networks.cuts import Arm, all_arms, arm_map, crossing, cuts, is_plain, reading
+from espalier.tasks.spec import GraftOptions, GraftTile, Pair
 from tests.tasks.conftest import make_data, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net, lively
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.networks.architectures import (
+from espalier.tasks.networks.architectures import (
     ArchitectureError,
     checked,
     input_shapes,
@@ -15,13 +15,13 @@ from tasks.networks.architectures import (
     shapes_of,
     stored_count,
 )
-from tasks.networks.batch_norm import Training
-from tasks.networks.dense import dense
-from tasks.networks.network import Network, initialise, permute_channels, streams
-from tasks.networks.resnet import STANDARD_WIDTH, resnet
-from tasks.networks.vgg import vgg
-from tasks.spec import Layer, Shortcut, TrainSegment
-from tasks.training.train import State, initial_state, order, train
+from espalier.tasks.networks.batch_norm import Training
+from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.network import Network, initialise, permute_channels, streams
+from espalier.tasks.networks.resnet import STANDARD_WIDTH, resnet
+from espalier.tasks.networks.vgg import vgg
+from espalier.tasks.spec import Layer, Shortcut, TrainSegment
+from espalier.tasks.training.train import State, initial_state, order, train
 from tests.tasks.conftest import make_data, make_snapshot
 from tests.tasks.families import ARCHITECTURES, BY_HAND, by_hand, family_net, lively, names_by_hand
 
@@ -188,7 +188,7 @@ def test_dropout_zeroes_its_share_keeps_the_mean_and_differs_by_step_and_layer()
 
 @pytest.mark.parametrize("name", ["vgg16-bn", "resnet20"])
 def test_a_cut_run_has_the_same_bits_with_running_statistics_and_dropout(name):
-    from tasks.networks.checkpoint import pack_state, unpack_state
+    from espalier.tasks.networks.checkpoint import pack_state, unpack_state
 
     data = make_data(train=40, test=8, image=ARCHITECTURES[name].input)
     net = family_net(name, batch_size=16)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.networks.layout import laid
+from espalier.tasks.networks.layout import laid
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tasks.networks.network import Network, initialise, max_pool, permute_channels
+from espalier.tasks.networks.network import Network, initialise, max_pool, permute_channels
 from tests.tasks.conftest import make_net
 
 ENTRIES = (1, 2, "pool", 2)

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.networks.architectures import is_trained, parameter_shapes
-from tasks.networks.dense import dense
-from tasks.networks.network import Network, initialise
-from tasks.networks.parametrization import factors, role
-from tasks.networks.resnet import resnet
-from tasks.networks.vgg import vgg
-from tasks.spec import Architecture, Layer, Schedule, Shortcut
-from tasks.training.optimizer import make_optimizer
+from espalier.tasks.networks.architectures import is_trained, parameter_shapes
+from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.networks.parametrization import factors, role
+from espalier.tasks.networks.resnet import resnet
+from espalier.tasks.networks.vgg import vgg
+from espalier.tasks.spec import Architecture, Layer, Schedule, Shortcut
+from espalier.tasks.training.optimizer import make_optimizer
 from tests.tasks.conftest import make_net
 
 # Width 4 over base width 1, so m = 4. Fan-ins: 9, 36, 4 (the projection), 32 (8 channels x 2 x 2), and N = 8.

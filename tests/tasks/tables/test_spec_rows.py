@@ -5,10 +5,10 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 import pyarrow as pa
 import pytest
 
-from tasks import spec
-from tasks.tables.axes import net_axes, recipe_text
-from tasks.tables.rows import table
-from tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
+from espalier.tasks import spec
+from espalier.tasks.tables.axes import net_axes, recipe_text
+from espalier.tasks.tables.rows import table
+from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 from tests.tasks.conftest import make_net, make_snapshot
 
 DESIGN = {

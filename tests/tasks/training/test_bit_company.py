@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-import tasks.training.bit_company
-from tasks.spec import ALONE, COMPILED, Probe, TrainMode, TrainSegment
-from tasks.training import probe
-from tasks.training.bit_company import conditions, keeps_bits, same_bits
-from tasks.training.probe import ways
-from tasks.training.train import initial_state, train_group
+import espalier.tasks.training.bit_company
+from espalier.tasks.spec import ALONE, COMPILED, Probe, TrainMode, TrainSegment
+from espalier.tasks.training import probe
+from espalier.tasks.training.bit_company import conditions, keeps_bits, same_bits
+from espalier.tasks.training.probe import ways
+from espalier.tasks.training.train import initial_state, train_group
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import family_net
 
@@ -76,7 +76,7 @@ def test_groups_are_offered_where_they_are_known_to_keep_bits_on_every_processor
 
 
 def test_nets_one_by_one_keep_their_bits_without_a_test(monkeypatch):
-    monkeypatch.setattr(tasks.training.bit_company, "train_group", None)
+    monkeypatch.setattr(espalier.tasks.training.bit_company, "train_group", None)
     for mode in (ALONE, TrainMode(layout="channels_last"), COMPILED):
         assert keeps_bits(Probe(NETS["narrow"], 8, 1.0), mode, 1)
 
@@ -108,7 +108,7 @@ def broken(monkeypatch):
                 change(found[-1])
             return found
 
-        monkeypatch.setattr(tasks.training.bit_company, "train_group", trainer)
+        monkeypatch.setattr(espalier.tasks.training.bit_company, "train_group", trainer)
 
     return put
 

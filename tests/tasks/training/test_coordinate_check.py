@@ -6,14 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.nets import nets
-from tasks.data.images import facts
-from tasks.data.tensors import load
-from tasks.networks.network import initialise
-from tasks.tables.schemas import COORDINATES
-from tasks.training.coordinate_check import BatchStatistics, at_a_constant_rate, coordinate_changes, outputs
-from tasks.training.slopes import slope, slopes
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.nets import nets
+from espalier.tasks.data.images import facts
+from espalier.tasks.data.tensors import load
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.tables.schemas import COORDINATES
+from espalier.tasks.training.coordinate_check import (
+    BatchStatistics,
+    at_a_constant_rate,
+    coordinate_changes,
+    outputs,
+)
+from espalier.tasks.training.slopes import slope, slopes
 from tests.tasks.conftest import make_net
 from tests.tasks.families import family_net, lively
 
@@ -69,8 +74,8 @@ def test_rows_are_those_of_the_schema_one_per_step_and_layer(data):
 
 def test_a_change_is_the_root_mean_square_of_the_difference(data):
     """One step by hand with drawn outputs: plain SGD on the first batch."""
-    from tasks.training.loss import mean_loss
-    from tasks.training.train import order
+    from espalier.tasks.training.loss import mean_loss
+    from espalier.tasks.training.train import order
 
     net = make_net(momentum=0.0, nesterov=False)
     net = replace(net, recipe=replace(net.recipe, regularizer="none"))

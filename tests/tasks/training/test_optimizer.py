@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tasks.kernels import sgd_kernel
-from tasks.networks.architectures import is_map_weight, is_trained
-from tasks.networks.checkpoint import pack_state, unpack_state
-from tasks.networks.network import initialise
-from tasks.spec import TrainSegment
-from tasks.training.optimizer import make_optimizer
-from tasks.training.train import State, initial_state, train
+from espalier.tasks.kernels import sgd_kernel
+from espalier.tasks.networks.architectures import is_map_weight, is_trained
+from espalier.tasks.networks.checkpoint import pack_state, unpack_state
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.spec import TrainSegment
+from espalier.tasks.training.optimizer import make_optimizer
+from espalier.tasks.training.train import State, initial_state, train
 from tests.tasks.conftest import make_net, make_snapshot
 
 

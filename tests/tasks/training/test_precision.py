@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tasks.spec import TrainMode, TrainSegment
-from tasks.training.precision import tf32
-from tasks.training.train import initial_state, train
+from espalier.tasks.spec import TrainMode, TrainSegment
+from espalier.tasks.training.precision import tf32
+from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.data.test_augment import with_recipe
 

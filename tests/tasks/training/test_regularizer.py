@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.networks.architectures import is_map_weight, is_trained
-from tasks.networks.network import initialise
-from tasks.training.optimizer import make_optimizer
-from tasks.training.regularizer import gradient, penalty
+from espalier.tasks.networks.architectures import is_map_weight, is_trained
+from espalier.tasks.networks.network import initialise
+from espalier.tasks.training.optimizer import make_optimizer
+from espalier.tasks.training.regularizer import gradient, penalty
 from tests.tasks.conftest import make_net
 from tests.tasks.families import family_net, lively
 

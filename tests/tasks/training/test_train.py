@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.data.tensors import Data
-from tasks.networks.checkpoint import pack_state, unpack_state
-from tasks.networks.network import Network, initialise
-from tasks.spec import Architecture, Layer, Recipe, Schedule, TrainSegment
-from tasks.training.evaluation import evaluate
-from tasks.training.schedule import factor
-from tasks.training.train import Diverged, State, initial_state, order, train
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.networks.checkpoint import pack_state, unpack_state
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.spec import Architecture, Layer, Recipe, Schedule, TrainSegment
+from espalier.tasks.training.evaluation import evaluate
+from espalier.tasks.training.schedule import factor
+from espalier.tasks.training.train import Diverged, State, initial_state, order, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 
@@ -185,7 +185,7 @@ def test_an_untrained_net_knows_nothing(data):
 def test_evaluation_is_a_mean_over_images_however_they_are_batched(monkeypatch):
     data, network = make_data(test=50), initialise(make_net())
     whole = evaluate(network, data.x_test, data.y_test)
-    monkeypatch.setattr("tasks.training.evaluation.evaluation_batch", lambda architecture: 7)
+    monkeypatch.setattr("espalier.tasks.training.evaluation.evaluation_batch", lambda architecture: 7)
     assert evaluate(network, data.x_test, data.y_test) == pytest.approx(whole, rel=1e-6)
 
 
@@ -206,7 +206,7 @@ def test_the_test_images_are_judged_after_each_epoch_and_not_again_for_the_row(e
         seen.append(len(x))
         return evaluate(network, x, *others)
 
-    monkeypatch.setattr("tasks.training.train.evaluate", watched)
+    monkeypatch.setattr("espalier.tasks.training.train.evaluate", watched)
     run(make_net(), epochs, make_data(train=30, test=20))
     assert seen == [20] * max(1, epochs) + [30]
 

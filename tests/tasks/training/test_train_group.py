@@ -7,12 +7,22 @@ from typing import get_args
 import pytest
 import torch
 
-from tasks.networks.dense_products import dense_products
-from tasks.networks.network import Network, initialise
-from tasks.spec import ALONE, COMPILED, Architecture, Layer, Layout, Probe, Schedule, TrainMode, TrainSegment
-from tasks.training.probe import ways
-from tasks.training.stack import moved, part, stack
-from tasks.training.train import Diverged, State, initial_state, train, train_group
+from espalier.tasks.networks.dense_products import dense_products
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.spec import (
+    ALONE,
+    COMPILED,
+    Architecture,
+    Layer,
+    Layout,
+    Probe,
+    Schedule,
+    TrainMode,
+    TrainSegment,
+)
+from espalier.tasks.training.probe import ways
+from espalier.tasks.training.stack import moved, part, stack
+from espalier.tasks.training.train import Diverged, State, initial_state, train, train_group
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import family_net
 

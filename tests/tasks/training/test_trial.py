@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-import tasks.training.train
-from tasks.data.tensors import Data
-from tasks.spec import TrainSegment, TrialSegment
-from tasks.training.train import Diverged, initial_state, train
-from tasks.training.trial import MODE, held_back, train_trial, validation_split
+import espalier.tasks.training.train
+from espalier.tasks.data.tensors import Data
+from espalier.tasks.spec import TrainSegment, TrialSegment
+from espalier.tasks.training.train import Diverged, initial_state, train
+from espalier.tasks.training.trial import MODE, held_back, train_trial, validation_split
 from tests.tasks.conftest import make_net, make_snapshot
 
 
@@ -77,13 +77,13 @@ def test_its_rows_are_those_of_training_on_what_is_fitted(data):
 
 
 def test_a_trial_looks_at_its_held_back_images_once_an_epoch_and_never_back_at_the_others(data, monkeypatch):
-    honest, seen = tasks.training.train.evaluate, []
+    honest, seen = espalier.tasks.training.train.evaluate, []
 
     def evaluate(network, x, *others):
         seen.append(len(x))
         return honest(network, x, *others)
 
-    for module in ("tasks.training.train", "tasks.training.evaluation"):
+    for module in ("espalier.tasks.training.train", "espalier.tasks.training.evaluation"):
         monkeypatch.setattr(f"{module}.evaluate", evaluate)
     net = make_net()
     train_trial(segment([net], 0, 2), start([net]), data)

@@ -7,16 +7,16 @@ say, is still there after they were added to it.
 import pytest
 import torch
 
-from tasks.grafting.gram import ChannelMoments, PatchMoments
-from tasks.grafting.lag_gram import LagSums
-from tasks.grafting.layer_input import LayerInput
-from tasks.mixing.channels import Channels, Moments
-from tasks.mixing.hybrid import unexplained
-from tasks.mixing.hybrid_fit import Hybrid, Parents
-from tasks.mixing.mixture import channels_of_a, mixed_norms
-from tasks.networks.network import Network, initialise
-from tasks.spec import WIDE, Layer
-from tasks.worker.devices import NoDevice, on, use
+from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments
+from espalier.tasks.grafting.lag_gram import LagSums
+from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.mixing.channels import Channels, Moments
+from espalier.tasks.mixing.hybrid import unexplained
+from espalier.tasks.mixing.hybrid_fit import Hybrid, Parents
+from espalier.tasks.mixing.mixture import channels_of_a, mixed_norms
+from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.spec import WIDE, Layer
+from espalier.tasks.worker.devices import NoDevice, on, use
 from tests.tasks.conftest import make_net
 from tests.tasks.families import ARCHITECTURES, family_net
 from tests.tasks.mixing.test_exchangeability import pool_tile

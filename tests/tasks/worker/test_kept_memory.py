@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
-import tasks.worker.kept_memory
-from cluster.pool import Job
-from orchestrator.running.jobs import execute
+import espalier.tasks.worker.kept_memory
+from espalier.cluster.pool import Job
+from espalier.orchestrator.running.jobs import execute
 
 MEASURE = """
 import resource
 import torch
-from tasks.worker.kept_memory import kept_memory
+from espalier.tasks.worker.kept_memory import kept_memory
 
 def step():
     # 120 MB in blocks that glibc takes from its heap
@@ -56,7 +56,7 @@ def test_every_job_keeps_its_memory(monkeypatch):
         entered.append(True)
         yield
 
-    monkeypatch.setattr(tasks.worker.kept_memory, "kept_memory", kept_memory)
+    monkeypatch.setattr(espalier.tasks.worker.kept_memory, "kept_memory", kept_memory)
     with pytest.raises(KeyError):
         execute(Job("key", "no such kind", None, (), {}), {})
     assert entered

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tasks.worker.out_of_memory import as_memory_error
+from espalier.tasks.worker.out_of_memory import as_memory_error
 
 
 def test_pytorchs_own_allocator_is_understood():

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.config.sweep_config import SweepConfig
-from orchestrator.planning.cost import train_cost
-from orchestrator.planning.identity import probe_key
-from orchestrator.planning.kinds.training import (
+from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.cost import train_cost
+from espalier.orchestrator.planning.identity import probe_key
+from espalier.orchestrator.planning.kinds.training import (
     Choice,
     Rung,
     halves,
@@ -16,13 +16,13 @@ from orchestrator.planning.kinds.training import (
     segments_of,
     train_tasks,
 )
-from orchestrator.planning.nets import nets
-from orchestrator.planning.plan import Have, make_plan, state_name, without
-from orchestrator.planning.tiles import Limits, blob_name
-from orchestrator.running.probing import alike
-from tasks.data.images import facts
-from tasks.kernels.tiling import work_bytes
-from tasks.spec import ALONE, COMPILED, TrainMode
+from espalier.orchestrator.planning.nets import nets
+from espalier.orchestrator.planning.plan import Have, make_plan, state_name, without
+from espalier.orchestrator.planning.tiles import Limits, blob_name
+from espalier.orchestrator.running.probing import alike
+from espalier.tasks.data.images import facts
+from espalier.tasks.kernels.tiling import work_bytes
+from espalier.tasks.spec import ALONE, COMPILED, TrainMode
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
