@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -261,12 +260,3 @@ def compact(folder: Folder) -> None:
     """Merge the many small files of each table into few. The rows stay the same."""
     files = Sweep(folder).store.compact()
     out.print("files per table: " + ", ".join(f"{table} {count}" for table, count in files.items()))
-
-
-def main() -> None:
-    """Entry point of `python -m orchestrator`."""
-    app()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -45,6 +45,9 @@ def test_errors_are_one_line_and_no_traceback(espalier, tmp_path):
 
 
 def test_the_command_line_starts_without_the_slow_libraries():
-    code = "import sys, espalier.analysis.report_cli; print({'pandas', 'matplotlib', 'torch', 'ray'} & set(sys.modules))"
+    code = (
+        "import sys, espalier.analysis.report_cli; "
+        "print({'pandas', 'matplotlib', 'torch', 'ray'} & set(sys.modules))"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

@@ -172,8 +172,13 @@ class Drivers:
     def __init__(self):
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(
-            ["espalier.orchestrator.cli", "espalier.tasks.training.train", "espalier.tasks.grafting.graft"]
-            + ["torch._dynamo", "sklearn.model_selection"]
+            [
+                "espalier.orchestrator.cli",
+                "espalier.tasks.training.train",
+                "espalier.tasks.grafting.graft",
+                "torch._dynamo",
+                "sklearn.model_selection",
+            ]
         )
         self._running = []
 

@@ -103,7 +103,7 @@ def test_what_keeps_llvmlite_away_is_noted_once_where_kernels_were_wanted(monkey
 )
 def test_a_machine_without_llvmlite_imports_everything_and_is_told_why_there_are_no_kernels(obstacle, said):
     code = f"import sys\n{obstacle}\n" + (
-        "import espalier.tasks.training.train, espalier.tasks.training.probe, espalier.tasks.training.coordinate_check\n"
+        "from espalier.tasks.training import coordinate_check, probe, train\n"
         "from espalier.tasks.kernels.compiled import compiles, kernels\n"
         "from espalier.tasks.spec import Architecture\n"
         "with kernels('auto') as use:\n"
