@@ -36,10 +36,10 @@ from espalier.cluster.pool import Done, Failed, Job, Pool
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.cost import train_cost, train_seconds
 from espalier.orchestrator.planning.identity import net_key, snapshot
-from espalier.orchestrator.planning.kinds.training import Rung, train_tasks
+from espalier.orchestrator.planning.kinds.train_groups import Rung, train_tasks
 from espalier.orchestrator.planning.nets import nets as specs
 from espalier.orchestrator.planning.nets import used
-from espalier.orchestrator.planning.tiles import Limits
+from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.record import cpu_name
 from espalier.orchestrator.running import probing
 from espalier.tasks.data import images

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from espalier.cluster.pool import Job, Output
-from espalier.orchestrator.running import jobs
+from espalier.orchestrator.running.execute import execute as execute_job
 
 PRODUCTS = 12
 
@@ -25,7 +25,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         use(device)
         with kept_memory():
             return _number(kernel_seconds(job.payload, device))
-    return jobs.execute(job, blobs)
+    return execute_job(job, blobs)
 
 
 def _number(value: float) -> Output:

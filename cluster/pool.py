@@ -38,13 +38,15 @@ class Output:
     """What a job gives back: tables (Arrow) by name, and blobs (serialised snapshots) by name.
 
     Of a job that is several pieces of work in one, `failures` has an error for each that can never be had,
-    by the piece's key, in the form of `failure`. `notes` are lines for the user.
+    by the piece's key, in the form of `failure`. `notes` are lines for the user. `answer` is what a job found
+    that belongs to no table: plain JSON values.
     """
 
     tables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     failures: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    answer: Any = None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from espalier.cluster.pool import Pool
 from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.running.pool_makers import Fetch, PoolMaker, ray_pool
 from espalier.orchestrator.running.pool_makers import in_process as in_this_process
-from espalier.orchestrator.running.progress import UNITS, duration
+from espalier.orchestrator.running.progress import duration
 from espalier.orchestrator.running.summary import Summary
 from espalier.orchestrator.sweep import Sweep
 from espalier.orchestrator.tuning.run_studies import better_since, choices_in_words, read_rows
@@ -116,7 +117,8 @@ def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
         )
     rows = {name: sweep.store.row_count(name) for name in ("nets", "grafts")}
     counts = {"tune": summary.tuned.trials} if summary.tuned.trials else {}
-    done = ", ".join(f"{count} {UNITS[kind]}" for kind, count in (counts | summary.outcome.done).items())
+    counts |= summary.outcome.done
+    done = ", ".join(f"{count} {kind_of(kind).units}" for kind, count in counts.items())
     nothing = "nothing could be done" if summary.plan.tasks else "nothing to do"
     skipped = f", {summary.outcome.skipped} skipped" if summary.outcome.skipped else ""
     out.print(f"{done or nothing}{skipped} in {duration(summary.seconds)}.")
@@ -180,7 +182,7 @@ def _plan_table(todo: Plan) -> Table:
         costs = [task.cost for task in tasks]
         table.add_row(
             kind,
-            UNITS[kind],
+            kind_of(kind).units,
             str(todo.done[kind]),
             str(total - todo.done[kind]),
             str(len(tasks)),
@@ -206,7 +208,7 @@ def status(folder: Folder) -> None:
     bad = [
         row
         for row in sweep.store.read_table("jobs", skip_broken=True).to_pylist()
-        if row["outcome"] in ("gave_up", "diverged") and row["kind"] != "tune"
+        if row["outcome"] in ("gave_up", "diverged") and kind_of(row["kind"]).failures_are_told
     ]
     for row in bad[-10:]:
         out.print(f"{row['outcome']}: {row['label']}: {row['error']}", markup=False, soft_wrap=True)

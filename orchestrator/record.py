@@ -9,26 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.kinds.registry import KINDS
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.spec import POOL_NULLS
 from espalier.tasks.worker.processor import cores
 
 RECORD = "run.json"
-EXTENDS = {
-    "sweep.widths",
-    "sweep.seeds",
-    "sweep.cross",
-    "sweep.settings",
-    "train.snapshots",
-    "graft.nulls",
-    "graft.pairings",
-    "hybrids.pairs",
-    "hybrids.epochs",
-    "graft.skips",
-    "tune.trials",
-}
-"""Fields that add to a sweep or leave something out, without changing what is there."""
 PACKAGES = ("espalier", "torch", "ray", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -67,12 +53,13 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
     if earlier is None:
         return
     there, here = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
-    free = EXTENDS | {name for name in here if name.startswith(("run.", "track."))} | _idle(earlier)
-    free = free | {"tune.storage"}
+    free = {name for name in here if name.startswith(("run.", "track."))}
+    for kind in KINDS:
+        free |= kind.may_change | kind.idle(earlier)
     if all(one.train.schedule != "cosine" for one in (*earlier.settings(), *config.settings())):
-        free = free | {"train.epochs"}
+        free |= {"train.epochs"}
     if store.read_json(RECORD).get("data") == facts.content:
-        free = free | {"data.dataset"}
+        free |= {"data.dataset"}
     odd = [name for name in sorted(here) if there[name] != here[name] and name not in free]
     if odd:
         lines = [f"  {name}: {there[name]!r} there, {here[name]!r} now" for name in odd]
@@ -81,13 +68,6 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
             "take the fields back, or give the new config a folder of its own (`espalier new`); "
             "more widths, seeds, settings, snapshots, pairings or nulls may be added in place"
         )
-
-
-def _idle(config: SweepConfig) -> set[str]:
-    """Fields of what a sweep does not have: they have changed nothing that is there."""
-    pools = {*config.graft.nulls} & {*POOL_NULLS}
-    of_pools = set() if pools else {"graft.pool_nets", "graft.partitions", "graft.pool_ridge"}
-    return of_pools | (set() if config.hybrids.pairs else {"hybrids.shares", "hybrids.ridge"})
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 from espalier.cluster.pool import Pool
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.identity import probe_key
-from espalier.orchestrator.planning.kinds.training import Choices, halves, segments_of
+from espalier.orchestrator.planning.kind import Choices, Have
 from espalier.orchestrator.planning.nets import nets, used
-from espalier.orchestrator.planning.plan import Have, Plan, make_plan, refuse_what_cannot_fit, without
-from espalier.orchestrator.planning.tiles import Limits
+from espalier.orchestrator.planning.plan import Plan, halves, make_plan, without
+from espalier.orchestrator.planning.studies import Study, choices, counted, wanted_studies
+from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
 from espalier.orchestrator.running import probing
 from espalier.orchestrator.running import recorded_bits as bits
@@ -38,11 +39,10 @@ from espalier.orchestrator.tuning.run_studies import (
     read_rows,
     run_studies,
     tuned_parameters,
-    with_studies,
 )
-from espalier.orchestrator.tuning.study_plan import Study, choices, wanted_studies
 from espalier.tasks.data import images
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.spec import segments_of
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
 """Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
@@ -120,11 +120,7 @@ class Sweep:
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
         ways = probing.choices(self.store) if ways is None else ways
-        plan = make_plan(self.config, self.facts, have, limits, self._where, ways)
-        if self.studies:
-            plan = with_studies(plan, self.studies, read_rows(self.store, "trials"), self._where)
-            refuse_what_cannot_fit(plan.tasks, limits)
-        return plan
+        return make_plan(self.config, self.facts, have, limits, self._where, ways)
 
     @property
     def _where(self) -> dict[str, Any]:
@@ -138,23 +134,16 @@ class Sweep:
         return wanted_studies(self.config, self.facts)
 
     def have(self, inventory: Inventory) -> Have:
-        """What the folder holds. A piece is there when all the tables that its job writes have it."""
-        present = inventory.present
-        whole = present["grafts"] & present["downstream"]
-        grafts = whole
-        if self.config.graft.ridges:  # without a choice a graft has no rows there
-            grafts = grafts & present["ridges"]
+        """What the folder holds."""
         log = self.store.read_table("jobs", skip_broken=True)
         diverged = log.filter(pc.field("outcome") == "diverged")["key"].to_pylist()
+        trials = read_rows(self.store, "trials") if self.studies else []
         return Have(
-            snapshots=frozenset(str(key) for (key,) in present["nets"]),
-            curves=frozenset((str(key), int(epoch)) for key, epoch in present["curves"]),
-            grafts=frozenset(str(key) for (key,) in grafts),
-            pools=frozenset(str(key) for (key,) in whole & present["exchangeability"]),
-            hybrids=frozenset(str(key) for (key,) in present["hybrids"]),
+            present=inventory.present,
             blobs=frozenset(inventory.blobs),
             hopeless=frozenset(diverged),
             tuned=tuned_parameters(read_rows(self.store, "tuned")),
+            trials={study.key: counted(study, trials) for study in self.studies},
         )
 
     def run(

@@ -6,8 +6,9 @@ values, and only these, make the content keys of `orchestrator.planning.identity
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
 """The nulls and floors of docs/method.md, section 3, that a graft of one snapshot can be."""
@@ -401,6 +402,28 @@ class PoolTile:
     pools: tuple[Pool, ...]
     options: GraftOptions
     partitions: int = 19
+
+
+def blob_name(key: str) -> str:
+    """File of a snapshot, by its key."""
+    return f"{key}.safetensors"
+
+
+def state_name(key: str) -> str:
+    """File of the optimizer's state at a snapshot, by its key."""
+    return f"{key}.resume.safetensors"
+
+
+def segments_of(payload: object) -> tuple[TrainSegment, ...]:
+    """The segments of a training job; none of another."""
+    if isinstance(payload, TrainSegment):
+        return (payload,)
+    return payload.segments if isinstance(payload, TrainGroup) else ()
+
+
+def mode_of(where: Mapping[str, Any]) -> TrainMode:
+    """The mode of training that a job was given."""
+    return TrainMode(*where.get("train_mode", ()))
 
 
 def layer_name(architecture: Architecture, layer: int) -> str:

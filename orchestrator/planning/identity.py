@@ -14,13 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
-from espalier.tasks.spec import GraftOptions, NetSpec, Snapshot
-
-SCHEMA = {
-    "net": 1, "snapshot": 1, "graft": 2, "tile": 1, "pool": 1, "hybrid": 1, "group": 1, "probe": 1,
-    "study": 1,
-}  # fmt: skip
-"""Bump a number when results of that kind change their meaning; old rows then no longer match."""
+from espalier.tasks.spec import NetSpec, Snapshot
 
 KEY_DIGITS = 24
 
@@ -68,15 +62,17 @@ def _canonical_mapping(value: Mapping[object, object], place: str) -> dict[str, 
     return plain
 
 
-def content_key(kind: str, parameters: object, inputs: Sequence[str] = ()) -> str:
+def content_key(kind: str, parameters: object, inputs: Sequence[str] = (), schema: int = 1) -> str:
     """The key of a result: 24 hexadecimal digits (96 bits) of a SHA-256.
+
+    `schema` is bumped when results of that kind change their meaning; old rows then no longer match.
 
     >>> content_key("net", {"width": 4}) == content_key("net", {"width": 4})
     True
     """
     content = {
         "kind": kind,
-        "schema": SCHEMA[kind],
+        "schema": schema,
         "parameters": canonical(parameters),
         "inputs": list(inputs),
     }
@@ -95,22 +91,6 @@ def net_key(net: NetSpec) -> str:
 def snapshot(net: NetSpec, key: str, epoch: int) -> Snapshot:
     """The snapshot of a net, whose key is `key`, at an epoch."""
     return Snapshot(content_key("snapshot", {"epoch": epoch}, [key]), key, net, epoch)
-
-
-def graft_key(source: Snapshot, target: Snapshot, null: str, options: GraftOptions) -> str:
-    """Key of all rows of one ordered pair."""
-    return content_key("graft", {"null": null, "options": options}, [source.key, target.key])
-
-
-def pool_key(null: str, partitions: int, options: GraftOptions, nets: Sequence[Snapshot]) -> str:
-    """Key of all rows of one pool: its target, then its nets."""
-    parameters = {"null": null, "partitions": partitions, "options": options}
-    return content_key("pool", parameters, [snap.key for snap in nets])
-
-
-def hybrid_key(source: Snapshot, target: Snapshot, shares: Sequence[float], options: GraftOptions) -> str:
-    """Key of all rows of one pair's hybrids."""
-    return content_key("hybrid", {"shares": shares, "options": options}, [source.key, target.key])
 
 
 def tile_key(pairs: Sequence[str]) -> str:

@@ -11,15 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
+from espalier.orchestrator.planning.kinds.registry import KINDS
 from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.running.state_machine import Machine
 
-SHARE_OF_GEMM = {"tune": 0.2, "train": 0.2, "graft": 0.2, "pool": 0.1, "hybrid": 0.1}
-"""Share of a float32 GEMM's rate that a job of each kind reaches, where no job was measured yet.
-
-The demo's jobs on two AMD EPYC cores: 19.7 (train) and 18.4 (graft) GFLOP/s beside a GEMM of about 95. On
-digits at widths 8 and 16: 0.12 of the GEMM's rate (pools) and 0.08 (hybrids).
-"""
 JOB_SECONDS = 0.05
 """What a job costs besides its operations: the way through the pool, and publishing its rows."""
 
@@ -47,7 +42,9 @@ def gemm_rate(size: int = 768, repeats: int = 5) -> float:
 def rates(jobs: pa.Table, gemm: float) -> Rates:
     """Rates from the sweep's own finished jobs where there are some, else a share of `gemm`."""
     flops, measured = {}, []
-    for kind, share in SHARE_OF_GEMM.items():
+    for kind, share in ((kind.name, kind.gemm_share) for kind in KINDS):
+        if share is None:
+            continue
         rows = jobs.filter((pc.field("kind") == kind) & (pc.field("outcome") == "done"))
         seconds = float(np.sum(rows["seconds"].to_numpy()))
         if seconds > 0:

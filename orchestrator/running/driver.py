@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from espalier.cluster.pool import Done, Failed, Job, Pool
-from espalier.orchestrator.planning.cost import Cost
-from espalier.orchestrator.planning.kinds.training import blobs_of, mode_text, segment_label, segments_of
-from espalier.orchestrator.planning.tiles import Task
+from espalier.cluster.pool import Done, Failed, Pool
+from espalier.orchestrator.planning.kinds.registry import kind_of
+from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.progress import Progress
 from espalier.orchestrator.running.state_machine import Machine, Skipped
 from espalier.orchestrator.store.sweep_store import Store
-from espalier.tasks.spec import TrainSegment
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
@@ -98,38 +96,31 @@ class Driver:
         self._finish(task, event)
 
     def _finish(self, task: Task, event: Done) -> None:
-        failed = [
-            segment
-            for segment in segments_of(task.job.payload)
-            if segment.snapshot.key in event.output.failures
-        ]
-        skipped = self._machine.done(
-            event.key, lost=[name for segment in failed for name in blobs_of(segment)]
-        )
-        if task.job.kind == "train":
-            for state in task.job.inputs:
-                self._store.remove_blob(state)
+        kind = kind_of(task.job.kind)
+        failed = kind.failed_parts(task, event.output.failures)
+        skipped = self._machine.done(event.key, lost=[name for part in failed for name in part.produces])
+        for name in kind.used_up(task):
+            self._store.remove_blob(name)
         self._log(task, event, "done", "")
         size = task.size - len(failed)
         self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + size
         self._progress.done(replace(task, size=size), event.seconds)
-        for segment in failed:
-            self._lose_part(task, segment, event)
+        for part in failed:
+            self._lose_part(part, event)
         self._skip(task, skipped)
 
-    def _lose_part(self, task: Task, segment: TrainSegment, event: Done) -> None:
-        """One net of a group can never be had; its operations are counted with the group's."""
-        error = event.output.failures[segment.snapshot.key]
-        job = Job(segment.snapshot.key, task.job.kind, segment, (), task.job.where)
-        part = Task(job, Cost(0.0, 0, 0), segment_label(segment))
-        self._give_up(part, Failed(job.key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
+    def _lose_part(self, part: Task, event: Done) -> None:
+        """One unit of a job that is done can never be had."""
+        key = part.job.key
+        error = event.output.failures[key]
+        self._give_up(part, Failed(key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
 
     def _fail(self, task: Task, event: Failed) -> None:
         again = event.attempt > 1
         verdict = self._machine.failed(
             event.key,
             hopeless=event.reason == "hopeless",
-            # A worker that is killed twice with the same job was so by the system, for its memory.
+            # The system kills a worker that takes too much memory: twice with the same job is no accident.
             too_large=event.reason == "memory" or (event.reason == "lost" and again),
         )
         if verdict.again:
@@ -178,5 +169,5 @@ def job_row(
         "bytes_in": task.cost.bytes_in,
         "outcome": outcome,
         "error": " ".join(error.split())[:2000],
-        "mode": mode_text(task),
+        "mode": kind_of(task.job.kind).mode(task),
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Pool
 from espalier.orchestrator.config.sweep_config import SweepConfig
-from espalier.orchestrator.running import jobs
+from espalier.orchestrator.running.execute import execute
 
 SHARE_OF_MEMORY = 0.7
 
@@ -18,7 +18,7 @@ PoolMaker = Callable[[Fetch, SweepConfig], Pool]
 
 def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
     """A pool in this process, for tests and debugging."""
-    return InProcessPool(jobs.execute, fetch)
+    return InProcessPool(execute, fetch)
 
 
 def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
@@ -27,7 +27,7 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
 
     gpus = config.run.gpus_per_slot if config.run.device == "cuda" else 0.0
     return RayPool(
-        "espalier.orchestrator.running.jobs:execute",
+        "espalier.orchestrator.running.execute:execute",
         fetch,
         address=address,
         slots=config.run.slots,

@@ -7,7 +7,6 @@ anew (`orchestrator.running.recorded_bits`).
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +16,7 @@ from typing import Any, get_args
 from espalier.cluster.pool import Done, Failed, Job, Pool
 from espalier.orchestrator.planning.cost import forward_flops, train_seconds
 from espalier.orchestrator.planning.identity import probe_key
-from espalier.orchestrator.planning.kinds.training import SINGLY, Choice
-from espalier.orchestrator.running.jobs import ANSWER
+from espalier.orchestrator.planning.kind import SINGLY, Choice
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
@@ -155,7 +153,7 @@ def ask(
 def _answer(event: Done | Failed) -> dict[str, Any]:
     if isinstance(event, Failed):
         return {"error": event.error}
-    return json.loads(event.output.blobs[ANSWER])
+    return event.output.answer
 
 
 def _plain(choice: Choice) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
+from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.task import Task
 
-UNITS = {"tune": "trials", "train": "snapshots", "graft": "pairs", "pool": "pools", "hybrid": "hybrid pairs"}
 LINE_SECONDS = 10.0
 
 
 class Progress(Protocol):
-    """What the driver tells of its work. Units are told in `UNITS` for each kind of job."""
+    """What the driver tells of its work. What its units are called, each kind of work says."""
 
     def done(self, task: Task, seconds: float) -> None:
         """A task's results are published; `seconds` of work inside the worker."""
@@ -89,7 +89,7 @@ class Tally:
     def line(self) -> str:
         """The state in one line."""
         parts = [
-            f"{kind} {self.units[kind]}/{self.total[kind]} {UNITS[kind]} ({self.rate(kind):.1f}/s)"
+            f"{kind} {self.units[kind]}/{self.total[kind]} {kind_of(kind).units} ({self.rate(kind):.1f}/s)"
             for kind in self.total
         ]
         lost = sum(self.failed.values())
@@ -146,7 +146,7 @@ class Lines:
     def skipped(self, task: Task, units: int) -> None:
         """Count and say."""
         self._tally.lose(task, units)
-        self.note(f"skipped {units} {UNITS[task.job.kind]} of: {task.label}")
+        self.note(f"skipped {units} {kind_of(task.job.kind).units} of: {task.label}")
 
     def note(self, text: str) -> None:
         """Say."""
@@ -197,7 +197,7 @@ class Live(Lines):
     def _refresh(self) -> None:
         for kind, row in self._rows.items():
             failed = self._tally.failed[kind]
-            note = f"{UNITS[kind]}, {self._tally.rate(kind):.1f}/s" + (
+            note = f"{kind_of(kind).units}, {self._tally.rate(kind):.1f}/s" + (
                 f", [red]{failed} lost[/red]" if failed else ""
             )
             self._bars.update(row, completed=self._tally.units[kind], note=note)

@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from espalier.cluster.pool import Done, Failed, Pool
-from espalier.orchestrator.planning.kinds.training import Choice, plainest
+from espalier.orchestrator.planning.kind import Choice
+from espalier.orchestrator.planning.kinds.train_groups import plainest
 from espalier.orchestrator.running.probing import RECORD, Alike, Log, Now, Where, ask, choice, probe, row
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.spec import BitsTest

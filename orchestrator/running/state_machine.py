@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.kinds.registry import kind_of
+from espalier.orchestrator.planning.task import Task
 
 Reduce = Callable[[Task, set[str]], Task | None]
 """A task without what needs some lost blobs, or None if nothing of it is left."""
@@ -93,9 +94,9 @@ class Machine:
             self._wanted_by[name].add(task.job.key)
 
     def _queue(self, task: Task) -> None:
-        """Training first, since tiles wait for it; the costlier first, so that no long job is left over."""
+        """What others wait for first, then the costlier, so that no long job is left over."""
         self._queued += 1
-        priority = (task.job.kind not in ("tune", "train"), -task.cost.flops)
+        priority = (not kind_of(task.job.kind).others_wait, -task.cost.flops)
         heapq.heappush(self._ready, (priority, self._queued, task))
 
     @property

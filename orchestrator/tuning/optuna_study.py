@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from espalier.orchestrator.config.sections import Dimension
 from espalier.orchestrator.config.sweep_config import ConfigError
 from espalier.orchestrator.config.tune_space import PREFIX, Parameters, is_whole
-from espalier.orchestrator.tuning.study_plan import Study, counted, parameters_of, plain
+from espalier.orchestrator.planning.studies import Study, counted, parameters_of, plain
 
 Row = dict[str, Any]
 Commit = Callable[[Row, list[Row]], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,18 +16,12 @@ from typing import Any
 
 from espalier.cluster.pool import Pool
 from espalier.orchestrator.config.tune_space import Parameters
+from espalier.orchestrator.planning.kinds.trials import missing_trials
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.studies import Study, chosen, counted, parameters_of, tuned_row
+from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.progress import Lines
 from espalier.orchestrator.store.sweep_store import Store
-from espalier.orchestrator.tuning.study_plan import (
-    Study,
-    chosen,
-    counted,
-    parameters_of,
-    tuned_row,
-    whole_trial,
-)
 from espalier.tasks.tables.axes import in_words
 from espalier.tasks.tables.columns import SETTING_AXES
 from espalier.tasks.tables.rows import table
@@ -75,28 +69,6 @@ def tuned_parameters(rows: Rows) -> dict[str, Parameters]:
     return {row["study"]: parameters_of(row) for row in rows}
 
 
-def missing_trials(studies: Iterable[Study], rows: Rows, where: Mapping[str, Any]) -> list[Task]:
-    """A task for each trial that a study still wants."""
-    return [
-        whole_trial(study, number, where)
-        for study in studies
-        for number in range(counted(study, rows), study.tune.trials)
-    ]
-
-
-def with_studies(plan: Plan, studies: Sequence[Study], rows: Rows, where: Mapping[str, Any]) -> Plan:
-    """A plan that counts the trials too, before all else; the plan itself where there are no studies."""
-    if not studies:
-        return plan
-    tasks, total = missing_trials(studies, rows, where), sum(study.tune.trials for study in studies)
-    return replace(
-        plan,
-        tasks=(*tasks, *plan.tasks),
-        done={"tune": total - len(tasks), **plan.done},
-        total={"tune": total, **plan.total},
-    )
-
-
 def better_since(studies: Iterable[Study], rows: Rows, tuned: Rows) -> list[str]:
     """Of each study that went on to a better trial than the chosen one, a sentence."""
     by_study, told = {row["study"]: row for row in tuned}, list[str]()
@@ -115,7 +87,7 @@ def run_studies(store: Store, studies: Sequence[Study], means: Means) -> Tuned:
     """Run what is missing of the studies, and choose the best of each that has none yet."""
     rows, tuned = read_rows(store, "trials"), read_rows(store, "tuned")
     known = {row["study"] for row in tuned}
-    missing = missing_trials(studies, rows, means.where)
+    missing = missing_trials(studies, {study.key: counted(study, rows) for study in studies}, means.where)
     ended, failures, notes = 0, list[str](), list[str]()
     if missing:
         ended, failures, notes = _run(store, studies, rows, missing, means)

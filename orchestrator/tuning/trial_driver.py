@@ -14,12 +14,12 @@ from statistics import fmean
 from typing import Any
 
 from espalier.cluster.pool import Done, Failed, Pool
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.kinds.trials import trial_task, whole_trial
+from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.driver import WAIT_SECONDS, job_row
 from espalier.orchestrator.running.progress import Progress
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.tuning.optuna_study import Asked, Book, Row, trial_row
-from espalier.orchestrator.tuning.study_plan import trial_task, whole_trial
 from espalier.tasks.spec import NetSpec
 from espalier.tasks.tables.axes import in_words
 from espalier.tasks.tables.rows import table
@@ -144,7 +144,7 @@ class Tuner:
     def _reported(self, trial: Running, event: Done) -> None:
         """An epoch's rows: go on, or end the trial."""
         study = trial.book.study
-        rows = event.output.tables["epochs"].to_pylist()
+        rows = event.output.answer
         for row in rows:
             trial.images = row.pop("images_validation")
         axes = {"study": study.key, "width": study.width, "number": trial.asked.number}

@@ -26,6 +26,7 @@ from espalier.tasks.tables.columns import (
     WIDTH,
 )
 from espalier.tasks.tables.exchange_columns import EXCHANGEABILITY
+from espalier.tasks.tables.table import TableSpec
 from espalier.tasks.tables.trial_columns import TRIAL_CURVES, TRIALS, TUNED
 
 
@@ -247,6 +248,12 @@ ADDED: dict[str, dict[str, Any]] = {
     "jobs": {"mode": ""},
 }
 """Columns that came after tables had been written, and what holds for every row from before."""
+
+
+def add_table(table: TableSpec) -> None:
+    """Make the table of a kind of work known, beside those above; twice is once."""
+    SCHEMAS[table.name], ROW_PER[table.name] = table.schema, table.row_per
+    ROW_IDENTITY[table.name] = table.identity
 
 
 def completed(name: str, part: pa.Table) -> pa.Table:

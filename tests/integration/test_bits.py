@@ -4,10 +4,10 @@ import pyarrow.compute as pc
 import pytest
 
 import espalier.tasks.training.bit_company
-from espalier.orchestrator.planning.kinds.training import mode_of
 from espalier.orchestrator.running.probing import RECORD
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.spec import mode_of
 from tests.integration.conftest import measured, run, write_config
 
 FOUR = {"grouped": True, "layout": "contiguous", "nets": 4}

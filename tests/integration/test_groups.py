@@ -9,7 +9,7 @@ import pytest
 
 import espalier.tasks.training.train
 from espalier.orchestrator.planning.identity import net_key, snapshot
-from espalier.orchestrator.planning.kinds.training import Choice
+from espalier.orchestrator.planning.kind import Choice
 from espalier.orchestrator.planning.nets import nets, used
 from espalier.orchestrator.running import probing
 from espalier.orchestrator.running.pool_makers import in_process

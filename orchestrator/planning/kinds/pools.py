@@ -1,4 +1,4 @@
-"""The nulls `pooled` and `wider_subset` as jobs: one for each setting, width, epoch and null.
+"""The kind `pool`: the nulls `pooled` and `wider_subset`, a job for each setting, width, epoch and null.
 
 The targets of a job share one Gram matrix of all nets' channels (`tasks.mixing.exchangeability`).
 """
@@ -6,18 +6,19 @@ The targets of a job share one Gram matrix of all nets' channels (`tasks.mixing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.config.sweep_config import SweepConfig
-from espalier.orchestrator.planning.identity import pool_key, tile_key
-from espalier.orchestrator.planning.kinds.grafts import Group, ladder_groups, mixture_options
-from espalier.orchestrator.planning.kinds.mixture_cost import pool_cost
-from espalier.orchestrator.planning.tiles import Limits, Nets, Task, largest_blocks
+from espalier.orchestrator.planning.identity import content_key, tile_key
+from espalier.orchestrator.planning.kind import Ladder, Scope, UnitKind
+from espalier.orchestrator.planning.kinds.mixture_cost import pool_cost, widest_mixed
+from espalier.orchestrator.planning.kinds.pairings import Group, ladder_groups, mixture_options
+from espalier.orchestrator.planning.task import Limits, Nets, Task, largest_blocks
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.spec import GraftOptions, Pool, PoolNull, PoolTile, Snapshot
+from espalier.tasks.spec import POOL_NULLS, GraftOptions, Pool, PoolNull, PoolTile, Snapshot
 from espalier.tasks.tables.axes import setting
 
 
@@ -34,13 +35,19 @@ class WantedPool:
     partitions: int
 
     @property
-    def snapshots(self) -> tuple[Snapshot, ...]:
+    def reads(self) -> tuple[Snapshot, ...]:
         """All that it needs."""
         return (self.target, *self.sources, *self.wide)
 
 
+def pool_key(null: str, partitions: int, options: GraftOptions, nets: Sequence[Snapshot]) -> str:
+    """Key of all rows of one pool: its target, then its nets."""
+    parameters = {"null": null, "partitions": partitions, "options": options}
+    return content_key("pool", parameters, [snap.key for snap in nets])
+
+
 def wanted_pools(
-    config: SweepConfig, ladders: Sequence[Sequence[Snapshot]], hopeless: set[str]
+    config: SweepConfig, ladders: Sequence[Ladder], hopeless: Collection[str]
 ) -> list[WantedPool]:
     """Every pool that the config asks for, of nets whose training did not diverge.
 
@@ -60,7 +67,7 @@ def wanted_pools(
     return found
 
 
-def _alive(group: Group, position: int, hopeless: set[str]) -> list[Snapshot]:
+def _alive(group: Group, position: int, hopeless: Collection[str]) -> list[Snapshot]:
     alive = [ladder[position] for ladder in group if ladder[position].key not in hopeless]
     return sorted(alive, key=lambda snap: snap.net.seed)
 
@@ -98,7 +105,7 @@ def pool_tasks(
 
 def pool_task(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> Task:
     """One job for some pools of one setting, width, epoch and null."""
-    nets = Nets(snap for pool in pools for snap in pool.snapshots)
+    nets = Nets(snap for pool in pools for snap in pool.reads)
     made = tuple(
         Pool(
             pool.key,
@@ -116,7 +123,7 @@ def pool_task(pools: Sequence[WantedPool], facts: DataFacts, where: Mapping[str,
     return Task(job, pool_cost(tile, facts), label, size=len(pools))
 
 
-def wanted(tile: PoolTile) -> list[WantedPool]:
+def pools_of(tile: PoolTile) -> list[WantedPool]:
     """The pools of a job."""
 
     def of(indices: Sequence[int]) -> tuple[Snapshot, ...]:
@@ -134,3 +141,43 @@ def wanted(tile: PoolTile) -> list[WantedPool]:
         )
         for pool in tile.pools
     ]
+
+
+class Pools(UnitKind[WantedPool]):
+    """Targets, each with the nets whose channels are dealt anew to serve it."""
+
+    name, units = "pool", "pools"
+    work = "espalier.tasks.jobs.pool_job:deal_pools"
+    tables = ("downstream", "grafts", "exchangeability")
+    gemm_share = 0.1  # 0.12 of the GEMM's rate on digits at widths 8 and 16
+
+    def wanted(self, scope: Scope) -> Sequence[WantedPool]:
+        """Every pool that `graft.nulls` asks for."""
+        return wanted_pools(scope.config, scope.ladders, scope.hopeless)
+
+    def jobs(self, units: Sequence[WantedPool], scope: Scope) -> list[Task]:
+        """Jobs of as many targets as a slot's memory holds."""
+        return pool_tasks(units, scope.facts, scope.limits, scope.where)
+
+    def job_of(self, units: Sequence[WantedPool], facts: DataFacts, where: Mapping[str, Any]) -> Task:
+        """One job of pools of one setting, width, epoch and null."""
+        return pool_task(units, facts, where)
+
+    def units_of(self, task: Task) -> Sequence[WantedPool]:
+        """The pools of a job."""
+        return pools_of(task.job.payload)
+
+    def idle(self, config: SweepConfig) -> frozenset[str]:
+        """What shapes pools, where none is asked for."""
+        asked = {*config.graft.nulls} & {*POOL_NULLS}
+        return frozenset() if asked else frozenset(f"graft.{name}" for name in SHAPED_BY)
+
+    def widest(self, task: Task) -> int:
+        """The largest d of the channels of all nets side by side."""
+        return widest_mixed(task.job.payload)
+
+
+SHAPED_BY = ("pool_nets", "partitions", "pool_ridge")
+"""Fields of `[graft]` that count for pools alone."""
+
+POOLS = Pools()

@@ -5,8 +5,9 @@ import pytest
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.config.tune_space import is_whole, tunable, with_parameters
 from espalier.orchestrator.planning.identity import net_key
+from espalier.orchestrator.planning.kinds.trials import whole_trial
 from espalier.orchestrator.planning.nets import nets
-from espalier.orchestrator.tuning.study_plan import assignments, choices, chosen, wanted_studies, whole_trial
+from espalier.orchestrator.planning.studies import assignments, choices, chosen, wanted_studies
 from espalier.tasks.data.images import facts
 from espalier.tasks.spec import Snapshot
 from espalier.tasks.tables.axes import in_words, net_axes, recipe_text, setting

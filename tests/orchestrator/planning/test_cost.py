@@ -207,11 +207,13 @@ import ray, torch
 torch.set_num_threads(1)
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import probe_key
-from espalier.orchestrator.running.jobs import execute
+from espalier.orchestrator.running.execute import execute
 from espalier.orchestrator.planning.nets import nets
-from espalier.orchestrator.planning.plan import Have, make_plan
-from espalier.orchestrator.planning.tiles import Limits, blob_name
-from espalier.orchestrator.planning.kinds.training import Choice
+from espalier.orchestrator.planning.kind import Have
+from espalier.orchestrator.planning.plan import make_plan
+from espalier.orchestrator.planning.task import Limits
+from espalier.tasks.spec import blob_name
+from espalier.orchestrator.planning.kind import Choice
 from espalier.tasks.networks.checkpoint import pack_network
 from espalier.tasks.data.images import facts
 from espalier.tasks.networks.network import initialise

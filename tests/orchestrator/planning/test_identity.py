@@ -14,15 +14,15 @@ from espalier.orchestrator.planning.identity import (
     IdentityError,
     canonical,
     content_key,
-    graft_key,
     net_key,
     snapshot,
     tile_key,
 )
-from espalier.orchestrator.planning.kinds.grafts import graft_options
+from espalier.orchestrator.planning.kind import Have
+from espalier.orchestrator.planning.kinds.pairings import graft_key, graft_options
 from espalier.orchestrator.planning.nets import nets
-from espalier.orchestrator.planning.plan import Have, make_plan
-from espalier.orchestrator.planning.tiles import Limits
+from espalier.orchestrator.planning.plan import make_plan
+from espalier.orchestrator.planning.task import Limits
 from espalier.tasks.data.images import facts
 from espalier.tasks.spec import GraftOptions, Layer, Schedule
 

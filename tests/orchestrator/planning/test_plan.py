@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.cost import graft_cost
-from espalier.orchestrator.planning.plan import Have, make_plan, state_name, without
-from espalier.orchestrator.planning.tiles import Limits, blob_name
+from espalier.orchestrator.planning.plan import make_plan, without
+from espalier.orchestrator.planning.task import Limits
 from espalier.tasks.data.images import facts
-from espalier.tasks.spec import NULLS, AtOnce
+from espalier.tasks.spec import NULLS, AtOnce, blob_name, state_name
+from tests.orchestrator.folder import Folder
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
@@ -33,7 +34,7 @@ def config(widths=(2, 3), seeds=3, snapshots=EPOCHS, nulls=NULLS, epochs=5, **se
 
 
 def plan(sweep=None, have=None, limits=ROOMY, **where):
-    return make_plan(sweep or config(), DIGITS, have or Have(), limits, where)
+    return make_plan(sweep or config(), DIGITS, (have or Folder()).have, limits, where)
 
 
 def segments(made):
@@ -67,7 +68,7 @@ def snapshots(made):
 def finished(made, blobs=True):
     """What a folder holds when everything in `made` was done."""
     trained = [seg.snapshot for seg in segments(made)]
-    return Have(
+    return Folder(
         snapshots=frozenset(snap.key for snap in trained),
         curves=frozenset((snap.net_key, epoch) for snap in trained for epoch in range(1, snap.epoch + 1)),
         grafts=frozenset(pairs(made)),
@@ -317,7 +318,7 @@ def test_a_snapshot_without_its_last_curve_row_is_not_done():
 def test_what_cannot_be_had_is_left_out_with_its_pairs_and_nothing_else():
     lost = snapshots(WHOLE)[2, 1, 2]
     later = snapshots(WHOLE)[2, 1, 5]
-    rest = plan(have=Have(hopeless=frozenset({lost.key})))
+    rest = plan(have=Folder(hopeless=frozenset({lost.key})))
     assert rest.hopeless == tuple(sorted([lost.key, later.key]))
     assert snapshots(rest).keys() == snapshots(WHOLE).keys() - {(2, 1, 2), (2, 1, 5)}
     barred = {key for key, (source, target, _) in pairs(WHOLE).items() if {lost, later} & {source, target}}
@@ -489,14 +490,14 @@ def test_every_target_gets_its_pools_of_other_nets_at_every_epoch():
 def test_one_more_seed_changes_no_pool_that_has_its_number_of_nets():
     few, more = (plan(config(seeds=seeds, graft=MIXED)) for seeds in (3, 5))
     assert set(pools(few)) < set(pools(more))
-    done = Have(**{**finished(few).__dict__, "pools": frozenset(pools(few))})
+    done = Folder(**{**finished(few).__dict__, "pools": frozenset(pools(few))})
     assert not set(pools(plan(config(seeds=5, graft=MIXED), have=done))) & set(pools(few))
 
 
 def test_pools_go_round_a_net_that_diverged():
     whole = plan(config(seeds=4, graft=MIXED))
     lost = snapshots(whole)[2, 0, 2]
-    rest = plan(config(seeds=4, graft=MIXED), have=Have(hopeless=frozenset({lost.key})))
+    rest = plan(config(seeds=4, graft=MIXED), have=Folder(hopeless=frozenset({lost.key})))
     for target, sources, wide, _ in pools(rest).values():
         assert lost.key not in {snap.key for snap in (target, *sources, *wide)}
     at_two = [target for target, *_, null in pools(rest).values() if null == "pooled" and target.epoch == 2]
@@ -532,7 +533,8 @@ def test_hybrids_are_made_of_neighbouring_seeds_and_no_net_is_in_two():
     assert made.total["hybrid"] == len(found) == 8
     keys = frozenset(task.job.key for task in made.tasks if task.job.kind == "hybrid")
     again = plan(
-        config(seeds=5, hybrids={"pairs": 2, "shares": [0.0, 1.0], "epochs": [0, 5]}), have=Have(hybrids=keys)
+        config(seeds=5, hybrids={"pairs": 2, "shares": [0.0, 1.0], "epochs": [0, 5]}),
+        have=Folder(hybrids=keys),
     )
     assert not [task for task in again.tasks if task.job.kind == "hybrid"]
     assert again.done["hybrid"] == 8

@@ -9,7 +9,7 @@ from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.planning.simulate import JOB_SECONDS, Rates, gemm_rate, makespan, rates
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.task import Task
 from espalier.tasks.tables.rows import table
 
 SPEED = Rates({"train": 10.0, "graft": 20.0}, "a test")

@@ -9,7 +9,7 @@ from rich.console import Console
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.progress import Lines, Live, Tally, display, duration
 
 

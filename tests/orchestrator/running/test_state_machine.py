@@ -7,7 +7,7 @@ import pytest
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
-from espalier.orchestrator.planning.tiles import Task
+from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.state_machine import Machine, Verdict
 
 

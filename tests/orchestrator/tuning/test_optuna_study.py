@@ -7,15 +7,14 @@ from collections import Counter
 from contextlib import contextmanager
 
 import optuna
-import pyarrow as pa
 import pytest
 
 from espalier.cluster.pool import Done, Failed, Output
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning.studies import wanted_studies
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.tuning.journal import JOURNAL, mend, open_storage
 from espalier.orchestrator.tuning.run_studies import Means, run_studies
-from espalier.orchestrator.tuning.study_plan import wanted_studies
 from espalier.tasks.data.images import facts
 
 DIGITS = facts("digits")
@@ -62,9 +61,7 @@ class FakePool:
             for net in segment.nets
         ]  # fmt: skip
         states = {name: b"state of " + name.encode() for name in job.where["states"]}
-        return Done(
-            job.key, attempt, Output({"epochs": pa.Table.from_pylist(rows)}, states), 0.1, "here", "cpu"
-        )
+        return Done(job.key, attempt, Output(blobs=states, answer=rows), 0.1, "here", "cpu")
 
     def close(self):
         self._waiting.clear()

@@ -9,7 +9,7 @@ import pytest
 
 import espalier.tasks.worker.kept_memory
 from espalier.cluster.pool import Job
-from espalier.orchestrator.running.jobs import execute
+from espalier.orchestrator.running.execute import execute
 
 MEASURE = """
 import resource

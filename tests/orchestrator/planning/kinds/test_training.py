@@ -7,22 +7,17 @@ import pytest
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.cost import train_cost
 from espalier.orchestrator.planning.identity import probe_key
-from espalier.orchestrator.planning.kinds.training import (
-    Choice,
-    Rung,
-    halves,
-    mode_of,
-    mode_text,
-    segments_of,
-    train_tasks,
-)
+from espalier.orchestrator.planning.kind import Choice
+from espalier.orchestrator.planning.kinds.train_groups import Rung, train_tasks
+from espalier.orchestrator.planning.kinds.training import TRAINING
 from espalier.orchestrator.planning.nets import nets
-from espalier.orchestrator.planning.plan import Have, make_plan, state_name, without
-from espalier.orchestrator.planning.tiles import Limits, blob_name
+from espalier.orchestrator.planning.plan import halves, make_plan, without
+from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.running.probing import alike
 from espalier.tasks.data.images import facts
 from espalier.tasks.kernels.tiling import work_bytes
-from espalier.tasks.spec import ALONE, COMPILED, TrainMode
+from espalier.tasks.spec import ALONE, COMPILED, TrainMode, blob_name, mode_of, segments_of, state_name
+from tests.orchestrator.folder import Folder
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)
@@ -43,7 +38,7 @@ def config(widths=(4,), seeds=8, snapshots=(0, 2, 5), **train):
 def plan(sweep=None, choice=EIGHT, limits=ROOMY, have=None):
     sweep = sweep or config()
     choices = {probe_key(net, "cpu"): choice for net in nets(sweep, DIGITS)}
-    return make_plan(sweep, DIGITS, have or Have(), limits, {"dataset": "digits"}, choices)
+    return make_plan(sweep, DIGITS, (have or Folder()).have, limits, {"dataset": "digits"}, choices)
 
 
 def jobs(made):
@@ -66,7 +61,7 @@ def test_a_group_goes_from_snapshot_to_snapshot_with_all_its_nets():
     assert second.job.inputs == tuple(state_name(key) for key in keys)
     assert first.produces == tuple(name for key in keys for name in (blob_name(key), state_name(key)))
     assert third.size == 8
-    assert mode_text(third) == "grouped channels_last x8"
+    assert TRAINING.mode(third) == "grouped channels_last x8"
     assert first.label == "train width 4 seeds 0 1 2 3 4 5 6 7 to epoch 0"
     assert sum(task.cost.flops for task in jobs(plan())) == sum(
         task.cost.flops for task in jobs(plan(choice=Choice()))
@@ -146,7 +141,7 @@ def test_nets_that_stand_at_other_epochs_are_in_groups_of_their_own():
     before = [segment.snapshot for segment in segments_of(made[1].job.payload)[3:]]
     start = [segment.snapshot for segment in segments_of(made[0].job.payload)]
     rows = [*done, *before, *start, *(segment.snapshot for segment in segments_of(made[1].job.payload)[:3])]
-    have = Have(
+    have = Folder(
         snapshots=frozenset(snap.key for snap in rows),
         curves=frozenset((snap.net_key, epoch) for snap in rows for epoch in range(1, snap.epoch + 1)),
         blobs=frozenset(blob_name(snap.key) for snap in rows) | {state_name(snap.key) for snap in before},

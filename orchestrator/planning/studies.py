@@ -1,4 +1,4 @@
-"""Which studies a sweep asks for, and what their trials train: pure functions of the config.
+"""Which studies a sweep asks for, and what they chose: pure functions of the config and of rows.
 
 A study belongs to a setting at a width, or to several of them where `tune.per` says so.
 """
@@ -10,16 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from espalier.cluster.pool import Job
 from espalier.orchestrator.config.sections import TuneConfig
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.config.tune_space import PREFIX, Parameters, is_whole
-from espalier.orchestrator.planning.cost import Cost, train_cost
+from espalier.orchestrator.config.tune_space import Parameters, is_whole
 from espalier.orchestrator.planning.identity import content_key, net_key
 from espalier.orchestrator.planning.nets import Choices, nets_of, used
-from espalier.orchestrator.planning.tiles import Task
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.spec import NetSpec, Snapshot, TrainSegment, TrialSegment
+from espalier.tasks.spec import NetSpec
 from espalier.tasks.tables.axes import setting_axes
 
 COUNTED = ("complete", "pruned", "diverged", "refused")
@@ -161,40 +158,6 @@ def counted(study: Study, rows: Iterable[Mapping[str, Any]]) -> int:
 def parameters_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a row of `trials` or `tuned` says was tried."""
     return json.loads(row["parameters"])
-
-
-def trial_task(
-    study: Study, number: int, nets: Sequence[NetSpec], start: int, end: int, where: Mapping[str, Any]
-) -> Task:
-    """The job that takes a trial from epoch `start` to `end`; its inputs are states that the driver holds."""
-    segment = TrialSegment(tuple(nets), start, end, study.tune.validation, study.tune.validation_seed)
-    inputs = tuple(state_of(study, number, start, net.seed) for net in nets) if start else ()
-    after = tuple(state_of(study, number, end, net.seed) for net in nets)
-    job = Job(f"{study.key}-{number}-{end}", "tune", segment, inputs, {**where, "states": after})
-    until = f"to epoch {end}" if start else f"from the start to epoch {end}"
-    label = f"tune width {study.width}, trial {number} {until}"
-    return Task(job, _cost(study, nets, start, end), label)
-
-
-def whole_trial(study: Study, number: int, where: Mapping[str, Any]) -> Task:
-    """A trial that is not pruned, for plans: it has the costliest batch of the space."""
-    batch = study.tune.space.get(f"{PREFIX}batch_size")
-    largest = {"batch_size": int(max(batch.choices or (batch.high or 1,)))} if batch else {}  # type: ignore[type-var]
-    return trial_task(study, number, study.nets(largest), 0, study.epochs, where)
-
-
-def _cost(study: Study, nets: Sequence[NetSpec], start: int, end: int) -> Cost:
-    facts = used(study.config, study.facts)
-    held = round(study.tune.validation * facts.train)
-    facts = replace(facts, train=facts.train - held, test=held)
-    segment = TrainSegment(Snapshot("", "", nets[0], end), start or None, keep_state=True)
-    one = train_cost([segment], facts)
-    return Cost(one.flops * len(nets), one.bytes_in * len(nets), one.memory)
-
-
-def state_of(study: Study, number: int, epoch: int, seed: int) -> str:
-    """Name of the optimizer's state of a trial's net."""
-    return f"{study.key}-{number}-{epoch}-{seed}.resume.safetensors"
 
 
 def plain(name: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How pairs are put together into jobs. It changes no row.
+"""How the pairs of grafts are put together into jobs. It changes no row.
 
 A tile holds some sources of one width, setting and epoch with all their targets, so that a source is
 factorised in one job, and its factors never move. Targets are parted only where sources alone are too few.
@@ -7,66 +7,22 @@ factorised in one job, and its factors never move. Targets are parted only where
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from espalier.cluster.pool import Job
-from espalier.orchestrator.planning.cost import ALL, Cost, graft_cost
+from espalier.orchestrator.planning.cost import ALL, graft_cost
 from espalier.orchestrator.planning.identity import tile_key
-from espalier.orchestrator.planning.kinds.grafts import WantedPair
+from espalier.orchestrator.planning.kinds.pairings import WantedPair
+from espalier.orchestrator.planning.task import Limits, Nets, Task, halves, largest_blocks
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.tile_parts import groups, tile_cuts
-from espalier.tasks.spec import AtOnce, GraftTile, Pair, Snapshot
+from espalier.tasks.spec import AtOnce, GraftTile, Pair
 from espalier.tasks.tables.axes import setting
-
-T = TypeVar("T")
 
 TILES_PER_SLOT = 4
 """So many at least, where there are sources enough: at the end of a sweep slots wait for the last tile."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What bounds a tile: bytes of memory of one slot, and how many slots want work."""
-
-    memory: int
-    slots: int
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job with what the driver needs to know of it.
-
-    Attributes:
-        produces: Names of the blobs it gives.
-        size: Snapshots (train) or pairs (graft) in it, for progress.
-    """
-
-    job: Job
-    cost: Cost
-    label: str
-    produces: tuple[str, ...] = ()
-    size: int = 1
-
-
-def blob_name(key: str) -> str:
-    """File of a snapshot."""
-    return f"{key}.safetensors"
-
-
-class Nets:
-    """The snapshots of a job, each once in the order of their first use, and where each one is."""
-
-    def __init__(self, used: Iterable[Snapshot]) -> None:
-        by_key = {snap.key: snap for snap in used}
-        self.snapshots = tuple(by_key.values())
-        self.inputs = tuple(blob_name(key) for key in by_key)
-        self._index = {key: number for number, key in enumerate(by_key)}
-
-    def index(self, snap: Snapshot) -> int:
-        """The place of a snapshot."""
-        return self._index[snap.key]
 
 
 def graft_tasks(
@@ -99,27 +55,15 @@ def _by_sources(
     return largest_blocks(list(dict.fromkeys(pair.source.key for pair in pairs)), task_of, limits, work)
 
 
-def largest_blocks(
-    items: Sequence[T], task_of: Callable[[Sequence[T]], Task], limits: Limits, work: float
-) -> list[Task]:
-    """Jobs of equal blocks of items, halved until none exceeds the memory or that many operations."""
-    block = len(items)
-    while True:
-        tasks = [task_of(some) for some in groups(items, block)]
-        if block == 1 or all(t.cost.memory <= limits.memory and t.cost.flops <= work for t in tasks):
-            return tasks
-        block = -(-block // 2)
-
-
 def _by_targets(tasks: Sequence[Task], facts: DataFacts, slots: int) -> list[Task]:
     """Tiles cut by their targets too, for slots that would have no work otherwise."""
-    whole = [(task, list(dict.fromkeys(pair.target.key for pair in wanted(task)))) for task in tasks]
+    whole = [(task, list(dict.fromkeys(pair.target.key for pair in pairs_of(task)))) for task in tasks]
     total = sum(len(targets) for _, targets in whole)
     cut: list[Task] = []
     for task, targets in whole:
         pieces = min(len(targets), -(-len(targets) * slots // total))
         for some in groups(targets, -(-len(targets) // pieces)):
-            kept = [pair for pair in wanted(task) if pair.target.key in some]
+            kept = [pair for pair in pairs_of(task) if pair.target.key in some]
             cut.append(graft_task(kept, facts, task.job.where))
     return cut
 
@@ -150,14 +94,6 @@ def _passes(tile: GraftTile) -> list[AtOnce]:
     return [ways[count] for count in sorted(ways)]
 
 
-def halves(count: int) -> list[int]:
-    """`count`, its half, and so on to 1."""
-    found = [count]
-    while found[-1] > 1:
-        found.append(-(-found[-1] // 2))
-    return found
-
-
 def graft_task(pairs: Sequence[WantedPair], facts: DataFacts, where: Mapping[str, Any]) -> Task:
     """One tile as a task."""
     nets = Nets(snap for pair in pairs for snap in (pair.source, pair.target))
@@ -169,7 +105,7 @@ def graft_task(pairs: Sequence[WantedPair], facts: DataFacts, where: Mapping[str
     return Task(job, graft_cost(tile, facts), label, size=len(pairs))
 
 
-def wanted(task: Task) -> list[WantedPair]:
+def pairs_of(task: Task) -> list[WantedPair]:
     """The pairs of a tile."""
     tile = task.job.payload
     snapshots, options = tile.snapshots, tile.options

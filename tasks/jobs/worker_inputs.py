@@ -1,0 +1,58 @@
+"""What a job's function is given in a worker, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from espalier.tasks.data.tensors import Data, Normalization
+from espalier.tasks.networks.checkpoint import unpack_network
+from espalier.tasks.networks.network import Network
+from espalier.tasks.spec import DataSpec, Snapshot, blob_name
+from espalier.tasks.worker.devices import load_on, on
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The blobs that a job reads, by name in the order of its inputs, and where it runs.
+
+    `where` (device, data set's place, how to bound the memory) changes no result but by rounding.
+    """
+
+    blobs: Mapping[str, bytes]
+    where: Mapping[str, Any]
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.where.get("device", "cpu")
+
+    def images(self, spec: DataSpec) -> tuple[Data, Normalization]:
+        """The images on the device, and how they were normalised."""
+        folder = self.where.get("folder")
+        return load_on(self.device, self.where["dataset"], spec.limit_train, spec.limit_test, folder)
+
+    def networks(self, snapshots: Iterable[Snapshot]) -> list[Network]:
+        """The nets at some snapshots, on the device."""
+        return [on(unpack_network(self.blobs[blob_name(snap.key)]), self.device) for snap in snapshots]
+
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came of a job.
+
+    Attributes:
+        rows: By table, in the order in which they are published: the one that says that a unit is done last.
+        blobs: Files by name.
+        failures: By the key of a unit that can never be had, the error.
+        answer: Of a job that belongs to no table, what it found: plain JSON values.
+    """
+
+    rows: Mapping[str, Rows] = field(default_factory=dict[str, Rows])
+    blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    failures: Mapping[str, Exception] = field(default_factory=dict[str, Exception])
+    answer: Any = None
