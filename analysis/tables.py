@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 
@@ -21,7 +23,8 @@ from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 class Tables:
     """The tables of one sweep; docs/tables.md gives each column's meaning and unit.
 
-    A table of which nothing is written yet is a frame without rows that has the schema's columns.
+    A table of which nothing is written yet is a frame without rows that has the schema's columns. Tables of
+    further kinds of work are in `more`, and are attributes like the others.
     """
 
     nets: pd.DataFrame
@@ -35,6 +38,19 @@ class Tables:
     trial_curves: pd.DataFrame
     tuned: pd.DataFrame
     jobs: pd.DataFrame
+    more: Mapping[str, pd.DataFrame] = field(default_factory=dict[str, pd.DataFrame])
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        """A table of a further kind of work."""
+        more = self.__dict__.get("more", {})
+        if name not in more:
+            raise AttributeError(f"there is no table '{name}'; there are {', '.join(SCHEMAS)}")
+        return more[name]
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All tables by name."""
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "more"}
+        return named | dict(self.more)
 
 
 def load(folder: str | os.PathLike[str]) -> Tables:
@@ -50,7 +66,10 @@ def load(folder: str | os.PathLike[str]) -> Tables:
     filesystem, root = fsspec.url_to_fs(os.fspath(folder))
     if not filesystem.isdir(root):
         raise FileNotFoundError(f"no sweep folder at '{folder}'; `espalier new {folder}` makes one")
-    return Tables(**{name: _read_table(filesystem, root, name) for name in Tables.__dataclass_fields__})
+    know_tables()
+    frames = {name: _read_table(filesystem, root, name) for name in SCHEMAS}
+    named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
+    return Tables(**named, more=frames)
 
 
 def _read_table(filesystem: Any, root: str, name: str) -> pd.DataFrame:

@@ -120,6 +120,7 @@ def _facts(tables: Tables) -> list[tuple[str, str]]:
         ("seeds", str(nets["seed"].nunique())),
         ("grafts", f"{_pairs_in_words(grafts)} (pair × layer × epoch)"),
         ("rows with a warning", f"{100 * warned:.1f} % of grafts"),
+        ("tables", ", ".join(f"{len(rows):,} {name}" for name, rows in tables.frames().items() if len(rows))),
         ("computing time", _hours(float(jobs.loc[jobs["outcome"] == "done", "seconds"].sum()))),
         (
             "jobs",
