@@ -93,3 +93,22 @@ def test_no_module_but_their_door_knows_of_the_compiled_kernels():
 )
 def test_an_import_of_a_kernel_is_seen_wherever_it_stands(line):
     assert reached(ast.parse(f"def inner():\n    {line}"))
+
+
+KNOW_NO_KIND = (
+    "planning/plan.py", "planning/kind.py", "planning/task.py", "planning/simulate.py", "record.py",
+    "running/execute.py", "running/driver.py", "running/progress.py", "running/state_machine.py",
+    "running/summary.py", "store/inventory.py", "store/sweep_store.py", "store/parquet_parts.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOW_NO_KIND)
+def test_what_goes_over_all_kinds_of_work_knows_none_by_name(name):
+    from espalier.orchestrator.planning.kinds.registry import KINDS
+
+    tree = ast.parse((ROOT / "orchestrator" / name).read_text(encoding="utf-8"))
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert not {kind.name for kind in KINDS} & {text for text in strings if isinstance(text, str)}
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    kinds = {module for module in imported if ".planning.kinds" in module}
+    assert kinds <= {"espalier.orchestrator.planning.kinds.registry"}
