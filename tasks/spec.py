@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
 """The nulls and floors of docs/method.md, section 3, that a graft of one snapshot can be."""
@@ -28,7 +28,8 @@ PoolNull = Literal["pooled", "wider_subset"]
 POOL_NULLS: tuple[PoolNull, ...] = ("pooled", "wider_subset")
 """The nulls of docs/method.md, section 3, whose source is several nets."""
 
-PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
+Pairing = Literal["same_width", "cross_width", "cross_epoch", "cross_setting", "skip"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 """Which nets are grafted into which (docs/method.md, section 2)."""
 
 METHODS: tuple[Method, ...] = ("exact", "stitch", "adam")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from espalier.tasks.spec import NULLS, STATISTICS, Kernels
+from espalier.tasks.spec import NULLS, STATISTICS, Kernels, Pairing
 
 
 class Section(BaseModel):
@@ -99,7 +99,7 @@ class GraftConfig(Section):
     """`[graft]`: which pairs, nulls, methods, BN statistics, ridge, type of products (docs/method.md)."""
 
     pairings: Annotated[
-        tuple[Literal["same_width", "cross_width", "cross_epoch", "cross_setting", "skip"], ...],
+        tuple[Pairing, ...],
         BeforeValidator(listed),
         Field(min_length=1),
     ] = ("same_width",)

@@ -88,18 +88,10 @@ def wanted_pairs(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedP
     Raises:
         ConfigError: Skip grafts are asked for, and no layer can be left out.
     """
-    groups = ladder_groups(ladders)
-    makers: dict[str, Callable[[], Iterator[WantedPair]]] = {
-        "same_width": lambda: _same_width(config, list(groups.values())),
-        "cross_width": lambda: _cross_width(config, groups),
-        "cross_epoch": lambda: _cross_epoch(config, list(groups.values())),
-        "cross_setting": lambda: _cross_setting(config, groups),
-        "skip": lambda: _skip(config, list(groups.values())),
-    }
-    found: dict[str, WantedPair] = {}
+    groups, found = ladder_groups(ladders), dict[str, WantedPair]()
     for name in PAIRINGS:
         if name in config.graft.pairings:
-            for pair in makers[name]():
+            for pair in _MAKERS[name](config, groups):
                 found.setdefault(pair.key, pair)
     return list(found.values())
 
@@ -110,10 +102,10 @@ def _pair(source: Snapshot, target: Snapshot, options: GraftOptions, null: str =
     return WantedPair(graft_key(source, target, null, options), source, target, null, options)
 
 
-def _same_width(config: SweepConfig, groups: Sequence[Group]) -> Iterator[WantedPair]:
+def _same_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     """All ordered pairs of the seeds of a width at every snapshot, and the nulls of each."""
     options = graft_options(config)
-    for group in groups:
+    for group in groups.values():
         for target_ladder in group:
             for source_ladder in group:
                 same = source_ladder is target_ladder
@@ -150,10 +142,10 @@ def _cross_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
                     yield _pair(other, one, options)
 
 
-def _cross_epoch(config: SweepConfig, groups: Sequence[Group]) -> Iterator[WantedPair]:
+def _cross_epoch(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     """A at each epoch into B at the last one, and back, and each epoch into itself (the diagonal)."""
     options = graft_options(config)
-    for group in groups:
+    for group in groups.values():
         for source in group:
             for target in group:
                 if source is target:
@@ -185,7 +177,7 @@ def _fit(source: Ladder, target: Ladder) -> bool:
     return graftable(source[0].net.architecture, target[0].net.architecture)
 
 
-def _skip(config: SweepConfig, groups: Sequence[Group]) -> Iterator[WantedPair]:
+def _skip(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     """The real pairs of `same_width` with layers left out, where a layer can be; a key for each number."""
     plain = config.graft.model_copy(update={"nulls": (), "methods": ("exact",)})
     without_nulls = config.model_copy(update={"graft": plain})
@@ -202,3 +194,13 @@ def _skip(config: SweepConfig, groups: Sequence[Group]) -> Iterator[WantedPair]:
             "left out below it: a skip graft needs a plain chain of layers, and layer 1 stays the source's"
         )
     yield from found
+
+
+_MAKERS: dict[str, Callable[[SweepConfig, Groups], Iterator[WantedPair]]] = {
+    "same_width": _same_width,
+    "cross_width": _cross_width,
+    "cross_epoch": _cross_epoch,
+    "cross_setting": _cross_setting,
+    "skip": _skip,
+}
+"""The pairs that each pairing asks for."""
