@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from espalier.tasks.spec import NULLS, STATISTICS, Kernels
 
@@ -19,6 +21,19 @@ class Section(BaseModel):
 def listed(value: object) -> object:
     """Lists as tuples, since TOML knows lists alone."""
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
+
+
+def one_of(value: object, names: Iterable[str]) -> object:
+    """`value`, if it is one of the `names`, which may become more at run time: a `Literal` cannot.
+
+    Raises:
+        PydanticKnownError: It is none of them; the message is that of a `Literal`.
+    """
+    known = list(names)
+    if value not in known:
+        *most, last = map(repr, known)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(most)} or {last}"})
+    return value
 
 
 def _number(value: object) -> object:

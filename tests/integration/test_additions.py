@@ -1,0 +1,61 @@
+"""A family, a data source and a null are added as one value and one entry, and nothing else knows of them."""
+
+import pandas as pd
+import pytest
+
+from espalier.analysis.report.html_page import write_report
+from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.running.pool_makers import in_process
+from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.networks.architectures import checked
+from espalier.tasks.networks.families.family import Family, Values
+from espalier.tasks.networks.families.known_families import FAMILIES
+from espalier.tasks.spec import Layer
+
+TINY = {
+    "data": {"dataset": "digits", "limit_train": 60, "limit_test": 40},
+    "network": {"layers": [1]},
+    "train": {"epochs": 1, "snapshots": [0, 1]},
+    "sweep": {"widths": [2], "seeds": 2},
+    "graft": {"ridge": 1e-6, "nulls": ["self"]},
+}
+
+
+def finished(folder, **sections):
+    """The folder of a tiny sweep that ran in this process, and what was planned for it."""
+    sweep = Sweep(SweepConfig.parse({**TINY, **sections}), path=folder)
+    planned = sweep.plan()
+    assert sweep.run(pool=in_process).complete
+    return planned
+
+
+def table(folder, name):
+    return pd.read_parquet(folder / "tables" / name)
+
+
+def two_layers(fields, width, image, outputs):
+    hidden = Layer("dense", 3 * width, activation=fields.activation)
+    return checked(image, [hidden, Layer("dense", outputs, activation="none")])
+
+
+SHALLOW = Family("shallow", two_layers, usual=Values(activation="tanh"))
+
+
+def test_a_family_is_one_value_and_one_entry(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"network\.family: found 'shallow'.*'resnet20' or 'dense'"):
+        SweepConfig.parse({"network": {"family": "shallow"}})
+    monkeypatch.setitem(FAMILIES, SHALLOW.name, SHALLOW)
+    with pytest.raises(ConfigError, match=r"dropout is no field of family 'shallow', found 0\.5"):
+        SweepConfig.parse({"network": {"family": "shallow", "dropout": 0.5}})
+    with pytest.raises(ConfigError, match=r"activation is no field of .* has it .conv, dense, shallow"):
+        SweepConfig.parse({"network": {"family": "vgg16", "activation": "tanh"}})
+
+    planned = finished(tmp_path, network={"family": "shallow"})
+    assert planned.tasks
+    nets, grafts = table(tmp_path, "nets"), table(tmp_path, "grafts")
+    assert set(nets["architecture"]) == {"shallow-tanh"}
+    assert set(grafts["layer"]) == {2}
+    assert set(grafts["null"]) == {"none", "self"}
+    page = write_report(tmp_path, bootstraps=10)
+    assert "4 of real pairs" in page.read_text(encoding="utf-8")  # 2 pairs of one layer at 2 epochs
+    assert page.with_name("pair_matrix.svg").exists()
