@@ -43,6 +43,7 @@ from espalier.orchestrator.tuning.run_studies import (
 from espalier.orchestrator.tuning.study_plan import Study, choices, wanted_studies
 from espalier.tasks.data import images
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.data.sources.known_sources import is_path
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
 """Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
@@ -90,7 +91,7 @@ class Sweep:
     @property
     def folder(self) -> str | None:
         """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
-        here = self.config.data.dataset.startswith("parquet:") and "://" not in str(self.path)
+        here = is_path(self.config.data.dataset) and "://" not in str(self.path)
         return str(Path(self.path).resolve()) if here else None
 
     @property

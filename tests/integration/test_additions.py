@@ -1,5 +1,6 @@
 """A family, a data source and a null are added as one value and one entry, and nothing else knows of them."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -7,6 +8,10 @@ from espalier.analysis.report.html_page import write_report
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.running.pool_makers import in_process
 from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.data.images import DataError
+from espalier.tasks.data.raw_images import DataFacts
+from espalier.tasks.data.sources.known_sources import SOURCES
+from espalier.tasks.data.sources.source import whole
 from espalier.tasks.networks.architectures import checked
 from espalier.tasks.networks.families.family import Family, Values
 from espalier.tasks.networks.families.known_families import FAMILIES
@@ -58,4 +63,33 @@ def test_a_family_is_one_value_and_one_entry(tmp_path, monkeypatch):
     assert set(grafts["null"]) == {"none", "self"}
     page = write_report(tmp_path, bootstraps=10)
     assert "4 of real pairs" in page.read_text(encoding="utf-8")  # 2 pairs of one layer at 2 epochs
+    assert page.with_name("pair_matrix.svg").exists()
+
+
+def random_images(folder):
+    del folder
+    generator = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = generator.integers(0, 200, (90, 1, 4, 4)).astype(np.uint8) + 20 * y[:, None, None, None]
+    return x[:60].astype(np.uint8), y[:60], x[60:].astype(np.uint8), y[60:]
+
+
+NOISE = whole(DataFacts("noise", "noise;seed 0", 1, 4, 4, 3, 60, 30), random_images, "as drawn")
+
+
+def test_a_data_source_is_one_value_and_one_entry(tmp_path, monkeypatch):
+    data = {"dataset": "noise", "limit_train": 45}
+    with pytest.raises(DataError, match=r"no data set is called 'noise': use digits, .*, or parquet:PATH"):
+        finished(tmp_path, data=data)
+    monkeypatch.setitem(SOURCES, NOISE.name, NOISE)
+    with pytest.raises(DataError, match=r"'nosie': use digits, .*, parquet:PATH, or noise"):
+        finished(tmp_path, data={"dataset": "nosie"})
+
+    assert finished(tmp_path, data=data).tasks
+    nets, grafts = table(tmp_path, "nets"), table(tmp_path, "grafts")
+    assert set(nets["dataset"]) == set(grafts["target_dataset"]) == {"noise"}
+    assert set(grafts["null"]) == {"none", "self"}
+    assert np.isfinite(grafts["fvu_test"]).all()
+    page = write_report(tmp_path, bootstraps=10)
+    assert "4 of real pairs" in page.read_text(encoding="utf-8")
     assert page.with_name("pair_matrix.svg").exists()
