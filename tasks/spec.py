@@ -7,10 +7,7 @@ values, and only these, make the content keys of `orchestrator.planning.identity
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-NULLS = ("self", "untrained", "shuffled_images", "permuted")
-"""The nulls and floors of docs/method.md, section 3, that a graft of one snapshot can be."""
+from typing import Literal, get_args
 
 Activation = Literal["relu", "tanh", "none"]
 Loss = Literal["cross_entropy", "mse"]
@@ -24,8 +21,8 @@ Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
 
-POOL_NULLS: tuple[PoolNull, ...] = ("pooled", "wider_subset")
-"""The nulls of docs/method.md, section 3, whose source is several nets."""
+POOL_NULLS: tuple[PoolNull, ...] = get_args(PoolNull)
+"""The nulls of docs/method.md, section 3, whose source is several nets; `tasks.grafting.nulls` has the others."""
 
 PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
 """Which nets are grafted into which (docs/method.md, section 2)."""

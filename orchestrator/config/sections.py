@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
-from espalier.tasks.spec import NULLS, STATISTICS, Kernels
+from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS, NULLS
+from espalier.tasks.spec import POOL_NULLS, STATISTICS, Kernels
 
 
 class Section(BaseModel):
@@ -110,6 +111,10 @@ class SweepAxes(Section):
         return self
 
 
+def _null(value: object) -> object:
+    return one_of(value, (*NULLS, *POOL_NULLS))
+
+
 class GraftConfig(Section):
     """`[graft]`: which pairs, nulls, methods, BN statistics, ridge, type of products (docs/method.md)."""
 
@@ -120,10 +125,9 @@ class GraftConfig(Section):
     ] = ("same_width",)
     skips: Annotated[tuple[Positive, ...], BeforeValidator(listed), Field(min_length=1)] = (1,)
 
-    nulls: Annotated[
-        tuple[Literal["self", "untrained", "shuffled_images", "permuted", "pooled", "wider_subset"], ...],
-        BeforeValidator(listed),
-    ] = NULLS
+    nulls: Annotated[tuple[Annotated[str, BeforeValidator(_null)], ...], BeforeValidator(listed)] = (
+        DEFAULT_NULLS
+    )
     pool_nets: Annotated[int, Field(ge=2)] = 2
     partitions: Annotated[int, Field(ge=9)] = 19
     pool_ridge: Annotated[Real, Field(ge=0)] | None = None

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from espalier.analysis.report.chapters import chapters
 from espalier.analysis.report.html_page import write_report
+from espalier.analysis.tables import load
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.running.pool_makers import in_process
 from espalier.orchestrator.sweep import Sweep
@@ -12,6 +14,8 @@ from espalier.tasks.data.images import DataError
 from espalier.tasks.data.raw_images import DataFacts
 from espalier.tasks.data.sources.known_sources import SOURCES
 from espalier.tasks.data.sources.source import whole
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
+from espalier.tasks.grafting.nulls.null import Null, Variant, another
 from espalier.tasks.networks.architectures import checked
 from espalier.tasks.networks.families.family import Family, Values
 from espalier.tasks.networks.families.known_families import FAMILIES
@@ -93,3 +97,32 @@ def test_a_data_source_is_one_value_and_one_entry(tmp_path, monkeypatch):
     page = write_report(tmp_path, bootstraps=10)
     assert "4 of real pairs" in page.read_text(encoding="utf-8")
     assert page.with_name("pair_matrix.svg").exists()
+
+
+MIRRORED = Null("mirrored", another, Variant(look=lambda x_NCHW: x_NCHW.flip(-1)))
+
+
+def test_a_null_is_one_value_and_one_entry(tmp_path, monkeypatch):
+    graft = {"ridge": 1e-6, "nulls": ["self", "mirrored"]}
+    with pytest.raises(ConfigError, match=r"graft\.nulls\.1: found 'mirrored'.*'pooled' or 'wider_subset'"):
+        SweepConfig.parse({"graft": graft})
+    monkeypatch.setitem(NULLS, MIRRORED.name, MIRRORED)
+    assert "mirrored" not in SweepConfig().graft.nulls  # a null that is added changes no other sweep
+
+    planned = finished(tmp_path, graft=graft)
+    assert sum(task.size for task in planned.tasks if task.job.kind == "graft") == 4 + 4 + 4
+    grafts = table(tmp_path, "grafts")
+    assert grafts["null"].value_counts().to_dict() == {"none": 4, "self": 4, "mirrored": 4}
+    ends = ["source_seed", "target_seed", "target_epoch", "layer"]
+    real, mirrored = (
+        grafts[grafts["null"] == null].set_index(ends)["fvu_test"] for null in ("none", "mirrored")
+    )
+    assert mirrored.mean() > real.mean()
+
+    plates = [plate for chapter in chapters(load(tmp_path), 0.9, 10) for plate in chapter.plates]
+    (plate,) = [plate for plate in plates if plate.name == "nulls"]
+    legend = [text.get_text() for text in plate.figure.axes[0].get_legend().get_texts()]
+    assert legend == ["real grafts", "self", "mirrored"]
+    page = write_report(tmp_path, bootstraps=10)
+    assert "Further nulls: mirrored." in page.read_text(encoding="utf-8")
+    assert page.with_name("nulls.svg").exists()

@@ -13,7 +13,8 @@ from espalier.orchestrator.planning.cost import graft_cost
 from espalier.orchestrator.planning.plan import Have, make_plan, state_name, without
 from espalier.orchestrator.planning.tiles import Limits, blob_name
 from espalier.tasks.data.images import facts
-from espalier.tasks.spec import NULLS, AtOnce
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
+from espalier.tasks.spec import AtOnce
 
 DIGITS = facts("digits")
 ROOMY = Limits(memory=2**40, slots=1)

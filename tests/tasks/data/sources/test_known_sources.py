@@ -1,4 +1,4 @@
-"""A data source is one value in one list: what the list holds is what `data.dataset` takes and the docs tell."""
+"""A data source is one value in one list: what it holds is what `data.dataset` takes and the docs tell."""
 
 from pathlib import Path
 
