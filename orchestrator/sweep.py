@@ -42,6 +42,7 @@ from espalier.orchestrator.tuning.run_studies import (
 )
 from espalier.tasks.data import images
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.data.sources.known_sources import is_path
 from espalier.tasks.spec import segments_of
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
@@ -90,7 +91,7 @@ class Sweep:
     @property
     def folder(self) -> str | None:
         """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
-        here = self.config.data.dataset.startswith("parquet:") and "://" not in str(self.path)
+        here = is_path(self.config.data.dataset) and "://" not in str(self.path)
         return str(Path(self.path).resolve()) if here else None
 
     @property

@@ -25,8 +25,8 @@ Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
 
-POOL_NULLS: tuple[PoolNull, ...] = ("pooled", "wider_subset")
-"""The nulls of docs/method.md, section 3, whose source is several nets."""
+POOL_NULLS: tuple[PoolNull, ...] = get_args(PoolNull)
+"""Nulls of docs/method.md, section 3, whose source is several nets (`tasks.grafting.nulls` has the others)."""
 
 Pairing = Literal["same_width", "cross_width", "cross_epoch", "cross_setting", "skip"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 from espalier.analysis.figures.style import (
     MARKERS,
-    NULL_STYLE,
     epoch_axis,
     log_values,
     new_figure,
     new_panels,
+    null_styles,
     ramp,
     styled,
     width_axis,
@@ -123,11 +123,11 @@ def error_by_epoch(grafts: pd.DataFrame) -> Figure:
 @styled
 def error_of_nulls(grafts: pd.DataFrame) -> Figure:
     """Held-out error of real grafts and of each null against the layer; rows of one width and snapshot."""
-    grafts = where(grafts, grafts["null"].isin([*NULL_STYLE]))
+    styles = null_styles(grafts["null"])
+    grafts = where(grafts, grafts["null"].isin([*styles]))
     means = summarise(grafts, "fvu_test", ["null", "layer"])
     figure, axes = new_figure(8.2, 4.2)
-    for null in [null for null in NULL_STYLE if null in set(means["null"])]:
-        label, colour, marker = NULL_STYLE[null]
+    for null, (label, colour, marker) in styles.items():
         part = where(means, means["null"] == null)
         value = part["mean"].clip(lower=SMALLEST)
         axes.errorbar(part["layer"], value, part["error"], color=colour, marker=marker, label=label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from espalier.analysis.figures import main_figures as figures
 from espalier.analysis.figures import pool_nulls as exchange
 from espalier.analysis.figures.captioned import Plate
 from espalier.analysis.figures.pair_matrix import pair_matrix
-from espalier.analysis.figures.style import NULL_STYLE
+from espalier.analysis.figures.style import NULL_STYLE, null_styles
 from espalier.analysis.limits.selection import plain_grafts, usual_method, where
 from espalier.analysis.report.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
@@ -59,8 +59,15 @@ def _graft_plates(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[Plate]:
     wide = where(grafts, (grafts["target_epoch"] == last.epoch) & (grafts["target_width"] == widest))
     matrix = pair_matrix(where(wide, wide["null"].isin(["none", "self"])))
     yield Plate("pair_matrix", f"All pairs at width {widest}", _MATRIX, matrix)
-    if set(wide["null"]) & set(NULL_STYLE) - {"none"}:
-        yield Plate("nulls", f"Nulls and floors at width {widest}", _NULLS, figures.error_of_nulls(wide))
+    nulls = [*null_styles(wide["null"])]
+    if set(nulls) - {"none"}:
+        reading, figure = _nulls_reading(nulls), figures.error_of_nulls(wide)
+        yield Plate("nulls", f"Nulls and floors at width {widest}", reading, figure)
+
+
+def _nulls_reading(nulls: Sequence[str]) -> str:
+    added = [null for null in nulls if null not in NULL_STYLE]
+    return f"{_NULLS} Further nulls: {', '.join(added)}." if added else _NULLS
 
 
 _WIDTH = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec
@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from espalier.tasks.spec import POOL_NULLS
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -52,8 +54,28 @@ NULL_STYLE = {
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6470", "#1f2933")
 """Colours of things without an order (Okabe & Ito); the first is that of real grafts."""
+_USED = {part for _, *parts in NULL_STYLE.values() for part in parts}
+_FREE_COLOURS = [colour for colour in PALETTE if colour not in _USED]
+_FREE_MARKERS = [marker for marker in MARKERS if marker not in _USED]
 REFERENCE: dict[str, Any] = {"color": "#5b6470", "ls": "--", "lw": 1.1}
 """How a line is drawn that the others are read against."""
+
+
+def null_styles(nulls: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Label, colour and marker of each null of one snapshot that is there, in the order of a legend.
+
+    One without a style of its own comes last, by its name, in colours and markers that no other has.
+    """
+    there = {*nulls} - {*POOL_NULLS}
+    added = {
+        null: (
+            null.replace("_", " "),
+            _FREE_COLOURS[number % len(_FREE_COLOURS)],
+            _FREE_MARKERS[number % len(_FREE_MARKERS)],
+        )
+        for number, null in enumerate(sorted(there - {*NULL_STYLE}))
+    }
+    return {null: style for null, style in (NULL_STYLE | added).items() if null in there}
 
 
 P = ParamSpec("P")

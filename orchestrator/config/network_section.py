@@ -6,40 +6,22 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from espalier.orchestrator.config.sections import Positive, Real, Section, listed
+from espalier.orchestrator.config.sections import Positive, Real, Section, listed, one_of
+from espalier.tasks.networks.families.known_families import FAMILIES, having
 
-FAMILIES: dict[str, dict[str, object]] = {
-    "conv": {
-        "layers": (1, 1, "pool", 2, 2, "pool"),
-        "batch_norm": False,
-        "dropout": 0.0,
-        "activation": "relu",
-    },
-    "vgg16": {"batch_norm": False, "dropout": 0.5},
-    "vgg19": {"batch_norm": False, "dropout": 0.5},
-    "resnet18": {},
-    "resnet20": {},
-    "dense": {"layers": (1, 1, 1), "dropout": 0.0, "activation": "tanh"},
-}
-"""For each family the fields that it has, with their defaults."""
 
-_FIXED: dict[str, dict[str, object]] = {
-    "vgg16": {"layers": (), "activation": "relu"},
-    "vgg19": {"layers": (), "activation": "relu"},
-    "resnet18": {"layers": (), "batch_norm": True, "dropout": 0.0, "activation": "relu"},
-    "resnet20": {"layers": (), "batch_norm": True, "dropout": 0.0, "activation": "relu"},
-    "dense": {"batch_norm": False},
-}
-"""What the other fields are, of families that do not have them."""
+def _family(value: object) -> object:
+    return one_of(value, FAMILIES)
 
 
 class NetworkConfig(Section):
-    """`[network]`: a family and what of it is free; a field's default is its family's (docs/sweep.md)."""
+    """`[network]`: a family and what of it is free (docs/sweep.md).
 
-    family: Literal["conv", "vgg16", "vgg19", "resnet18", "resnet20", "dense"] = "conv"
-    layers: Annotated[tuple[Positive | Literal["pool"], ...], BeforeValidator(listed)] = (
-        1, 1, "pool", 2, 2, "pool",
-    )  # fmt: skip
+    The defaults of `layers`, `batch_norm`, `dropout` and `activation` are those of the family.
+    """
+
+    family: Annotated[str, BeforeValidator(_family)] = "conv"
+    layers: Annotated[tuple[Positive | Literal["pool"], ...], BeforeValidator(listed)] = ()
     batch_norm: bool = False
     dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     activation: Literal["relu", "tanh"] = "relu"
@@ -54,18 +36,19 @@ class NetworkConfig(Section):
         if not isinstance(values, dict):
             return values
         given = cast("dict[str, object]", values)
-        family = str(given.get("family", "conv"))
-        return _FIXED.get(family, {}) | FAMILIES.get(family, {}) | given
+        family = FAMILIES.get(str(given.get("family", cls.model_fields["family"].default)))
+        return {**family.fixed, **family.usual, **given} if family else values
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
-        for name, value in _FIXED.get(self.family, {}).items():
+        family = FAMILIES[self.family]
+        for name, value in family.fixed.items():
             if getattr(self, name) != value:
-                having = [family for family, fields in FAMILIES.items() if name in fields]
                 raise ValueError(
                     f"{name} is no field of family '{self.family}', found {getattr(self, name)!r}: leave it "
-                    f"out, or use a family that has it ({', '.join(having)})"
+                    f"out, or use a family that has it ({', '.join(having(name))})"
                 )
-        if self.family == "dense" and "pool" in self.layers:
-            raise ValueError(f"layers of family 'dense' are width multiples alone, found {list(self.layers)}")
+        fault = family.fault(self)
+        if fault:
+            raise ValueError(fault)
         return self

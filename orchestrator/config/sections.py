@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
-from espalier.tasks.spec import NULLS, STATISTICS, Kernels, Pairing
+from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS, NULLS
+from espalier.tasks.spec import POOL_NULLS, STATISTICS, Kernels, Pairing
 
 
 class Section(BaseModel):
@@ -19,6 +22,19 @@ class Section(BaseModel):
 def listed(value: object) -> object:
     """Lists as tuples, since TOML knows lists alone."""
     return tuple(cast("list[object]", value)) if isinstance(value, list) else value
+
+
+def one_of(value: object, names: Iterable[str]) -> object:
+    """`value`, if it is one of the `names`, which may become more at run time: a `Literal` cannot.
+
+    Raises:
+        PydanticKnownError: It is none of them; the message is that of a `Literal`.
+    """
+    known = list(names)
+    if value not in known:
+        *most, last = map(repr, known)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(most)} or {last}"})
+    return value
 
 
 def _number(value: object) -> object:
@@ -95,6 +111,10 @@ class SweepAxes(Section):
         return self
 
 
+def _null(value: object) -> object:
+    return one_of(value, (*NULLS, *POOL_NULLS))
+
+
 class GraftConfig(Section):
     """`[graft]`: which pairs, nulls, methods, BN statistics, ridge, type of products (docs/method.md)."""
 
@@ -105,10 +125,9 @@ class GraftConfig(Section):
     ] = ("same_width",)
     skips: Annotated[tuple[Positive, ...], BeforeValidator(listed), Field(min_length=1)] = (1,)
 
-    nulls: Annotated[
-        tuple[Literal["self", "untrained", "shuffled_images", "permuted", "pooled", "wider_subset"], ...],
-        BeforeValidator(listed),
-    ] = NULLS
+    nulls: Annotated[tuple[Annotated[str, BeforeValidator(_null)], ...], BeforeValidator(listed)] = (
+        DEFAULT_NULLS
+    )
     pool_nets: Annotated[int, Field(ge=2)] = 2
     partitions: Annotated[int, Field(ge=9)] = 19
     pool_ridge: Annotated[Real, Field(ge=0)] | None = None

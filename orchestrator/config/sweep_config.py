@@ -27,6 +27,7 @@ from espalier.orchestrator.config.sections import (
 )
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
+from espalier.tasks.spec import POOL_NULLS
 
 
 class ConfigError(ValueError):
@@ -92,7 +93,7 @@ class SweepConfig(Section):
             )
         if "cross_width" in self.graft.pairings and len(self.sweep.widths) < 2:
             raise ValueError("graft.pairings has 'cross_width', which needs 2 or more sweep.widths")
-        wanted = [null for null in ("pooled", "wider_subset") if null in self.graft.nulls]
+        wanted = [null for null in POOL_NULLS if null in self.graft.nulls]
         if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:
             raise ValueError(
                 f"graft.nulls has '{wanted[0]}', which holds each net against {self.graft.pool_nets} others "

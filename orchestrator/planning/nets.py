@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from espalier.orchestrator.config.network_section import FAMILIES, NetworkConfig
+from espalier.orchestrator.config.network_section import NetworkConfig
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import PREFIX, Parameters, with_parameters
 from espalier.orchestrator.planning.identity import net_key
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.networks.architectures import Architecture, ArchitectureError, Shape, conv
-from espalier.tasks.networks.dense import dense
-from espalier.tasks.networks.resnet import resnet
-from espalier.tasks.networks.vgg import vgg
-from espalier.tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Tuning
+from espalier.tasks.networks.architectures import ArchitectureError, Shape
+from espalier.tasks.networks.families.known_families import FAMILIES
+from espalier.tasks.spec import Architecture, DataSpec, NetSpec, Recipe, Schedule, Tuning
 
 
 def recipe(train: TrainConfig) -> Recipe:
@@ -59,7 +57,7 @@ def architecture(config: SweepConfig, facts: DataFacts, width: int) -> Architect
     try:
         return build(config.network, width, image, facts.classes)
     except ArchitectureError as error:
-        field = "layers" if "layers" in FAMILIES[config.network.family] else "family"
+        field = "layers" if "layers" in FAMILIES[config.network.family].usual else "family"
         raise ConfigError(f"network.{field}: {error}") from None
 
 
@@ -69,16 +67,7 @@ def build(network: NetworkConfig, width: int, image: Shape, outputs: int) -> Arc
     Raises:
         ArchitectureError: It makes no network on these images.
     """
-    if network.family == "dense":
-        hidden = [entry for entry in network.layers if entry != "pool"]
-        return dense(hidden, width, image, outputs, network.activation, network.dropout)
-    if network.family == "conv":
-        return conv(
-            network.layers, width, image, outputs, network.batch_norm, network.dropout, network.activation
-        )
-    if network.family in ("vgg16", "vgg19"):
-        return vgg(network.family, width, image, outputs, network.batch_norm, network.dropout)
-    return resnet(network.family, width, image, outputs)
+    return FAMILIES[network.family].build(network, width, image, outputs)
 
 
 def label(network: NetworkConfig) -> str:
@@ -89,10 +78,11 @@ def label(network: NetworkConfig) -> str:
     >>> label(NetworkConfig(family="vgg16"))
     'vgg16'
     """
+    usual = FAMILIES[network.family].usual
     parts = [network.family, *("p" if entry == "pool" else str(entry) for entry in network.layers)]
-    if network.batch_norm and "batch_norm" in FAMILIES[network.family]:
+    if network.batch_norm and "batch_norm" in usual:
         parts.append("bn")
-    if network.dropout != FAMILIES[network.family].get("dropout", 0.0):
+    if network.dropout != usual.get("dropout", 0.0):
         parts.append(f"drop{network.dropout:g}")
     if network.activation != "relu":
         parts.append(network.activation)

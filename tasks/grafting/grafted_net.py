@@ -13,7 +13,7 @@ from torch import Tensor
 
 from espalier.tasks.grafting.fit import Fits
 from espalier.tasks.grafting.layer_input import LayerInput
-from espalier.tasks.grafting.tile_nets import Batch, Layers, Walk, position_order, scatter_positions
+from espalier.tasks.grafting.tile_nets import Batch, Layers, Walk, at_target_positions
 from espalier.tasks.grafting.tile_parts import Source
 from espalier.tasks.networks.batch_norm import Reestimation
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
@@ -61,9 +61,7 @@ class Joiner:
             self._inputs[place] = entry.input(h, self._walk.tile.options.products)
         fitted = self._fits.of(pair.key, cut, arm)
         output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
-        if source.variant == "shuffled_images":
-            return scatter_positions(output, position_order(self._batch.plain_N, output[0, 0].numel()))
-        return output
+        return at_target_positions(source, output, self._batch)
 
 
 def exact_joint(architecture: Architecture, cut: Cut, given: Mapping[Arm, Tensor]) -> Joint:

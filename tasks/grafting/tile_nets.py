@@ -6,29 +6,27 @@ Legend: N images, C channels, H x W positions; l a layer from 1 to L.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.nulls.known_nulls import AS_IT_IS, variant_of
 from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
 from espalier.tasks.networks.architectures import images_per_batch, mixed_batch
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
-from espalier.tasks.networks.network import LayerFeatures, Network, max_pool, permute_channels
+from espalier.tasks.networks.network import LayerFeatures, Network, max_pool
 from espalier.tasks.seeds import stream
 from espalier.tasks.spec import GraftTile, Layer, Loss, Pair
 
-POSITION_ORDERS = 64
-"""How many different permutations of positions the shuffled images take."""
-
 
 class Batch(NamedTuple):
-    """Indices of images: what the nets see, and what sources with permuted images see instead."""
+    """Indices of images: what the nets see, and by variant what sources with permuted images see instead."""
 
     plain_N: Tensor
-    shuffled_N: Tensor
+    permuted: Mapping[str, Tensor]
 
 
 Layers = list[LayerFeatures]
@@ -79,11 +77,8 @@ class Walk:
         self.bottoms = {source: self._bottom(source) for source in [*self.pairs_of, *seen_by_grams]}
 
     def _bottom(self, source: Source) -> Network:
-        network = self.networks[source.snapshot]
-        if source.variant != "permuted":
-            return network
-        net = self.tile.snapshots[source.snapshot].net
-        return permute_channels(network, net.seed, net.width)
+        network, changed = self.networks[source.snapshot], variant_of(source.variant).network
+        return changed(network, self.tile.snapshots[source.snapshot].net) if changed else network
 
     def grafts(self) -> Iterator[tuple[Source, Pair, Cut]]:
         """Every (source, pair, cut); what one source has at one cut comes together."""
@@ -98,11 +93,8 @@ class Walk:
         return self.tile.options.statistics if normed else ("none",)
 
     def batches(self, images: int, split: str) -> Iterator[Batch]:
-        """All images of a split in order; the permutation of the shuffled ones is fixed by split and size."""
-        plain_N, shuffled_N = torch.arange(images), self._shuffled(images, split)
-        size = images_per_batch(self.frame)
-        for plain, shuffled in zip(plain_N.split(size), shuffled_N.split(size), strict=True):
-            yield Batch(plain, shuffled)
+        """All images of a split in order."""
+        return self.drawn_batches(torch.arange(images).split(images_per_batch(self.frame)), images, split)
 
     def mixed_batches(self, images: int, split: str) -> Iterator[Batch]:
         """All images in a fixed random order, batches of nearly one size: for the moments of a batch's BN."""
@@ -112,20 +104,21 @@ class Walk:
 
     def drawn_batches(self, drawn: Iterable[Tensor], images: int, split: str) -> Iterator[Batch]:
         """Batches of the images with these indices, out of the `images` of a split."""
-        shuffled_N = self._shuffled(images, split)
+        orders = {
+            name: order(images, split)
+            for name in {source.variant for source in self.pairs_of}
+            if (order := variant_of(name).order)
+        }
         for chosen_N in drawn:
-            yield Batch(chosen_N, shuffled_N[chosen_N])
-
-    def _shuffled(self, images: int, split: str) -> Tensor:
-        return torch.randperm(images, generator=stream("shuffled_images", split, images))
+            yield Batch(chosen_N, {name: order_N[chosen_N] for name, order_N in orders.items()})
 
     def features(self, x: Tensor, batch: Batch) -> Features:
         """Features of a batch of all nets; a net that is both source and target goes forward once."""
-        plain = {s.snapshot for s in self.bottoms if s.variant == "plain"} | set(self.targets)
+        plain = {s.snapshot for s in self.bottoms if s.variant == AS_IT_IS} | set(self.targets)
         made = {index: list(self.networks[index].features(x[batch.plain_N])) for index in sorted(plain)}
         return Features(
             {
-                s: made[s.snapshot] if s.variant == "plain" else self._layers(x, s, batch)
+                s: made[s.snapshot] if s.variant == AS_IT_IS else self._layers(x, s, batch)
                 for s in self.bottoms
             },
             {target: made[target] for target in self.targets},
@@ -136,7 +129,8 @@ class Walk:
         return {source: self._layers(x, source, batch) for source in self.pairs_of}
 
     def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
-        return list(self.bottoms[source].features(x[seen(source, batch)]))
+        look, images = variant_of(source.variant).look, x[seen(source, batch)]
+        return list(self.bottoms[source].features(look(images) if look else images))
 
 
 def given(arm: Arm, features: LayerFeatures) -> Tensor:
@@ -152,24 +146,15 @@ def arm_output(arm: Arm, layers: Layers) -> Tensor:
 
 
 def goal(arm: Arm, source: Source, target: Layers, batch: Batch) -> Tensor:
-    """`arm_output`, with the positions permuted as a source with permuted images and positions sees them."""
-    output = arm_output(arm, target)
-    if source.variant != "shuffled_images":
-        return output
-    return gather_positions(output, position_order(batch.plain_N, output[0, 0].numel()))
+    """`arm_output`, with the positions permuted as a source with permuted positions sees them."""
+    output, positions = arm_output(arm, target), variant_of(source.variant).positions
+    return gather_positions(output, positions(batch.plain_N, output[0, 0].numel())) if positions else output
 
 
-def position_order(images_N: Tensor, positions: int) -> Tensor:
-    """For each image a permutation (N, P) of the positions of a map, one of a fixed table's.
-
-    A zero-padded border and the average image tell where a patch lies. Permuting the images alone
-    therefore leaves the fit something to find; with the positions permuted as well nothing is left.
-    """
-    orders = [
-        torch.randperm(positions, generator=stream("shuffled_positions", positions, number))
-        for number in range(POSITION_ORDERS)
-    ]
-    return torch.stack(orders)[images_N % POSITION_ORDERS]
+def at_target_positions(source: Source, output: Tensor, batch: Batch) -> Tensor:
+    """What a map gives for a source, with the positions as the target has them: `goal` undone."""
+    positions = variant_of(source.variant).positions
+    return scatter_positions(output, positions(batch.plain_N, output[0, 0].numel())) if positions else output
 
 
 def gather_positions(z: Tensor, order_NP: Tensor) -> Tensor:
@@ -190,4 +175,4 @@ def scatter_positions(z: Tensor, order_NP: Tensor) -> Tensor:
 
 def seen(source: Source, batch: Batch) -> Tensor:
     """The images that a source sees in a batch."""
-    return batch.shuffled_N if source.variant == "shuffled_images" else batch.plain_N
+    return batch.permuted.get(source.variant, batch.plain_N)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
+from espalier.tasks.grafting.nulls.known_nulls import AS_IT_IS, variant_name, variant_of
 from espalier.tasks.networks.cuts import Cut, cuts
 from espalier.tasks.spec import AtOnce, GraftTile, Pair
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class Source(NamedTuple):
-    """A bottom: a snapshot as it is (`plain`), with its images and positions, or its channels permuted."""
+    """A bottom: a snapshot as it is (`plain`), or as the null that names the variant changes it."""
 
     snapshot: int
     variant: str
@@ -40,13 +41,13 @@ class Part(NamedTuple):
 
 
 def source_of(pair: Pair) -> Source:
-    """Which bottom a pair grafts: `self` and `untrained` are plain grafts of other snapshots."""
-    return Source(pair.source, pair.null if pair.null in ("shuffled_images", "permuted") else "plain")
+    """Which bottom a pair grafts; nulls that change nothing are plain grafts of other snapshots."""
+    return Source(pair.source, variant_name(pair.null))
 
 
 def gram_source(source: Source) -> Source:
     """Whose Gram matrix serves `source`: permuting the images changes no sum over them."""
-    return Source(source.snapshot, "plain") if source.variant == "shuffled_images" else source
+    return Source(source.snapshot, AS_IT_IS) if variant_of(source.variant).plain_sums else source
 
 
 def tile_cuts(tile: GraftTile) -> list[Cut]:

@@ -66,7 +66,7 @@ def crossing(architecture: Architecture, layer: int) -> list[int]:
 def is_plain(architecture: Architecture, layer: int) -> bool:
     """Whether an exact graft at `layer` is defined.
 
-    >>> from espalier.tasks.networks.resnet import resnet
+    >>> from espalier.tasks.networks.families.resnet import resnet
     >>> net = resnet("resnet20", width=1, image=(3, 8, 8), classes=10)
     >>> [layer for layer in range(2, net.depth + 1) if is_plain(net, layer)]
     [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]

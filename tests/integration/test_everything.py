@@ -6,7 +6,8 @@ import pytest
 
 from espalier import Sweep, SweepConfig, load
 from espalier.orchestrator.running.pool_makers import in_process
-from espalier.tasks.spec import METHODS, NULLS, PAIRINGS, POOL_NULLS
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
+from espalier.tasks.spec import METHODS, PAIRINGS, POOL_NULLS
 from espalier.tasks.tables.schemas import SCHEMAS
 
 CONFIG = {

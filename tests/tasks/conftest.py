@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from espalier.tasks.data.tensors import Data
-from espalier.tasks.networks.architectures import conv
+from espalier.tasks.networks.families.conv import conv
 from espalier.tasks.seeds import stream
 from espalier.tasks.spec import DataSpec, NetSpec, Recipe, Schedule, Snapshot
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from espalier.tasks.networks.architectures import conv
-from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.families.conv import conv
+from espalier.tasks.networks.families.dense import dense
+from espalier.tasks.networks.families.resnet import resnet
+from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, initialise
-from espalier.tasks.networks.resnet import resnet
-from espalier.tasks.networks.vgg import vgg
 from espalier.tasks.seeds import stream
 from tests.tasks.conftest import make_net
 

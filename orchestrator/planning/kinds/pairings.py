@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.identity import content_key
 from espalier.orchestrator.planning.kind import Ladder
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
 from espalier.tasks.networks.cuts import cuts, graftable
 from espalier.tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
 from espalier.tasks.tables.axes import setting
@@ -118,16 +119,13 @@ def _sources(
     config: SweepConfig, ladder: Ladder, position: int, same: bool
 ) -> Iterator[tuple[str, Snapshot]]:
     """What is grafted from one net into a target: the net itself at that epoch, and its nulls."""
-    here, nulls = ladder[position], config.graft.nulls
-    if same:
-        yield from ((null, here) for null in ("self", "permuted") if null in nulls)
-        return
-    yield "none", here
-    if "shuffled_images" in nulls:
-        yield "shuffled_images", here
-    # At epoch 0 the real graft is the untrained one.
-    if "untrained" in nulls and here.epoch > 0 and ladder[0].epoch == 0:
-        yield "untrained", ladder[0]
+    here = ladder[position]
+    found = [] if same else [("none", here)]
+    for name, null in NULLS.items():
+        if name in config.graft.nulls:
+            found += [(name, source) for source in null.sources(ladder, position, same)]
+    # Those of the target's own epoch first: the order of pairs is part of a job's key.
+    yield from sorted(found, key=lambda one: one[1] is not here)
 
 
 def _cross_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:

@@ -13,7 +13,8 @@ from espalier.orchestrator.planning.cost import graft_cost
 from espalier.orchestrator.planning.plan import make_plan, without
 from espalier.orchestrator.planning.task import Limits
 from espalier.tasks.data.images import facts
-from espalier.tasks.spec import NULLS, AtOnce, blob_name, state_name
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
+from espalier.tasks.spec import AtOnce, blob_name, state_name
 from tests.orchestrator.folder import Folder
 
 DIGITS = facts("digits")

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from espalier.tasks.data import images
 from espalier.tasks.data.images import DataError, DownloadError, facts, read, subset
+from espalier.tasks.data.sources.stratified_split import split_rows
 
 CIFAR_JPEG = Path(__file__).parents[3].parent / "shared" / "data" / "cifar10-jpeg"
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -67,7 +67,7 @@ def test_digits_are_the_images_of_scikit_learn_each_in_one_split():
     from sklearn.datasets import load_digits
 
     images_NF, labels = load_digits(return_X_y=True)
-    train, test = images._split(labels)
+    train, test = split_rows(labels)
     assert sorted([*train, *test]) == list(range(1797))
     raw = read("digits")
     assert np.array_equal(raw.x_train.reshape(-1, 64), images_NF[train])
@@ -79,7 +79,7 @@ def test_the_split_of_digits_is_the_recorded_one():
     # If a release of scikit-learn moves this, SPLIT_RULE needs another name: the keys rest on it.
     from sklearn.datasets import load_digits
 
-    rows = np.concatenate(images._split(load_digits(return_X_y=True)[1])).astype("<i8")
+    rows = np.concatenate(split_rows(load_digits(return_X_y=True)[1])).astype("<i8")
     assert (
         hashlib.sha256(rows.tobytes()).hexdigest()
         == "c2c37eddf53c5760fcdd74abac61600a5d88406ff48a08fa172800c1236593b6"

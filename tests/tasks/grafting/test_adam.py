@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from espalier.tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
 from espalier.tasks.grafting.fit import fit
 from espalier.tasks.grafting.graft import graft
-from espalier.tasks.grafting.tile_nets import Walk, gather_positions, position_order
+from espalier.tasks.grafting.nulls.shuffled_images import position_order
+from espalier.tasks.grafting.tile_nets import Walk, gather_positions
 from espalier.tasks.networks.cuts import ADAM_BATCH, Arm
 from espalier.tasks.networks.network import Network, initialise, linear
 from espalier.tasks.spec import GraftOptions, GraftTile, Layer, Pair
@@ -105,7 +106,7 @@ def test_a_graft_of_one_step_is_pytorchs_step_from_the_named_weight_on_the_drawn
         (batch,) = walk.drawn_batches([chosen], len(data.x_train), "train")
         assert len(chosen) == ADAM_BATCH
         assert torch.equal(batch.plain_N, chosen)
-        images = batch.plain_N if null == "none" else batch.shuffled_N
+        images = batch.plain_N if null == "none" else batch.permuted[null]
         h = nets[0].prefix(2, data.x_train[images])
         z = nets[1].layer(2, nets[1].prefix(2, data.x_train[chosen]))
         if null == "shuffled_images":

@@ -10,7 +10,8 @@ from espalier.tasks.grafting.fit import fit
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.gram import PatchMoments, factorise, fraction_unexplained
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
-from espalier.tasks.grafting.tile_nets import Walk, gather_positions, position_order, scatter_positions
+from espalier.tasks.grafting.nulls.shuffled_images import position_order
+from espalier.tasks.grafting.tile_nets import Walk, gather_positions, scatter_positions
 from espalier.tasks.networks.cuts import Arm
 from espalier.tasks.networks.network import Network, initialise, permute_channels
 from espalier.tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair

@@ -9,7 +9,7 @@ import torch
 from espalier.tasks.kernels import compiled
 from espalier.tasks.kernels.compiled import compiles, faster, kernels, sgd_step
 from espalier.tasks.kernels.compiled_network import CompiledNetwork
-from espalier.tasks.networks.architectures import conv
+from espalier.tasks.networks.families.conv import conv
 from espalier.tasks.networks.network import initialise
 from espalier.tasks.training.optimizer import make_optimizer
 from tests.tasks.conftest import make_net

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from espalier.tasks.kernels.compiled_network import compiled, compiles, shared_out
-from espalier.tasks.networks.architectures import conv, is_trained
+from espalier.tasks.networks.architectures import is_trained
 from espalier.tasks.networks.batch_norm import USE, Training
+from espalier.tasks.networks.families.conv import conv
+from espalier.tasks.networks.families.resnet import resnet
+from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, initialise
-from espalier.tasks.networks.resnet import resnet
-from espalier.tasks.networks.vgg import vgg
 from espalier.tasks.spec import Architecture, Layer, Shortcut
 from tests.tasks.conftest import make_data, make_net
 from tests.tasks.families import lively

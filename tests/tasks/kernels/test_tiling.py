@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from espalier.tasks.kernels.plane_products import Matrices, Planes
 from espalier.tasks.kernels.tiling import outputs_of, planes_of, suits, tiles_of, work_bytes
-from espalier.tasks.networks.architectures import conv
+from espalier.tasks.networks.families.conv import conv
 from espalier.tasks.spec import Architecture, Layer
 
 LAYER = Layer("conv", 32, 3, 1)

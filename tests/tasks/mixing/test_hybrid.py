@@ -12,9 +12,9 @@ from espalier.tasks.data.tensors import load
 from espalier.tasks.mixing.classifier import refit
 from espalier.tasks.mixing.hybrid import hybrids, make
 from espalier.tasks.mixing.mixture import channels_of_a
-from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.families.dense import dense
+from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, permute_channels, streams
-from espalier.tasks.networks.vgg import vgg
 from espalier.tasks.spec import WIDE, GraftOptions, HybridTile, Pair, Schedule, TrainSegment
 from espalier.tasks.tables.rows import table
 from espalier.tasks.training.evaluation import evaluate

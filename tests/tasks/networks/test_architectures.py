@@ -4,13 +4,13 @@ import pytest
 
 from espalier.tasks.networks.architectures import (
     ArchitectureError,
-    conv,
     evaluation_batch,
     input_shapes,
     parameter_count,
     patch_dim,
     weight_shape,
 )
+from espalier.tasks.networks.families.conv import conv
 from espalier.tasks.spec import Layer, layer_name
 
 

@@ -16,10 +16,10 @@ from espalier.tasks.networks.architectures import (
     stored_count,
 )
 from espalier.tasks.networks.batch_norm import Training
-from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.families.dense import dense
+from espalier.tasks.networks.families.resnet import STANDARD_WIDTH, resnet
+from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, initialise, permute_channels, streams
-from espalier.tasks.networks.resnet import STANDARD_WIDTH, resnet
-from espalier.tasks.networks.vgg import vgg
 from espalier.tasks.spec import Layer, Shortcut, TrainSegment
 from espalier.tasks.training.train import State, initial_state, order, train
 from tests.tasks.conftest import make_data, make_snapshot

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from espalier.tasks.networks.architectures import is_trained, parameter_shapes
-from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.families.dense import dense
+from espalier.tasks.networks.families.resnet import resnet
+from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, initialise
 from espalier.tasks.networks.parametrization import factors, role
-from espalier.tasks.networks.resnet import resnet
-from espalier.tasks.networks.vgg import vgg
 from espalier.tasks.spec import Architecture, Layer, Schedule, Shortcut
 from espalier.tasks.training.optimizer import make_optimizer
 from tests.tasks.conftest import make_net

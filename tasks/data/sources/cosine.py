@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from espalier.tasks.data.raw_images import Arrays, DataFacts, Folder
+from espalier.tasks.data.sources.source import whole
 
 POINTS, TRAIN = 1250, 1000
 SPLIT_RULE = "1250 grid points of [-2 pi, 2 pi], permuted 80/20 seed 0"
@@ -26,3 +27,6 @@ def read(folder: Folder = None) -> Arrays:
     x_N = grid_N[np.random.RandomState(0).permutation(POINTS)]
     x, y = x_N.astype(np.float32).reshape(-1, 1, 1, 1), np.cos(4 * x_N).astype(np.float32)[:, None]
     return x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:]
+
+
+COSINE = whole(FACTS, read, SPLIT_RULE)

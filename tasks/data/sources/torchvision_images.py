@@ -12,17 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DownloadError, Folder
+from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts, DownloadError, Folder
+from espalier.tasks.data.sources.source import Source, whole
 
-
-def read_cifar10(folder: Folder) -> Arrays:
-    """60,000 colour images of 10 classes (Krizhevsky 2009)."""
-    return _read_cifar("cifar10", folder)
-
-
-def read_cifar100(folder: Folder) -> Arrays:
-    """60,000 colour images of 100 classes (Krizhevsky 2009); the fine labels."""
-    return _read_cifar("cifar100", folder)
+_RULE = "train and test as published"
 
 
 def _read_cifar(dataset: str, folder: Folder) -> Arrays:
@@ -79,3 +72,12 @@ def _download(kind: Any, root: Path) -> None:
         kind(staging, train=True, download=True)
         with suppress(OSError):  # another worker was first, or a damaged folder is in the way
             (Path(staging) / kind.base_folder).rename(root / kind.base_folder)
+
+
+def _cifar(name: str, classes: int) -> Source:
+    """60,000 colour images (Krizhevsky 2009); of CIFAR-100 the fine labels."""
+    facts = DataFacts(name, f"{name};torchvision;{_RULE}", 3, 32, 32, classes, 50000, 10000)
+    return whole(facts, lambda folder: _read_cifar(name, folder), _RULE)
+
+
+CIFAR10, CIFAR100 = _cifar("cifar10", 10), _cifar("cifar100", 100)

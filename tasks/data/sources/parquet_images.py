@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts, Folder, RawImages
+from espalier.tasks.data.sources.source import Limits, Source
 from espalier.tasks.data.subset import subsets
 
 IMAGE_COLUMNS = ("img", "image")
@@ -60,7 +61,7 @@ def facts(dataset: str, folder: Folder) -> DataFacts:
     )
 
 
-def read(dataset: str, folder: Folder, limits: tuple[int | None, int | None]) -> RawImages:
+def read(dataset: str, folder: Folder, limits: Limits) -> RawImages:
     """See `images.read`; `limits` of train and of test."""
     return RawImages(*_arrays(_scan(_parquet_folder(dataset, folder)), limits), split=_SPLIT_RULE)
 
@@ -189,7 +190,7 @@ def _content(scan: _Scan) -> str:
     return f"parquet;sha256 {digest.hexdigest()};{_SPLIT_RULE}"
 
 
-def _arrays(scan: _Scan, limits: tuple[int | None, int | None]) -> Arrays:
+def _arrays(scan: _Scan, limits: Limits) -> Arrays:
     y_train, y_test = (
         np.concatenate([shard.labels for shard in shards]) for shards in (scan.train, scan.test)
     )
@@ -251,3 +252,7 @@ def _check_alike(scan: _Scan, image: Image.Image, path: Path, row: int) -> None:
             f"{path}, row {row}: the image is {image.mode} of {image.height} x {image.width}, but the "
             f"first of train is {scan.mode} of {height} x {width}: bring all to one size and mode"
         )
+
+
+PARQUET = Source(PREFIX, facts, read, by_path=True)
+"""Whatever lies in a folder of Parquet files."""

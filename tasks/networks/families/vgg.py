@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from espalier.tasks.networks.architectures import ArchitectureError, ConvEntry, Shape, checked, conv_layers
+from espalier.tasks.networks.architectures import ArchitectureError, ConvEntry, Shape, checked
+from espalier.tasks.networks.families.conv import conv_layers
+from espalier.tasks.networks.families.family import Family, Fields, Values
 from espalier.tasks.spec import Architecture, Layer
 
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -47,3 +49,14 @@ def vgg(
     convs[-1] = replace(convs[-1], dropout=dropout)
     hidden = [Layer("dense", DENSE_MULTIPLE * width, dropout=dropout), Layer("dense", DENSE_MULTIPLE * width)]
     return checked(image, [*convs, *hidden, Layer("dense", classes, activation="none")])
+
+
+def _family(name: str) -> Family:
+    def build(fields: Fields, width: int, image: Shape, outputs: int) -> Architecture:
+        return vgg(name, width, image, outputs, fields.batch_norm, fields.dropout)
+
+    return Family(name, build, usual=Values(batch_norm=False, dropout=DROPOUT))
+
+
+VGG16, VGG19 = _family("vgg16"), _family("vgg19")
+"""The nets with 13 and with 16 convs."""

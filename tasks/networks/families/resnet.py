@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from espalier.tasks.networks.architectures import Shape, checked
+from espalier.tasks.networks.families.family import Family, Fields, Values
 from espalier.tasks.spec import Architecture, Layer, Shortcut
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet20": (3, 3, 3)}
@@ -38,3 +39,15 @@ def resnet(family: str, width: int, image: Shape, classes: int) -> Architecture:
 
 def _conv(out: int, stride: int = 1) -> Layer:
     return Layer("conv", out, kernel=3, padding=1, stride=stride, batch_norm=True)
+
+
+def _family(name: str) -> Family:
+    def build(fields: Fields, width: int, image: Shape, outputs: int) -> Architecture:
+        del fields  # a residual net has none that is free
+        return resnet(name, width, image, outputs)
+
+    return Family(name, build, always=Values(batch_norm=True))
+
+
+RESNET18, RESNET20 = _family("resnet18"), _family("resnet20")
+"""The nets with four and with three stages."""

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from espalier.tasks.data.cosine import FACTS
 from espalier.tasks.data.images import facts, read
+from espalier.tasks.data.sources.cosine import FACTS
 from espalier.tasks.data.tensors import load, load_with_normalization
 from espalier.tasks.grafting.graft import graft
-from espalier.tasks.networks.dense import dense
+from espalier.tasks.networks.families.dense import dense
 from espalier.tasks.spec import GraftOptions, GraftTile, Pair, Schedule, TrainSegment
 from espalier.tasks.tables.rows import table
 from espalier.tasks.training.evaluation import evaluate
