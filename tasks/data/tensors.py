@@ -30,7 +30,7 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per channel what `x = (raw - mean) / std` takes off and divides by, in units of the raw values."""
+    """The mean and deviation per channel in `x = (raw - mean) / std`, in units of the raw values."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -105,7 +105,7 @@ def _last_features(network: Network, x: Tensor) -> Tensor:
 
 
 class _Errors:
-    """What one hybrid misses of the mixture at every fitted map, summed over images and positions."""
+    """One hybrid's squared error against the mixture at each fitted map, summed over images and positions."""
 
     def __init__(self, of_a: Masks, arms: Sequence[Arm]) -> None:
         self._of_a = of_a
