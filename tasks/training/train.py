@@ -52,7 +52,7 @@ class State:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a segment: the net, the state to resume from, its row of `nets` if wanted, its `curves`."""
+    """The result of a segment: the net, a state to resume from, a row of `nets` if wanted, its `curves`."""
 
     network: Network
     state: State

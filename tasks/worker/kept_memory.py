@@ -16,7 +16,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT, USUAL = 2**30, 2**26
 """Bytes that may be free at the top of the heap: during a job, and the limit that glibc itself arrives at."""
 MAPPED = 2**25
-"""Larger blocks are mapped one by one and returned at once: the largest limit that glibc itself arrives at."""
+"""Larger blocks are mapped one by one and returned at once: the largest limit of glibc itself."""
 
 
 @contextmanager
