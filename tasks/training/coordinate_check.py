@@ -56,7 +56,7 @@ def at_a_constant_rate(net: NetSpec, lr: float | None = None) -> NetSpec:
 def coordinate_changes(
     net: NetSpec, data: Data, steps: int, drawn_outputs: bool = False
 ) -> list[dict[str, Any]]:
-    """Rows of `tasks.tables.schemas.COORDINATES`: each layer's root mean square change after each of so many steps.
+    """Rows of `tasks.tables.schemas.COORDINATES`: the root mean square change of each layer after each step.
 
     The net is trained as by its recipe: its optimizer, order of images, augmentation and dropout. With
     `drawn_outputs` its last layer starts as drawn. A change is infinite or NaN if training diverges.
