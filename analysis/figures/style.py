@@ -51,9 +51,9 @@ NULL_STYLE = {
 
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6470", "#1f2933")
-"""Colours of things without an order (Okabe & Ito); the first is that of real grafts."""
+"""Colours for unordered categories (Okabe & Ito); the first is that of real grafts."""
 REFERENCE: dict[str, Any] = {"color": "#5b6470", "ls": "--", "lw": 1.1}
-"""How a line is drawn that the others are read against."""
+"""How a reference line is drawn."""
 
 
 P = ParamSpec("P")

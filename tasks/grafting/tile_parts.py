@@ -1,4 +1,4 @@
-"""A tile in parts that are computed one after another, and who plays which role in them (plain Python).
+"""A tile in parts that are computed one after another, with the sources and targets of each (plain Python).
 
 A part is a group of layers by a group of targets. All sources take part in each, and keep their factors for
 all groups of targets of a group of layers: a source is factorised once.
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Source(NamedTuple):
-    """A bottom: a snapshot as it is (`plain`), with its images and positions, or its channels permuted."""
+    """The bottom of a graft: a snapshot, `plain` or with its images and positions, or its channels, permuted."""
 
     snapshot: int
     variant: str

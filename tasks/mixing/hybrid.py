@@ -95,7 +95,7 @@ def _classified(hybrid: Hybrid, recipe: Recipe, data: Data, ridge: float) -> Hyb
 
 
 def _last_features(network: Network, x: Tensor) -> Tensor:
-    """h_{L-1} (N, D) of images `x`, in float32: D is small where pooling has left few positions."""
+    """h_{L-1} (N, D) of images `x`, in float32: D is small where pooling leaves few positions."""
     architecture, size = network.architecture, images_per_batch(network.architecture)
     dim = patch_dim(architecture.layers[-1], input_shapes(architecture)[-1])
     h_ND = torch.empty(len(x), dim, device=x.device)

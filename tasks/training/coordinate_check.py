@@ -3,12 +3,12 @@
 The coordinate check of Yang et al. 2022 ("Tensor Programs V", appendix D): in a parametrization whose
 features keep moving at any width, the change of each layer's z_l after a few steps is of one size everywhere.
 
-The last layer starts at 0 here (as that appendix recommends of any training): else the first steps unlearn
-random outputs, whose size falls with the width in `mup` and `mean_field`, and at widths such as 8 to 128 this
-is most of what is seen.
+The last layer starts at 0 here (as that appendix recommends for any training). Otherwise the first steps
+unlearn random outputs, whose size falls with the width in `mup` and `mean_field`, and at widths such as 8 to
+128 this dominates the changes.
 
 Legend: N images, C channels, H x W positions; z_l(t) is layer l before its nonlinearity after t steps. BN
-goes by the statistics of the images themselves and nothing is dropped, so that only parameters move z_l.
+uses the statistics of the images themselves and there is no dropout, so that only parameters move z_l.
 """
 
 from __future__ import annotations
