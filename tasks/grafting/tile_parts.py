@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Source(NamedTuple):
-    """The bottom of a graft: a snapshot, `plain` or with its images and positions, or its channels, permuted."""
+    """The bottom of a graft: a snapshot, `plain` or with images and positions, or with channels, permuted."""
 
     snapshot: int
     variant: str
