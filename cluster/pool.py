@@ -1,4 +1,4 @@
-"""Where jobs run, as the driver sees it: submit plain jobs, wait for what became of them.
+"""Where jobs run, as the driver sees it: it submits plain jobs, and waits for their results.
 
 A pool knows neither training nor grafting. It is given `execute`, which turns a job and the
 snapshots it needs into an `Output`, and `fetch`, which reads a published snapshot's bytes.
@@ -23,7 +23,7 @@ class Job:
         kind: Which task does it, such as `train` or `graft`.
         payload: A frozen dataclass of `tasks.spec`; with `inputs` it fixes the result.
         inputs: Names of the blobs (serialised snapshots) that it reads.
-        where: Settings that change how it runs and not what it gives (data folder, memory).
+        where: Settings that change how it runs but not its result (data folder, memory).
     """
 
     key: str
@@ -35,9 +35,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Output:
-    """What a job gives back: tables (Arrow) by name, and blobs (serialised snapshots) by name.
+    """The result of a job: tables (Arrow) by name, and blobs (serialised snapshots) by name.
 
-    Of a job that is several pieces of work in one, `failures` has an error for each that can never be had,
+    If a job is several pieces of work, `failures` has the error of each piece that can never succeed,
     by the piece's key, in the form of `failure`. `notes` are lines for the user. `answer` is what a job found
     that belongs to no table: plain JSON values.
     """
@@ -100,7 +100,7 @@ class Pool(Protocol):
         ...
 
     def close(self) -> None:
-        """Cancel what is in flight and give back all workers."""
+        """Cancel the jobs in flight and release all workers."""
         ...
 
 
@@ -157,5 +157,5 @@ class InProcessPool:
         return [attempt_job(self._execute, job, attempt, self._fetch, place)]
 
     def close(self) -> None:
-        """Forget what has not run."""
+        """Drop the jobs that have not run."""
         self._waiting.clear()

@@ -91,7 +91,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which images, told by content: the same images have the same spec wherever they lie.
+    """Which images, identified by content: the same images have the same spec wherever they are stored.
 
     `name` is what the tables show; `content` identifies the images and the rule that split them
     (a library's version, or the SHA-256 of the files); limits take a stratified subset.
@@ -157,9 +157,9 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a study chose of a recipe: the `fields` by their names there, and `base`, the recipe before.
+    """What a study chose for a recipe: the chosen `fields` of the recipe, and `base`, the recipe before.
 
-    All widths of a setting have the same base, and so tell by it that they belong together.
+    All widths of a setting have the same base, which shows that they belong together.
     """
 
     fields: tuple[str, ...]
@@ -173,8 +173,8 @@ class NetSpec:
     `seed` (with the width) draws the initial weights, `order` names the stream that draws the order of
     the training images: `()` for the one that all nets share. `parametrization` is told in
     `tasks.networks.parametrization`; `ntk` and `mup` are sp at `base_width`, and `richness` is that of
-    `mean_field`. `tuning` says where the recipe is from, and is part of no key: a net is the same whoever
-    chose its rate.
+    `mean_field`. `tuning` says where the recipe comes from. It is part of no key: a net is the same whoever
+    chose its recipe.
     """
 
     family: str
@@ -193,7 +193,7 @@ class NetSpec:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A net at an epoch, with its content key and its net's."""
+    """A net at an epoch, with its own content key and that of the net."""
 
     key: str
     net_key: str
@@ -218,8 +218,8 @@ class TrainSegment:
 class TrialSegment:
     """Train the `nets` of a trial, which differ in their seeds, from epoch `start` to `epoch`.
 
-    They learn from the training images but a share of `validation`, drawn by the stream of `split`; what
-    was held back judges them. The test images have no part in it.
+    A share `validation` of the training images is held back, drawn by the random stream of `split`. The nets
+    learn from the others and are evaluated on those held back. The test images are not used.
     """
 
     nets: tuple[NetSpec, ...]
@@ -238,7 +238,7 @@ class TrainGroup:
 
 @dataclass(frozen=True)
 class Probe:
-    """Measure how nets such as `net` are trained fastest, up to `nets` of them together.
+    """Measure which way trains nets such as `net` fastest, with up to `nets` of them together.
 
     `step_flops` are the operations of one net's step, `last_batch` is the number of images in an epoch's last
     batch if that is not whole.
@@ -251,19 +251,19 @@ class Probe:
 
 
 Layout = Literal["contiguous", "channels_last"]
-"""Of maps and weights in memory: channels first or last."""
+"""How maps and weights lie in memory: channels first or last."""
 
 
 Kernels = Literal["auto", "off"]
-"""Whether training may use compiled kernels; `auto` where they can be had."""
+"""Whether training may use compiled kernels; `auto` uses them where they can be loaded."""
 
 
 @dataclass(frozen=True)
 class TrainMode:
     """How nets are trained: together as one, or one after another; how maps lie in memory.
 
-    `compiled`: some layers by kernels of our own (`tasks.kernels.compiled`). It changes results by rounding
-    alone, and is no part of what a net is.
+    `compiled`: some layers are computed by compiled kernels (`tasks.kernels.compiled`). The mode changes
+    results by rounding alone, and is not part of a net's identity.
     """
 
     grouped: bool = False
@@ -295,7 +295,7 @@ class BitsTest:
 
 
 ALONE = TrainMode()
-"""One net after another, channels first: what there always was."""
+"""One net after another, channels first: the default, as in sweeps from before there were other ways."""
 
 COMPILED = TrainMode(layout="channels_last", compiled=True)
 """The one way with compiled kernels."""
@@ -303,7 +303,7 @@ COMPILED = TrainMode(layout="channels_last", compiled=True)
 
 @dataclass(frozen=True)
 class GraftOptions:
-    """What of the method is free and changes the numbers (docs/method.md, section 2).
+    """The options of the method that change the numbers (docs/method.md, section 2).
 
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
@@ -329,7 +329,7 @@ class GraftOptions:
 
 
 WIDE = 32
-"""Input channels from which a conv's products are float32: of a narrow one each direction counts for more."""
+"""Input channels from which a conv's products are float32: each direction counts for more in a narrow one."""
 
 
 def in_float32(products: Literal["float32", "float64"], channels: int) -> bool:

@@ -19,7 +19,7 @@ class Plate:
 
 
 def when(epoch: int) -> str:
-    """An epoch in words, as a title or a sentence ends."""
+    """An epoch in words, for the end of a title or sentence."""
     return "before training" if epoch == 0 else f"after {epoch} epochs"
 
 

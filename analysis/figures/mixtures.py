@@ -44,7 +44,7 @@ def findings(rows: pd.DataFrame) -> list[str]:
 
 
 def measure(rows: pd.DataFrame) -> str:
-    """What is plotted: a regression has no accuracy."""
+    """The column that is plotted: loss for a regression, which has no accuracy."""
     return "accuracy_test" if len(rows["accuracy_test"].dropna()) else "loss_test"
 
 

@@ -15,7 +15,7 @@ from espalier.analysis.figures.style import new_panels, styled
 from espalier.analysis.limits.selection import where
 
 ANNOTATED = 8
-"""Up to so many nets the cells carry their number."""
+"""Up to this many nets, each cell shows its number."""
 
 
 @styled

@@ -18,7 +18,7 @@ from espalier.analysis.tables import Tables
 
 
 def make_plates(tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None) -> Iterator[Plate]:
-    """All figures that the tables of one setting can give, in the report's order."""
+    """All figures that the tables of one setting have data for, in the report's order."""
     if last is not None:
         yield from _width_plates(last, first)
         yield from _graft_plates(plain_grafts(tables.grafts), last)
@@ -32,7 +32,7 @@ def make_plates(tables: Tables, last: SnapshotFits | None, first: SnapshotFits |
 
 
 def more_findings(tables: Tables) -> list[str]:
-    """Sentences on what goes beyond pairs of one width: `analysis.report.findings` has those."""
+    """Sentences on everything beyond pairs of one width, which are in `analysis.report.findings`."""
     return [
         *exchange.findings(tables.exchangeability),
         *crossings.findings(usual_method(tables.grafts)),

@@ -53,7 +53,7 @@ def findings(trials: pd.DataFrame, tuned: pd.DataFrame) -> list[str]:
 
 
 def _begun(name: str) -> str:
-    """A name as a sentence begins."""
+    """A name for the beginning of a sentence."""
     return name[:1].upper() + name[1:]
 
 
@@ -104,7 +104,7 @@ def plates(trials: pd.DataFrame, tuned: pd.DataFrame) -> Iterator[Plate]:
 
 
 def named_studies(trials: pd.DataFrame) -> dict[str, str]:
-    """A name of each study by its key, in order: its width, and of its setting what not all have."""
+    """A name of each study by its key, in order: its width, and the parts of its setting that differ."""
     first = trials.drop_duplicates("study")
     numbers, told = setting_codes(first)
     found = sorted(zip(numbers.tolist(), first["width"], first["study"], strict=True))

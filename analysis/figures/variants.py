@@ -22,7 +22,7 @@ METHOD_WORDS: dict[object, str] = {
 
 
 def plates(grafts: pd.DataFrame) -> Iterator[Plate]:
-    """The figures of what there is; rows of one setting."""
+    """The figures of those that have rows, from the rows of one setting."""
     rows = skip_rows(grafts)
     if len(rows):
         figure = by_layer(skip_means(rows), rows, {0: "none"}, "layers left out")

@@ -1,4 +1,4 @@
-"""What to beware of in a fit, in words."""
+"""The warnings about a fit, in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALIKE = 2.0
 WIDE = 1.0
 """Length of alpha's interval from which on it does not tell `w^-1/2` from `w^-1` and more."""
 MISFIT = 0.01
-"""p-value under which the misfit is more than the scatter between nets explains."""
+"""p-value below which the misfit is larger than the scatter between nets explains."""
 
 
 UNSURE = 0.25

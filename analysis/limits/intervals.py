@@ -1,4 +1,4 @@
-"""Which percentiles of the bootstrap make an interval that covers as often as it says."""
+"""Which percentiles of the bootstrap make an interval with the coverage that it claims."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _EPOCHS = ("source_epoch", "target_epoch", "epoch")
 
 
 def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The rows that a fit or a mean by `by` and width is about.
+    """The rows that enter a fit or a mean by `by` and width.
 
     Rows of nulls are left out unless `by` has `null`, and those of pairings other than `same_width` unless
     `by` has `pairing` or there are no others. Of several epochs the last one is taken:
@@ -53,7 +53,7 @@ def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:
 
 
 def usual_method(grafts: pd.DataFrame) -> pd.DataFrame:
-    """Grafts by one method, the target's own BN statistics; where there are none, what there is.
+    """Grafts by one method with the target's own BN statistics; where there are none, those that exist.
 
     The method is `exact`, else the first one of `stitch` and `adam` that has rows.
     """

@@ -1,4 +1,4 @@
-"""A chapter of a report: what one setting's nets say, or what pairs of nets of two settings say."""
+"""A chapter of a report: the findings about one setting's nets, or about pairs of nets of two settings."""
 
 from __future__ import annotations
 

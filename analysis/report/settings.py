@@ -56,7 +56,7 @@ def setting_numbers(frame: pd.DataFrame, side: str, known: pd.DataFrame) -> NDAr
 
 
 def labels(known: pd.DataFrame) -> list[str]:
-    """What each setting has that not all have, as in `reg_weight = 0.005, init = uniform`."""
+    """A label for each setting: the axes that not all share, as in `reg_weight = 0.005, init = uniform`."""
     told = known.assign(recipe=_own_parts(known["recipe"].tolist()))
     differing = [name for name in SETTING if len(known[name].unique()) > 1]
     return [
@@ -80,7 +80,7 @@ def _of(tables: Tables, known: pd.DataFrame, number: int) -> Tables:
 
 
 def _own_parts(recipes: Sequence[str]) -> list[str]:
-    """Of each recipe in words the parts that are not in all of them: none where others only have more."""
+    """For each recipe in words, the parts that not all recipes have."""
     parts = [recipe.split(", ") for recipe in recipes]
     common = set.intersection(*map(set, parts))
     own = [", ".join(part for part in some if part not in common) for some in parts]

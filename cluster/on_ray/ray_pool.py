@@ -1,7 +1,7 @@
 """The pool that runs jobs on Ray: one long-lived actor per slot, blobs through the object store.
 
 This is the one file that imports Ray. Actors never restart and calls never retry by themselves:
-whether a lost job is tried again is the driver's to say. Workers publish nothing; a worker that was
+the driver decides whether a lost job is tried again. Workers publish nothing; a worker that was
 cut off and goes on working gives a result that nobody reads.
 """
 
@@ -28,7 +28,7 @@ CALLS = 2
 """Calls in flight per actor: one runs, one waits with its inputs already brought to the node."""
 
 START_FAILURES = 3
-"""Actors in a row (or one per slot, if more) that may die before they answer; more is no bad luck."""
+"""Actors in a row (or one per slot, if that is more) that may die before they answer; beyond it, give up."""
 
 NEARBY = 16
 """How many of the oldest queued jobs are compared when a slot looks for inputs it has just had."""
@@ -61,7 +61,7 @@ class _Slot:
 
     @property
     def awaited(self) -> Any:
-        """The reference that tells of this slot's next news, or None while it idles."""
+        """The reference that becomes ready at this slot's next event, or None while it is idle."""
         # An actor runs its calls in order, so only the oldest one can end next.
         return self.hello or (self.calls[0].done if self.calls else None)
 
@@ -138,7 +138,7 @@ class RayPool:
         self._queue.append((job, attempt))
 
     def wait(self, timeout: float) -> list[Done | Failed]:
-        """Hand out queued jobs and return what has ended, waiting for the first of it.
+        """Hand out queued jobs and return the events of those that ended, waiting for the first.
 
         Raises:
             RuntimeError: No actor starts.
@@ -187,7 +187,7 @@ class RayPool:
         """Take back a call that waits behind a running one.
 
         Ray drops a cancelled call only when its turn comes, so it stays in its actor's line and its
-        result is ignored. Should it have begun this instant, the job runs twice and counts once.
+        result is ignored. If it began at this very moment, the job runs twice and counts once.
         """
         ray.cancel(call.stream)
         call.moved = True
@@ -224,7 +224,7 @@ class RayPool:
     # Taking back
 
     def _ready(self, timeout: float) -> list[_Slot]:
-        """Slots that have news, waiting up to `timeout` seconds for the first of them."""
+        """Slots with an event, waiting up to `timeout` seconds for the first of them."""
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
         if not awaited or not ray.wait(list(awaited), timeout=timeout)[0]:
             return []
@@ -305,7 +305,7 @@ class RayPool:
         return _Slot(actor, actor.place.remote())
 
     def _replace(self, slot: _Slot) -> None:
-        """Put a fresh actor in a slot. What its actor had not begun goes back to the queue."""
+        """Put a new actor in a slot. Jobs that the old actor had not begun go back to the queue."""
         ray.kill(slot.actor)  # it may be alive but cut off
         self._queue.extendleft((call.job, call.attempt) for call in slot.calls if not call.moved)
         self._slots[self._slots.index(slot)] = self._new_slot()

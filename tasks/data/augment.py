@@ -23,14 +23,14 @@ BORDER = 4
 
 
 class Draws(NamedTuple):
-    """Of each training image the crop's first row and column in the bordered image; is it flipped?"""
+    """For each training image, where its crop begins in the bordered image, and whether it is flipped."""
 
     row_N: Tensor
     column_N: Tensor
     flip_N: Tensor
 
     def of(self, batch: Tensor) -> Draws:
-        """Those of some images."""
+        """The draws of some images."""
         return Draws(*(drawn[batch] for drawn in self))
 
 

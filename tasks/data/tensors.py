@@ -30,7 +30,7 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Normalization:
-    """Per channel what `x = (raw - mean) / std` takes off and divides by, in units of the raw values."""
+    """The mean and deviation per channel in `x = (raw - mean) / std`, in units of the raw values."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -41,8 +41,8 @@ def load(
 ) -> Data:
     """The images of `dataset` (docs/data.md), each channel with mean 0 and deviation 1 over train.
 
-    A limit takes a stratified subset (`images.subset`); `folder` is told in `images.read`. Raises
-    `images.DataError` where the images cannot be had.
+    A limit takes a stratified subset (`tasks.data.subset`); `folder` is told in `images.read`. Raises
+    `tasks.data.raw_images.DataError` where the images cannot be had.
     """
     return load_with_normalization(dataset, limit_train=limit_train, limit_test=limit_test, folder=folder)[0]
 

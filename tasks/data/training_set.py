@@ -1,6 +1,6 @@
-"""What a recipe trains on: all training images, or few of some classes, or some with a wrong label.
+"""What a recipe trains on: all training images, or fewer of some classes, or some with a wrong label.
 
-Both draws are streams of their own, named by `Recipe.data_seed` alone: the same for every net, of any width.
+Each draw has a random stream of its own, named by `Recipe.data_seed` alone, so it is the same for every net.
 Held-out images stay as they are, and grafts are fitted on all training images.
 """
 
@@ -15,13 +15,13 @@ from espalier.tasks.spec import Recipe
 
 
 class NothingKept(ValueError):
-    """No training image is left; the same key would keep none again."""
+    """No training image is left; trying again with the same key would keep none either."""
 
     hopeless = True
 
 
 def training_set(recipe: Recipe, data: Data) -> Data:
-    """The data with the recipe's label noise, and of each class the images that it keeps.
+    """The data with the recipe's label noise, and with the images of each class that the recipe keeps.
 
     Raises:
         ValueError: `class_keep` has not one share for each class.

@@ -51,7 +51,7 @@ class Fits:
 
 
 class _Sums:
-    """What one pass over the fitting images adds up. Of what `known` has, no Gram matrix is taken."""
+    """The sums of one pass over the fitting images, without Gram matrices whose factors are `known`."""
 
     def __init__(self, walk: Walk, known: Factors) -> None:
         self.walk = walk
@@ -93,7 +93,7 @@ class _Sums:
             add_to(self.crosses, (pair.key, arm), inputs.cross_CD(output))
 
     def of(self, pair: Pair, arm: Arm, patches: Factor | Centred) -> Sums:
-        """What the errors of a pair's map at an arm follow from."""
+        """The sums from which the errors of a pair's map at an arm follow."""
         return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
 
 

@@ -25,14 +25,14 @@ Sources = Mapping[Source, Layers]
 
 
 class Joint(NamedTuple):
-    """What a graft hands to the target's top: `z_l` (fitted, or of a stitched h) and the shortcuts past."""
+    """What the target's top receives: `z_l` (fitted, or from a stitched h), and the shortcuts past it."""
 
     z: Tensor
     shortcuts: dict[int, Tensor]
 
 
 class Joiner:
-    """The joints of one batch. What a source feeds to one cut is prepared once for all its pairs."""
+    """The joints of one batch. The input from a source at a cut is prepared once for all its pairs."""
 
     def __init__(self, walk: Walk, fits: Fits, sources: Sources, batch: Batch) -> None:
         self._walk, self._fits, self._sources, self._batch = walk, fits, sources, batch

@@ -22,7 +22,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def add_to(sums: dict[K, Tensor], name: K, more: Tensor) -> None:
-    """Add to a sum by its name, which begins where its first term lies."""
+    """Add to a named sum, which starts on the device of its first term."""
     if name in sums:
         sums[name] += more
     else:
@@ -62,7 +62,7 @@ class ChannelMoments:
 
 
 class _Whole(NamedTuple):
-    """A matrix that nothing is added to any more."""
+    """A finished matrix, to which nothing is added any more."""
 
     matrix_DD: Tensor
 
@@ -155,7 +155,7 @@ Centred = CentredRows | CentredGram
 
 
 def centre(moments: PatchMoments) -> Centred:
-    """Subtract what the mean contributes."""
+    """Subtract the contribution of the mean."""
     mean_D, few_MD = moments.sum_D / moments.rows, moments.few_MD()
     if few_MD is not None:
         return CentredRows(moments.rows, mean_D, few_MD - mean_D)
@@ -243,7 +243,7 @@ def live_channels(variance_C: Tensor) -> Tensor:
 def fraction_unexplained(error_C: Tensor, variance_C: Tensor) -> float:
     """FVU: mean squared error over variance, each summed over channels, never over the uncentred norm.
 
-    Of a layer without any variance nothing is unexplained (0) if there is no error, else all (1).
+    For a layer without variance it is 0 if there is no error, else 1.
     """
     tiny = torch.finfo(torch.float32).tiny
     error, variance = error_C.sum().item(), variance_C.sum().item()

@@ -5,8 +5,8 @@ that tap i visits. Over the whole map that sum depends on the lag `j - i` alone;
 border rows and columns, whose share is subtracted. A 3x3 kernel so needs 13 products of C x C where
 its patches need 81.
 
-What is summed over batches are the lags' products and those of the border lines; they are put together into
-`U^T U` once, at the end.
+The products of the lags and of the border lines are summed over batches, and assembled into `U^T U` once, at
+the end.
 
 Legend: N images, C channels, H x W positions, k kernel, D = C k^2 in the order of a flattened weight
 (channel, tap row, tap column); M rows of the padded images laid end to end.
@@ -106,7 +106,7 @@ class LagSums:
         return self._sums[line, lag]
 
     def gram_DD(self) -> Tensor:
-        """The sums put together."""
+        """The Gram matrix assembled from the sums."""
         channels, kernel = len(self._sums[WHOLE, (0, 0)]), self.kernel
         gram = self._sums[WHOLE, (0, 0)].new_zeros(channels, kernel, kernel, channels, kernel, kernel)
         for first, second, lag in self._entries():
@@ -139,7 +139,7 @@ class LagSums:
         return lines + [(-1, Line(row, column)) for row in rows for column in columns]
 
     def _borders(self) -> dict[Line, list[Lag]]:
-        """For every border line the lags whose sums over it are wanted, if it has any place for them."""
+        """For every border line, the lags whose sums over it are needed, if there are any."""
         wanted: dict[Line, set[Lag]] = defaultdict(set)
         for first, _, lag in self._entries():
             for _, line in self._missed(first):

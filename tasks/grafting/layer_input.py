@@ -1,8 +1,8 @@
-"""What a source feeds to one layer for one batch of images, and every product that a fit takes of it.
+"""The input of one layer from a source for one batch of images, and every product that a fit needs of it.
 
 Dense layers and narrow convs are float64 throughout: they are cheap. A wide conv's products are float32 or
-float64 (`GraftOptions.products`). In float32 nothing is unfolded: the Gram matrix goes by
-lags, the cross term is the convolution's weight gradient, the prediction a convolution.
+float64 (`GraftOptions.products`). In float32 nothing is unfolded: the Gram matrix is computed
+by lags, the cross term is the convolution's weight gradient, the prediction a convolution.
 
 Legend: N images, C output channels, D = d in the order of a flattened weight, M rows (images x positions).
 """

@@ -1,6 +1,6 @@
-"""The Gram matrix of rows that are there as they are: of a dense layer, or of a strided conv's patches.
+"""The Gram matrix from explicit rows: those of a dense layer, or the patches of a strided conv.
 
-While there are fewer rows than columns the rows say the same in less: M x D numbers instead of D x D, and
+While there are fewer rows than columns, the rows are the smaller form: M x D numbers instead of D x D, and
 the eigendecomposition of `U U^T` instead of that of `U^T U` (1,000 rows of 6,272: one second instead of
 two minutes). Legend: as in `tasks.grafting.gram`.
 """

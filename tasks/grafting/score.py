@@ -79,7 +79,7 @@ def score(walk: Walk, fits: Fits, data: Data) -> Scores:
 
 
 def _score_batch(walk: Walk, fits: Fits, above: Tops, data: Data, batch: Batch, scores: Scores) -> None:
-    """Add a batch. Its features are let go before the next batch."""
+    """Add a batch. Its features are freed before the next batch."""
     features = walk.features(data.x_test, batch)
     _score_nets(walk, features, batch, data.y_test, scores)
     joiner = Joiner(walk, fits, features.sources, batch)

@@ -36,7 +36,7 @@ class Trial(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What the error of a map on some images follows from.
+    """The sums from which the error of any map on some images follows.
 
     The source's patches, the uncentred cross term `U^T Z` (D, C), and the target's output.
     """

@@ -134,14 +134,14 @@ class Walk:
 
 
 def given(arm: Arm, features: LayerFeatures) -> Tensor:
-    """What a net gives where an arm is to give the same: of layer `into` for z, else of layer `reads` + 1."""
+    """The output of a net that an arm must reproduce: at layer `into` for z, else at layer `reads` + 1."""
     if arm.gives == "z":
         return features.z
     return features.shortcuts[arm.into] if arm.gives == "shortcut" else features.h_in
 
 
 def arm_output(arm: Arm, layers: Layers) -> Tensor:
-    """What the target gives where an arm of a source is to give the same."""
+    """The output of the target that an arm of a source must reproduce."""
     return given(arm, layers[arm.into - 1 if arm.gives == "z" else arm.reads])
 
 

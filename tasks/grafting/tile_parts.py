@@ -1,4 +1,4 @@
-"""A tile in parts that are computed one after another, and who plays which role in them (plain Python).
+"""A tile in parts that are computed one after another, with the sources and targets of each (plain Python).
 
 A part is a group of layers by a group of targets. All sources take part in each, and keep their factors for
 all groups of targets of a group of layers: a source is factorised once.

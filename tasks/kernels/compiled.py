@@ -55,7 +55,7 @@ __all__ = ["Use", "compiles", "faster", "kernels", "sgd_step", "work_bytes"]
 
 @dataclass
 class Use:
-    """Whether the kernels may be used, and a line for the user if they were wanted and could not be."""
+    """Whether the kernels may be used, and a line for the user if they were wanted but cannot be loaded."""
 
     setting: Kernels = "auto"
     notes: list[str] = field(default_factory=list[str])
@@ -112,7 +112,7 @@ def sgd_step(
 
 
 def _usable() -> bool:
-    """Whether kernels may be used and llvmlite is there; what keeps it away is noted once."""
+    """Whether kernels may be used and llvmlite can be loaded; why it cannot is noted once."""
     use = _use.get()
     if use.setting == "off":
         return False

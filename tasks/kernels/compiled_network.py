@@ -31,7 +31,7 @@ class Taken(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """Who does what: what is left after each map, what convs do, and what BNs do, by layer."""
+    """The division of work by layer: what PyTorch does after each map, what convs do, what BNs do."""
 
     rest: Architecture
     convs: dict[int, Taken]
@@ -66,8 +66,8 @@ class CompiledNetwork(Network):
 def compiled(network: Network) -> Network:
     """The same function of float32 images on a CPU, but for rounding.
 
-    Of other numbers, under autocast, and of several nets it is the network itself.
-    Only its `logits` are to be asked for, with BN in training or in use; in use there are no gradients.
+    For other types, under autocast, and for several nets, it is the network itself.
+    Ask only for its `logits`. Outside training mode of BN it gives no gradients.
     """
     first = next(iter(network.parameters.values()))
     other = torch.is_autocast_enabled("cpu") or network.nets > 1
@@ -78,14 +78,14 @@ def compiled(network: Network) -> Network:
 
 
 def compiles(architecture: Architecture) -> bool:
-    """Whether there is anything to win."""
+    """Whether any layer can be compiled."""
     _, convs, norms = shared_out(architecture)
     return bool(convs or norms)
 
 
 @cache
 def shared_out(architecture: Architecture) -> Shares:
-    """Who does what in this architecture."""
+    """The division of work in this architecture."""
     shapes, layers = input_shapes(architecture), architecture.layers
     made = {n for n, both in enumerate(zip(layers, shapes, strict=True), start=1) if suits(*both)}
     read_past = {layer.shortcut.reads for layer in layers if layer.shortcut is not None}

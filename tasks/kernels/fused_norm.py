@@ -37,7 +37,7 @@ LANES = (16, 8, 4)
 
 
 LARGE = 4096
-"""Numbers of an image's map from which a pass less is more than what small tensors take (measured)."""
+"""Numbers of an image's map from which saving a pass is worth the overhead of small tensors (measured)."""
 
 
 def suits(layer: Layer, size: tuple[int, int]) -> Ends | None:

@@ -1,7 +1,7 @@
 """Maps in strips, as machine code (`tasks.kernels.vector_code`): 16 channels of what one row of tiles covers.
 
-Strips lie in the cache, with the zeros around a map, so that tiles are read and written without a thought of
-borders; what comes before and after a conv is taken where numbers pass between maps and strips anyway.
+Strips lie in the cache and include the zeros around a map, so tiles need no special case at borders. What
+comes before and after a conv is done where numbers pass between maps and strips anyway.
 A strip is (lines, pitch, 16). Maps are (N, H, W, C). Of lines past a map's border zeros are read, from
 `outside`, and what is written goes there.
 """
@@ -44,7 +44,7 @@ class Map:
     channels: Value
 
     def line(self, image: Value, y: Value, vector: Value, outside: Value) -> Line:
-        """The `vector`-th 16 channels of one line, or of `outside` again and again."""
+        """The `vector`-th 16 channels of one line, or of `outside`, repeated for every pixel."""
         inside, channel = y.below(self.height), vector * CHANNELS
         start = self.start + ((image * self.height + y) * self.width * self.channels + channel)
         return Line(inside.choose(start, outside + channel), inside.choose(self.channels, 0))
@@ -149,7 +149,7 @@ class Strip:
         return [corner + j * CHANNELS for corner in corners for j in range(side)]
 
     def read(self, map_: Map, row: Row, vector: Value, outside: Value, border: int, floor: Value) -> None:
-        """Take what the row's tiles read of a map, and of each number the larger of it and of `floor`."""
+        """Copy what the row's tiles read from a map, each number at least `floor`."""
         code, m = self.tiles.code, self.tiles.m
         for number in range(m + 2 * border):
             source = map_.line(row.image, row.number * m + (number - border), vector, outside)
@@ -159,7 +159,7 @@ class Strip:
                 code.store(to.at(x), floor.exceeds(value).choose(floor, value))
 
     def spread(self, map_: Map, winners: Map, row: Row, vector: Value, outside: Value) -> None:
-        """Take a pooled map's gradient, each number to the winner of its square: the adjoint of `pool`."""
+        """Copy a pooled map's gradient, each number to the winner of its square: the adjoint of `pool`."""
         code, squares = self.tiles.code, self.tiles.m // POOL
         for number in range(squares):
             y = row.number * squares + number
@@ -171,7 +171,7 @@ class Strip:
                     code.store(place, share)
 
     def write(self, map_: Map, row: Row, vector: Value, outside: Value, bias: Value) -> None:
-        """Put the row's tiles in a map, with `bias` (a vector) added."""
+        """Write the row's tiles to a map, with `bias` (a vector) added."""
         code, m = self.tiles.code, self.tiles.m
         for number in range(m):
             to = map_.line(row.image, row.number * m + number, vector, outside)
@@ -180,7 +180,7 @@ class Strip:
                 code.store(to.at(x), code.load(source.at(x)) + bias)
 
     def pool(self, map_: Map, winners: Map, row: Row, vector: Value, outside: Value, bias: Value) -> None:
-        """Put the ReLU of the largest of each square in a map, and which it was in another."""
+        """Write the ReLU of the largest of each square to a map, and which one it was to another."""
         code, squares = self.tiles.code, self.tiles.m // POOL
         for number in range(squares):
             y = row.number * squares + number
@@ -196,7 +196,7 @@ class Strip:
         return [corner + j * CHANNELS for corner in corners for j in range(POOL)]
 
     def open(self, row: Row) -> None:
-        """Ready it for tiles that overlap: zeros where the first of them adds, but for lines carried over."""
+        """Prepare it for overlapping tiles: zeros where the first one adds, except in lines carried over."""
         code, nothing = self.tiles.code, self.tiles.code.number(0.0)
         with code.when(row.number.below(1)), code.loop(self.tiles.pitch * OVERLAP) as x:
             code.store(self.line(0).at(x), nothing)
@@ -207,7 +207,7 @@ class Strip:
     def close(
         self, map_: Map, gate: Map, row: Row, vector: Value, outside: tuple[Value, Value], floor: Value
     ) -> None:
-        """Put lines that no later row adds to in a map, and carry the others over.
+        """Write the lines that no later row adds to, and carry the others over.
 
         With a `floor` of 0, zeros are put where the map `gate` is 0 or less. `outside` is where to read and
         to write past the border.

@@ -18,7 +18,7 @@ def both_sides(matrix: Matrix, square: Sequence[Value]) -> list[Value]:
 
 
 def _product(matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """L d, where columns or rows of L that differ in signs alone share what they can."""
+    """L d, where columns or rows of L that differ in signs alone share operations."""
     columns, values = [list(column) for column in zip(*matrix, strict=True)], list(values)
     for j in _alike(columns):
         columns[j], columns[j + 1] = _halves(columns[j], columns[j + 1])
@@ -34,7 +34,7 @@ def _product(matrix: Matrix, values: Sequence[Value]) -> list[Value]:
 
 
 def _alike(lines: Sequence[Sequence[float]]) -> list[int]:
-    """The first of each two neighbours that have the same numbers but for signs, not all of them the same."""
+    """The first of each two neighbours with the same numbers up to signs, where some sign differs."""
     found: list[int] = []
     for i, (one, other) in enumerate(pairwise(lines)):
         same = [abs(a) == abs(b) for a, b in zip(one, other, strict=True)]

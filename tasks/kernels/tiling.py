@@ -18,7 +18,7 @@ SMALL = 2
 """Maps up to this height or width are cut in tiles of m = 2, others of m = 4."""
 
 CHANNELS = 16
-"""Numbers of channels are multiples of so many: a vector."""
+"""Numbers of channels are multiples of this, the length of a vector."""
 
 AT_ONCE = 64
 """Tiles whose planes are in use, and in the cache, at once: whole rows of tiles."""
@@ -60,7 +60,7 @@ def planes_of(m: int) -> int:
 
 
 def work_bytes(architecture: Architecture) -> int:
-    """What a step holds beside maps: one conv's filters and their gradients, room for planes, strips."""
+    """Bytes that a step holds beside maps: one conv's filters and their gradients, planes and strips."""
     convs = [
         (shape[0], layer.out, output_size(layer, shape))
         for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True)

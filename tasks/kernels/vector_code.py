@@ -31,7 +31,7 @@ _FUSED = ("contract",)
 """A product and a sum may become one operation, which rounds once; nothing else is reordered."""
 
 Kernel = Callable[..., None]
-"""Takes tensors (float32, on the CPU) or addresses for its pointers, then its sizes, of which none is 0."""
+"""Takes tensors (float32, on the CPU) or addresses for its pointers, then its sizes, none of them 0."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Code:
 
     @contextmanager
     def loop(self, count: Value | int) -> Iterator[Value]:
-        """What is built inside runs for 0, 1, ... up to `count` - 1; at least once."""
+        """The code built inside runs for 0, 1, ... up to `count` - 1, and at least once."""
         builder, before = self.builder, self.builder.block
         end = count.raw if isinstance(count, Value) else ir.Constant(_SIZE, count)
         body, after = builder.append_basic_block(), builder.append_basic_block()
@@ -132,7 +132,7 @@ class Code:
 
     @contextmanager
     def when(self, condition: Value) -> Iterator[None]:
-        """What is built inside runs if a comparison of sizes holds."""
+        """The code built inside runs if a comparison of sizes holds."""
         with self.builder.if_then(condition.raw):
             yield
 
@@ -179,7 +179,7 @@ class Code:
         return [which.equals(float(index)).choose(value, nothing) for index in range(count)]
 
     def total(self) -> Total:
-        """A vector that is added to in loops, 0 from here on."""
+        """A vector that is added to in loops, beginning with 0."""
         with self.builder.goto_entry_block():
             place = self.builder.alloca(self._vector)
         self.builder.store(self.number(0.0).raw, place)
@@ -215,7 +215,7 @@ class Total:
 
     @property
     def value(self) -> Value:
-        """What it has come to."""
+        """The total so far."""
         return Value(self.builder, self.builder.load(self.place))
 
 
@@ -241,7 +241,7 @@ def _checked(
 
 
 def _machine() -> llvm.TargetMachine:
-    """This machine's processor, in its widest vectors. An engine takes it over: each needs one of its own."""
+    """This machine's processor with its widest vectors. Each engine needs one of its own, and owns it."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()

@@ -73,7 +73,7 @@ class Fitter:
     def sums(
         self, moments: Moments, target: int, arm: Arm, group_c: Tensor, patches: Factor | Centred
     ) -> Sums:
-        """What the errors of a map from a group follow from; `patches` are the group's."""
+        """The sums from which the errors of a map from a group follow; `patches` are the group's."""
         cross_Od = moments.crosses[target, arm][:, self.channels.dims(arm, group_c)]
         return Sums(patches, cross_Od.T, moments.outputs[target, arm])
 

@@ -25,9 +25,9 @@ Features = Mapping[int, LayerFeatures]
 
 
 class Channels:
-    """The nets of a tile by the part they play. Every source has c channels at a cut, as a target's own net.
+    """The nets of a tile by their roles. Every source has c channels at a cut, as many as the target.
 
-    Of a net with more a fixed random choice of c counts, the same for every target.
+    From a net with more, a fixed random choice of c is used, the same for every target.
     """
 
     def __init__(self, tile: PoolTile, networks: Sequence[Network]) -> None:

@@ -1,4 +1,4 @@
-"""The last layer of a net fitted anew to the features that it reads, by the objective of the net's training.
+"""The last layer of a net, refitted to the features that it reads by the objective of the net's training.
 
 Legend: N images, D features, C outputs.
 """
@@ -34,7 +34,7 @@ IMAGES = 2048
 
 
 class Classifier(NamedTuple):
-    """The last layer's weight (C, D) and bias (C,) in float64, and why to take care, or nothing."""
+    """The last layer's weight (C, D) and bias (C,) in float64, and a warning or nothing."""
 
     weight_CD: Tensor
     bias_C: Tensor

@@ -119,7 +119,7 @@ def _row(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> dict[str, Any]:
 
 
 def _draws(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> list[Draw]:
-    """What stands in the graft tables: the first random partition's groups, or the wide nets' subsets."""
+    """The draws with rows in the graft tables: the first random partition's groups, or wide nets' subsets."""
     groups = deal(fitter.channels, pool, cut.layer)
     if pool.null == "pooled":
         chosen = [(pool.sources, group_c) for group_c in groups.dealt[0]]

@@ -105,7 +105,7 @@ def _score_draws(
 
 
 def _predict(channels: Channels, entry: Draw, h: Tensor) -> dict[Arm, Tensor]:
-    """What a draw's arms give from its channels of a batch; arms of one reading share their patches."""
+    """The outputs of a draw's arms from its channels of a batch; arms of one reading share their patches."""
     inputs: dict[Reading, LayerInput] = {}
     given: dict[Arm, Tensor] = {}
     for arm, fitted in entry.fits.items():

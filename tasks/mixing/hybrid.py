@@ -95,7 +95,7 @@ def _classified(hybrid: Hybrid, recipe: Recipe, data: Data, ridge: float) -> Hyb
 
 
 def _last_features(network: Network, x: Tensor) -> Tensor:
-    """h_{L-1} (N, D) of images `x`, in float32: D is small where pooling has left few positions."""
+    """h_{L-1} (N, D) of images `x`, in float32: D is small where pooling leaves few positions."""
     architecture, size = network.architecture, images_per_batch(network.architecture)
     dim = patch_dim(architecture.layers[-1], input_shapes(architecture)[-1])
     h_ND = torch.empty(len(x), dim, device=x.device)
@@ -105,7 +105,7 @@ def _last_features(network: Network, x: Tensor) -> Tensor:
 
 
 class _Errors:
-    """What one hybrid misses of the mixture at every fitted map, summed over images and positions."""
+    """One hybrid's squared error against the mixture at each fitted map, summed over images and positions."""
 
     def __init__(self, of_a: Masks, arms: Sequence[Arm]) -> None:
         self._of_a = of_a

@@ -26,7 +26,7 @@ from espalier.tasks.spec import Architecture, GraftOptions, layer_name
 
 @dataclass(frozen=True)
 class Hybrid:
-    """A net in the making: which channels are A's, the parameters fitted so far, and why to take care."""
+    """An unfinished hybrid: which channels are A's, the parameters fitted so far, and its warnings."""
 
     of_a: Masks
     network: Network
@@ -62,7 +62,7 @@ def maps_at(architecture: Architecture, layer: int) -> list[ArmFit]:
 
 
 def mixture(of_a: Masks, arm: Arm, a: LayerFeatures, b: LayerFeatures) -> Tensor:
-    """What a map of the hybrid is to give: each channel as the net gives it that the channel came from."""
+    """The output that a map of the hybrid must reproduce: each channel is that of the net it came from."""
     return mix(of_a[arm.into], given(arm, a), given(arm, b))
 
 
@@ -88,7 +88,7 @@ class _Sums:
             add_to(self._crosses, arm, inputs[place].cross_CD(wanted[arm]))
 
     def solve(self, ridge: float, images: int) -> tuple[dict[Arm, Fit], list[str]]:
-        """Every map's fit, and what there is to warn of."""
+        """Every map's fit, and its warnings."""
         factors = {place: factorise(moments) for place, moments in self._grams.items()}
         fits = {
             arm: solve(factors[place], Sums(factors[place], self._crosses[arm].T, self._outputs[arm]), ridge)

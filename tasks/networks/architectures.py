@@ -16,7 +16,7 @@ STATISTICS_OF_BN = ("running_mean", "running_var")
 
 
 class ArchitectureError(ValueError):
-    """A layer list that makes no network."""
+    """A layer list that does not make a network."""
 
     hopeless = True
 
@@ -135,7 +135,7 @@ def is_trained(name: str) -> bool:
 
 
 def is_map_weight(name: str) -> bool:
-    """Whether a tensor is the weight of a linear map: what the regularizer pulls on."""
+    """Whether a tensor is the weight of a linear map: these are what the regularizer acts on."""
     return name.endswith(".weight") and not name.endswith(".bn.weight")
 
 
@@ -150,7 +150,7 @@ def stored_count(architecture: Architecture) -> int:
 
 
 EVALUATION_BYTES = 2_500_000
-"""Of one layer's activations, a mean over layers, for a batch in evaluation: about what caches hold."""
+"""Bytes of one layer's activations (a mean over layers) for a batch in evaluation: about what caches hold."""
 EVALUATION_BATCHES = (64, 1024)
 """The least and the most images of such a batch."""
 

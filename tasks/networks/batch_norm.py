@@ -1,4 +1,4 @@
-"""What differs between a net in use, in training and under re-estimation: batch normalisation and dropout.
+"""Batch normalisation and dropout: what differs between a net in use, in training, and under re-estimation.
 
 BN as in Ioffe & Szegedy (ICML 2015) and PyTorch: per channel `(z - mean) / sqrt(var + eps) x weight + bias`.
 Legend: N images, C channels, H x W positions.
@@ -53,7 +53,7 @@ class Training(Mode):
         self._nets = (names, *others)
 
     def normalise(self, name: str, z: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-        """BN by the batch, whose statistics move the stored ones."""
+        """BN by the batch's statistics, which also update the stored ones."""
         return batch_norm(name, z, parameters, training=True)
 
     def drop(self, layer: int, share: float, h: Tensor) -> Tensor:

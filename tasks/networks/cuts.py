@@ -153,7 +153,7 @@ def arm_map(architecture: Architecture, arm: Arm) -> Layer:
 
 
 class Reading(NamedTuple):
-    """What decides the patches that an arm reads: arms of one reading share a Gram matrix."""
+    """What determines the patches that an arm reads: arms with the same reading share a Gram matrix."""
 
     reads: int
     kind: Literal["conv", "dense"]

@@ -1,9 +1,9 @@
 """Dense layers of several nets as batched products, whose bits do not depend on how many nets there are.
 
 A product's bits depend on how its matrices lie in memory, so every net's matrices begin at a multiple of 64
-bytes: images and inputs are filled up with zeros to multiples of 16.
+bytes: images and inputs are padded with zeros to multiples of 16.
 
-Legend: N images, S nets, D inputs and O outputs of each; suffix p where filled up.
+Legend: N images, S nets, D inputs and O outputs of each; suffix p where padded.
 """
 
 from __future__ import annotations

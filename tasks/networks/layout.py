@@ -1,4 +1,4 @@
-"""How images, maps and weights lie in memory (`tasks.spec.Layout`), which CPUs' convolutions are fast by."""
+"""How images, maps and weights lie in memory (`tasks.spec.Layout`): it decides the speed of convs on CPUs."""
 
 from __future__ import annotations
 

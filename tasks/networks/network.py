@@ -35,7 +35,7 @@ Shortcuts = Mapping[int, Tensor]
 class LayerFeatures(NamedTuple):
     """What layer `layer` reads and gives before its nonlinearity, and what shortcuts carry past it.
 
-    `shortcuts` are those into this layer and above that start below it: with `z` all that the net needs.
+    `shortcuts` are those into this layer and above that start below it. Later layers need them and `z` alone.
     """
 
     layer: int

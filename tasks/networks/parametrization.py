@@ -2,7 +2,7 @@
 
 The forward pass is plain in every parametrization: tensors are the *effective* maps, the ones that a
 checkpoint holds and a graft fits. A multiplier c in front of a weight (z = c w h) is folded into its initial
-scale and its learning rate, which changes no function that training gives (Yang & Hu 2021, "Tensor Programs
+scale and its learning rate, which changes no trained function (Yang & Hu 2021, "Tensor Programs
 IV: Feature Learning in Infinite-Width Neural Networks", section 3; Yang et al. 2022, "Tensor Programs V",
 Lemma J.1): the deviation times c, SGD's rate times c^2, Adam's rate times c and its epsilon divided by c.
 
@@ -35,7 +35,7 @@ shifts, of hidden layers are `vector`: a map from a constant.
 
 @dataclass(frozen=True)
 class Factors:
-    """On the variance of the initial weights, the learning rate, and Adam's epsilon."""
+    """Factors on the variance of the initial weights, on the learning rate, and on Adam's epsilon."""
 
     variance: float = 1.0
     rate: float = 1.0
@@ -44,7 +44,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What of a tensor and its net the factors depend on: m, f, N, g of the legend."""
+    """The sizes of a tensor and its net that the factors depend on: m, f, N, g of the legend."""
 
     growth: float
     fan_in: int
@@ -98,7 +98,7 @@ def _mup(role: Role, optimizer: Optimizer, sizes: Sizes) -> Factors:
 def _ntk(role: Role, optimizer: Optimizer, sizes: Sizes) -> Factors:
     """Jacot et al. 2018 over sp at the base width (Sohl-Dickstein et al. 2020); gradients are 1 / sqrt(m).
 
-    Of Adam the rates of the limit in which features stand still (Yang & Littwin 2023): the multiplier
+    Adam has the rates of the limit in which features do not move (Yang & Littwin 2023): the multiplier
     1 / sqrt(f) alone would let hidden layers move by sqrt(m).
     """
     m = sizes.growth

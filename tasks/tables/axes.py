@@ -1,4 +1,4 @@
-"""The axes of nets and pairs as plain columns: what a row says of whose it is."""
+"""The axes of nets and pairs as plain columns: which nets a row is about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from espalier.tasks.tables.columns import NET_AXES
 def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:
     """In what the nets of a graft differ besides their seeds: one of `spec.PAIRINGS`.
 
-    Nulls belong to `same_width`, though of some the epochs or the widths differ.
+    Nulls belong to `same_width`, although in some of them the epochs or the widths differ.
     """
     if null != "none":
         return "same_width"
@@ -27,9 +27,9 @@ def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:
 
 
 def setting(net: NetSpec) -> NetSpec:
-    """What a net is apart from its width and seed, and from what was tuned for its width.
+    """The setting of a net: everything but its width, its seed, and what was tuned for its width.
 
-    Of its order whether it is its own.
+    Of the order of images, only whether it is the net's own is kept.
     """
     order, recipe = (0,) if net.order else (), net.tuning.base if net.tuning else net.recipe
     empty = Architecture((0, 0, 0), ())
@@ -37,7 +37,7 @@ def setting(net: NetSpec) -> NetSpec:
 
 
 def recipe_text(net: NetSpec) -> str:
-    """Column `recipe`: what of the training no other axis says; what was tuned is told without its value."""
+    """Column `recipe`: what no other axis gives of the training; tuned fields have no values."""
     tuned = set(net.tuning.fields) if net.tuning else set[str]()
     recipe = net.tuning.base if net.tuning else net.recipe
     schedule = recipe.schedule
@@ -65,7 +65,7 @@ def recipe_text(net: NetSpec) -> str:
 
 
 def _more_of_the_recipe(net: NetSpec) -> list[str]:
-    """What is told only where it is used."""
+    """The parts that are named only where they are used."""
     recipe = net.recipe
     told = {
         recipe.precision: recipe.precision != "float32",

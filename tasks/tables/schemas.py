@@ -247,7 +247,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "exchangeability": {"target_tuned": ""},
     "jobs": {"mode": ""},
 }
-"""Columns that came after tables had been written, and what holds for every row from before."""
+"""Columns that were added after tables had been written, and their value in every earlier row."""
 
 
 def add_table(table: TableSpec) -> None:
@@ -257,7 +257,7 @@ def add_table(table: TableSpec) -> None:
 
 
 def completed(name: str, part: pa.Table) -> pa.Table:
-    """A part of a table with the columns that came after it was written; any other part as it is."""
+    """A part of a table with the columns that were added since it was written; any other part unchanged."""
     schema = SCHEMAS[name]
     missing = {
         column: value for column, value in ADDED.get(name, {}).items() if column not in part.schema.names

@@ -28,7 +28,7 @@ NETS = 3
 
 
 def conditions(probe: Probe, device: str = "cpu") -> str:
-    """All that the answer of `keeps_bits` may depend on beside the network and the way of training it."""
+    """Everything beside the network and the way of training that `keeps_bits` may depend on."""
     names = [torch.backends.cpu.get_cpu_capability(), *dict.fromkeys(cores())]
     if device == "cuda":
         names.append(torch.cuda.get_device_name())

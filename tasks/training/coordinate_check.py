@@ -3,12 +3,12 @@
 The coordinate check of Yang et al. 2022 ("Tensor Programs V", appendix D): in a parametrization whose
 features keep moving at any width, the change of each layer's z_l after a few steps is of one size everywhere.
 
-The last layer starts at 0 here (as that appendix recommends of any training): else the first steps unlearn
-random outputs, whose size falls with the width in `mup` and `mean_field`, and at widths such as 8 to 128 this
-is most of what is seen.
+The last layer starts at 0 here (as that appendix recommends for any training). Otherwise the first steps
+unlearn random outputs, whose size falls with the width in `mup` and `mean_field`, and at widths such as 8 to
+128 this dominates the changes.
 
 Legend: N images, C channels, H x W positions; z_l(t) is layer l before its nonlinearity after t steps. BN
-goes by the statistics of the images themselves and nothing is dropped, so that only parameters move z_l.
+uses the statistics of the images themselves and there is no dropout, so that only parameters move z_l.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def at_a_constant_rate(net: NetSpec, lr: float | None = None) -> NetSpec:
 def coordinate_changes(
     net: NetSpec, data: Data, steps: int, drawn_outputs: bool = False
 ) -> list[dict[str, Any]]:
-    """Rows of `rows.COORDINATES`: each layer's root mean square change after each of so many steps.
+    """Rows of `tasks.tables.schemas.COORDINATES`: the root mean square change of each layer after each step.
 
     The net is trained as by its recipe: its optimizer, order of images, augmentation and dropout. With
     `drawn_outputs` its last layer starts as drawn. A change is infinite or NaN if training diverges.

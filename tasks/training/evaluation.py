@@ -1,4 +1,4 @@
-"""How good a net is: loss and accuracy over whole splits, and the row of table `nets`."""
+"""Evaluation of a net: loss and accuracy over whole splits, and the row of table `nets`."""
 
 from __future__ import annotations
 

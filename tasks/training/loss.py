@@ -1,4 +1,4 @@
-"""What a net is trained for and judged by: cross-entropy and accuracy, or a regression's squared error.
+"""What a net is trained and evaluated by: cross-entropy and accuracy, or a regression's squared error.
 
 Legend: N images, K outputs. A regression has no accuracy: its counts are None, and the tables' cells null.
 """

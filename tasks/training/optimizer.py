@@ -33,7 +33,7 @@ from espalier.tasks.training.regularizer import gradient
 
 @dataclass(frozen=True)
 class _Group:
-    """Tensors that step alike: their factors, and what their decay is in units of their own rate."""
+    """Tensors that take the same step: their factors, and their decay in units of their own rate."""
 
     names: tuple[str, ...]
     rate: float
@@ -52,7 +52,7 @@ class Optimizer(ABC):
     @property
     @abstractmethod
     def momentum(self) -> dict[str, Tensor]:
-        """The state, from which another optimizer goes on with the same bits; empty before the first step."""
+        """The state, from which another optimizer continues with the same bits; at first empty."""
 
     @abstractmethod
     def _step(self, group: _Group, gradients: dict[str, Tensor], rate: float) -> None: ...
@@ -72,7 +72,7 @@ class Optimizer(ABC):
 def make_optimizer(
     net: NetSpec, parameters: Mapping[str, Tensor], state: Mapping[str, Tensor] | None = None
 ) -> Optimizer:
-    """The optimizer of a net's recipe on its parameters, from the `momentum` that an earlier one left."""
+    """The optimizer of a net's recipe on its parameters, resuming from the `momentum` of an earlier one."""
     made = Sgd if net.recipe.optimizer == "sgd" else AdamW
     return made(net, parameters, state or {})
 

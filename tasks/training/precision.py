@@ -1,6 +1,6 @@
-"""In what type a net in training computes: float32, TF32 or bfloat16 (on a GPU; bfloat16 on a CPU too).
+"""The number type of training: float32, TF32 or bfloat16 (on a GPU; bfloat16 on a CPU too).
 
-Parameters, steps, losses and all that is measured stay float32: what is lower are the factors of products.
+Only the factors of products have lower precision: parameters, steps, losses and measurements stay float32.
 """
 
 from __future__ import annotations

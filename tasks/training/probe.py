@@ -1,4 +1,4 @@
-"""A short measurement of how a net's recipe is trained fastest here: one by one or together, and the layout.
+"""A short measurement of the fastest way to train a recipe here: one by one or together, and in which layout.
 
 Every way takes real steps on random images, in turns, since other programs come and go; of each way the
 fastest turn counts. A way of training nets together is chosen only if it keeps their bits
@@ -27,13 +27,13 @@ SIZES = {"cpu": (4, 8), "cuda": (2, 4, 8, 16, 32)}
 """Nets trained together; of fewer seeds all."""
 
 HEAVY_FLOPS = {"cpu": 6e9, "cuda": 4e12}
-"""Of one step of a group: past it there is nothing to win, since a net alone keeps the device busy.
+"""Operations of one step of a group. Above this, groups gain nothing, since one net keeps the device busy.
 
 The CPU's is measured; the GPU's is a guess, a tenth of a second at 40 TFLOP/s, until one was measured.
 """
 
 WORTHWHILE = 0.95
-"""Share of a simpler way's time from which another one is taken."""
+"""A way is taken instead of a simpler one only if its time is below this share of the simpler one's."""
 
 Way = tuple[TrainMode, int]
 """A mode, and how many nets are trained together at most."""
@@ -67,7 +67,7 @@ def find(task: Probe, device: str = "cpu") -> Found:
 
 
 def ways(task: Probe, device: str = "cpu") -> list[Way]:
-    """Modes and sizes of groups worth a try, the simpler first."""
+    """Modes and group sizes that are worth trying, the simpler first."""
     found = [(mode, 1) for mode in _loops(task.net, device)]
     sizes = sorted({min(size, task.nets) for size in SIZES[device]} - {1})
     affordable = [size for size in sizes if size * task.step_flops <= HEAVY_FLOPS[device]]
@@ -123,7 +123,7 @@ def _seconds(group: Group, device: str) -> float:
 def choose(seconds: Mapping[Way, float], holds: Callable[[Way], bool]) -> Way:
     """The fastest way that holds, unless a simpler one (an earlier one) is about as fast.
 
-    A way is asked about only once it is the best of those that are left; some way must hold.
+    A way is tested only once it is the fastest of those that are left; at least one way must hold.
     """
     left = dict(seconds)
     while not holds(chosen := _best(left)):

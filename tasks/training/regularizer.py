@@ -29,7 +29,7 @@ def penalty(regularizer: Regularizer, parameters: Mapping[str, Tensor]) -> Tenso
 
 
 def gradient(regularizer: Regularizer, weight: Tensor) -> Tensor:
-    """The penalty's gradient by the weight of one map; of l12 with 0 for the slope of |w| at 0."""
+    """The penalty's gradient by the weight of one map; for l12 the slope of |w| at 0 is taken as 0."""
     if regularizer == "none":
         return torch.zeros_like(weight)
     if regularizer == "l2":

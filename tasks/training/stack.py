@@ -18,7 +18,7 @@ Tensors = Mapping[str, Tensor]
 
 
 def stack(nets: Sequence[Tensors], layout: Layout = "contiguous") -> dict[str, Tensor]:
-    """New tensors of all nets, from those of each; weights of convs as the layout wants them."""
+    """New tensors of all nets, from those of each; weights of convs are in the given layout."""
     return {name: laid(_joined([net[name] for net in nets]), layout) for name in nets[0]}
 
 

@@ -43,7 +43,7 @@ class Steps:
         self._optimizers = [make_optimizer(net, *both) for both in zip(views, laid, strict=True)]
 
     def take(self, loss: Tensor, rates: Sequence[float]) -> None:
-        """A step of every net down the sum of their losses, each at its own rate."""
+        """Take one step of every net down the sum of their losses, each at its own learning rate."""
         names = [name for name in self._leaves if is_trained(name)]
         found = torch.autograd.grad(loss, [self._leaves[name] for name in names])
         gradients = dict(zip(names, found, strict=True))
@@ -54,7 +54,7 @@ class Steps:
             optimizer.apply(part(gradients, index, self._nets), rate)
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """What one net's optimizer goes on from."""
+        """The state from which one net's optimizer continues."""
         if self._as_one:
             return own(part(self._optimizers[0].momentum, index, self._nets))
         return own(self._optimizers[index].momentum)

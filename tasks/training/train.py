@@ -36,7 +36,7 @@ from espalier.tasks.training.steps import Steps
 
 
 class Diverged(ArithmeticError):
-    """The loss or a parameter is no finite number any more; the same key would diverge again."""
+    """The loss or a parameter is no longer finite; training the same key again would diverge again."""
 
     hopeless = True
 
@@ -52,7 +52,7 @@ class State:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a segment gives: the net, its state to go on from, a row of `nets` if wanted, rows of `curves`."""
+    """The result of a segment: the net, a state to resume from, a row of `nets` if wanted, its `curves`."""
 
     network: Network
     state: State
@@ -61,7 +61,7 @@ class Trained:
 
 
 def order(net: NetSpec, epoch: int, images: int) -> Tensor:
-    """The order of the training images in `epoch` (from 1), from a stream of its own: no state to resume."""
+    """The order of the training images in `epoch` (from 1), from its own random stream: no state is kept."""
     return torch.randperm(images, generator=stream("order", *net.order, epoch))
 
 
@@ -150,7 +150,7 @@ class Group:
         return [self._results[index] for index in range(self._nets)]
 
     def epoch(self) -> list[dict[str, float | None]]:
-        """One more pass over the training images; each net's mean loss and accuracy seen on the way."""
+        """One more pass over the training images; each net's mean loss and accuracy during it."""
         with tf32(self._net.recipe.precision):
             return self._epoch()
 
@@ -192,7 +192,7 @@ class Group:
         ]
 
     def _form(self, network: Network) -> Network:
-        """The network as the mode computes it; nets are judged as they are trained."""
+        """The network as the mode computes it, for evaluation as for training."""
         whole = self._net.recipe.precision != "bf16"  # compiled kernels know float32 alone
         return faster(network) if self._mode == COMPILED and whole else network
 
@@ -223,7 +223,7 @@ class Group:
         return evaluate(self._form(network), x, y, self._net.recipe.loss)
 
     def _net_row(self, index: int) -> dict[str, Any]:
-        """The row of a net where its segment ends; its last epoch has judged it on the test images."""
+        """The row of a net where its segment ends; its last epoch evaluated it on the test images."""
         snapshot, data = self._segments[index].snapshot, self._data
         last = self._curves[index][-1:]
         test = (
@@ -241,7 +241,7 @@ class Group:
         return {"largest parameter": float(torch.stack(found).max())}
 
     def _finish(self) -> None:
-        """Take the nets that are where their segments end."""
+        """Collect the nets whose segments have ended."""
         for index, segment in enumerate(self._segments):
             snapshot = segment.snapshot
             if index not in self._results and self._epochs[index] >= snapshot.epoch:
@@ -260,7 +260,7 @@ def _shares(right: Sequence[torch.Tensor | None], images: int, nets: int) -> lis
 
 
 def _infinite(row: dict[str, float | None], net: NetSpec, epoch: int) -> str:
-    """What is wrong with the losses of an epoch, or its parameters, if anything."""
+    """What is not finite after an epoch, losses or parameters, if anything."""
     for name in ("loss_train", "loss_test", "largest parameter"):
         value = row[name]
         if value is None or not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""A trial of a study: nets trained on part of the training images, judged on the rest."""
+"""A trial of a study: nets trained on part of the training images and evaluated on the rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT = (
 )  # fmt: skip
 
 MODE = TrainMode(layout="channels_last")
-"""Of trials: few of their nets share a recipe, and each recipe would want a probe of its own."""
+"""How trials are trained: few of their nets share a recipe, and each recipe would need a probe of its own."""
 
 
 def held_back(y: Tensor, share: float, split: int) -> Tensor:
@@ -41,7 +41,7 @@ def _some(rows: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def validation_split(data: Data, share: float, split: int) -> Data:
-    """The training images alone: what is left to fit on, and what was held back in the place of the test.
+    """Data from the training images alone: those to fit on, and those held back in place of the test images.
 
     >>> y = torch.tensor([0, 0, 0, 0, 1, 1])
     >>> x, none = torch.arange(6.0).reshape(6, 1, 1, 1), torch.empty(0)

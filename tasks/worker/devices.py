@@ -1,4 +1,4 @@
-"""On what PyTorch computes in this process: one thread of a core, or a GPU in full float32."""
+"""Where PyTorch computes in this process: on one thread of a core, or on a GPU in full float32."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from espalier.tasks.networks.network import Network
 
 
 class NoDevice(RuntimeError):
-    """The device that was asked for is not there."""
+    """The requested device does not exist on this machine."""
 
     hopeless = True
 

@@ -1,6 +1,6 @@
 """Memory that a job frees stays with the process until the job ends, where the C library is glibc.
 
-Every step of training frees and takes the same tensors again. By itself glibc hands them back to the system
+Every step of training frees and takes the same tensors again. By default glibc returns them to the system
 as soon as 64 MB are free at the top of the heap, and the system clears each page anew: 45,000 page faults
 an epoch, a sixth of its time, for four nets of width 32 on 8x8 images.
 """
@@ -14,14 +14,14 @@ from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT, USUAL = 2**30, 2**26
-"""So much may lie free at the top of the heap: in a job, and as glibc comes to by itself."""
+"""Bytes that may be free at the top of the heap: during a job, and the limit that glibc itself arrives at."""
 MAPPED = 2**25
-"""Larger blocks are mapped one by one and given back at once: what glibc comes to by itself, and its most."""
+"""Larger blocks are mapped one by one and returned at once: the largest limit of glibc itself."""
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep what is freed, and give it back at the end. Elsewhere than on glibc: nothing."""
+    """Keep memory that is freed inside, and return it to the system at the end. Without glibc, do nothing."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is None or not hasattr(library, "malloc_trim"):
         yield

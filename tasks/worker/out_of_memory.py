@@ -1,4 +1,4 @@
-"""Too little memory, told in one way."""
+"""One error for running out of memory, whichever way PyTorch reports it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def as_memory_error() -> Iterator[None]:
-    """Raise MemoryError where PyTorch says in its own ways that there was too little, on a GPU or a CPU."""
+    """Raise MemoryError where PyTorch reports in its own ways that memory ran out, on a GPU or a CPU."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,0 +1,149 @@
+"""The words follow the code: files, modules and tables that the docs name are there."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("analysis", "benchmarks", "cluster", "orchestrator", "tasks")
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("**/*.py"))]
+
+QUOTED = re.compile(r"`([^`\n]+)`")
+PATH = re.compile(rf"(?:{'|'.join((*PACKAGES, 'docs', 'tests', 'results'))})(?:/[\w.-]+)+")
+NAME = re.compile(rf"(?:espalier\.)?(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
+
+
+def docstrings(path):
+    """Every string of a module that documents something: a statement of its own."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+
+
+def words(path):
+    return "\n".join(docstrings(path)) if path.suffix == ".py" else path.read_text(encoding="utf-8")
+
+
+def named_in(node):
+    """The names that a statement gives to something, those of an `if` or `try` around it included."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.ClassDef | ast.FunctionDef):
+            yield inner.name
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            yield inner.id
+        elif isinstance(inner, ast.alias):
+            yield inner.asname or inner.name
+
+
+def exists(name):
+    """Whether a dotted name is a package, a module, or something that a module names."""
+    parts = name.removeprefix("espalier.").split(".")
+    for end in range(len(parts), 0, -1):
+        place = ROOT.joinpath(*parts[:end])
+        module = place.with_suffix(".py") if place.with_suffix(".py").is_file() else place / "__init__.py"
+        if module.is_file():
+            rest = parts[end : end + 1]
+            return not rest or rest[0] in named_in(ast.parse(module.read_text(encoding="utf-8")))
+    return False
+
+
+def missing(text):
+    """Files and names in backticks that are not there."""
+    for quoted in QUOTED.findall(text):
+        if PATH.fullmatch(quoted) and not (ROOT / quoted).exists():
+            yield quoted
+        if NAME.fullmatch(quoted) and not quoted.endswith(".py") and not exists(quoted):
+            yield quoted
+
+
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+
+
+def short(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=short)
+def test_every_file_and_module_that_a_page_names_is_there(page):
+    assert list(missing(words(page))) == []
+
+
+@pytest.mark.parametrize("page", [*PAGES[1:], ROOT / "results" / "README.md"], ids=short)
+def test_every_link_of_a_page_leads_to_a_file(page):
+    links = [link for link in LINK.findall(words(page)) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_file_and_module_that_a_docstring_names_is_there():
+    lacking = {short(path): found for path in MODULES if (found := list(missing(words(path))))}
+    assert len(MODULES) > 100
+    assert lacking == {}
+
+
+def test_every_page_that_a_docstring_names_is_there():
+    named = {page for path in MODULES for page in re.findall(r"docs/[\w/-]+\.md", words(path))}
+    assert "docs/method.md" in named
+    assert [page for page in sorted(named) if not (ROOT / page).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("`tasks/spec.py`, `docs/method.md`, `tasks.spec.Layer`, `espalier.tasks.grafting.graft`", []),
+        ("`analysis.load` and `tasks.networks.layout.laid`", []),
+        ("`tasks/gone.py`", ["tasks/gone.py"]),
+        ("`tasks.gone.graft` in `docs/gone.md`", ["tasks.gone.graft", "docs/gone.md"]),
+        ("`tasks.spec.Gone`", ["tasks.spec.Gone"]),
+        ("`python -m benchmarks train` writes `tables/grafts`; tasks/gone.py is not quoted", []),
+    ],
+)
+def test_a_name_without_a_thing_is_found(text, found):
+    assert sorted(missing(text)) == sorted(found)
+
+
+def table(page, heading):
+    """The cells of the rows below a table's first heading."""
+    lines = (ROOT / page).read_text(encoding="utf-8").partition(f"| {heading}")[2].splitlines()[2:]
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines[: lines.index("")]
+    ]
+    return {row[0]: row[1:] for row in rows}
+
+
+def results(name):
+    return json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("width", [32, 64])
+def test_the_table_of_grafts_is_that_of_the_committed_output(width):
+    told, output = table("docs/benchmarks.md", "width, layer"), results(f"graft-width{width}-epyc-1core.json")
+    for row in output["rows"]:
+        adam_fvu = "" if row["fvu_adam"] is None else f"{row['fvu_adam']:.4f}"
+        assert told[f"{width}, {row['layer']}"][:7] == [
+            f"{row['exact_seconds']:.2f}",
+            f"{row['naive_seconds']:.1f}",
+            f"{row['adam_seconds']:.0f}",
+            f"{row['naive_ratio']:.1f}",
+            f"{row['adam_ratio']:.0f}",
+            f"{row['fvu_exact']:.4f}",
+            adam_fvu,
+        ]
+    (mean,) = output["summary"]
+    assert told[f"{width}, mean"][3:5] == [f"{mean['naive_ratio']:.1f}", f"{mean['adam_ratio']:.0f}"]
+
+
+@pytest.mark.parametrize("network", ["digits", "mnist5k", "vgg16"])
+def test_the_table_of_training_is_that_of_the_committed_output(network):
+    told = table("docs/benchmarks.md", "images, width")
+    label = {"vgg16": "32x32 RGB, VGG16 of {}"}.get(network, network + ", {}")
+    for row in results(f"train-{network}-xeon-2core.json")["rows"]:
+        ratios = ["loop_ratio", "machine_ratio", "kernel_ratio", "tune_ratio", "gemm_share"]
+        assert told[label.format(row["width"])] == [
+            row["mode"],
+            f"{row['espalier_nets_per_hour']:,.0f}",
+            *(f"{row[name]:.2f}" for name in ratios),
+        ]
