@@ -46,7 +46,7 @@ check: .venv/.ready
 	@$(BIN)/lint-imports
 
 docs: .venv/.ready
-	@$(BIN)/python -c "from espalier.tasks.tables.page import page; print(page(), end='')" > docs/tables.md
+	@$(BIN)/python -c "import espalier.orchestrator.planning.kinds.registry; from espalier.tasks.tables.page import page; print(page(), end='')" > docs/tables.md
 
 # The resolved versions alone, for every platform; no index is recorded.
 constraints: .venv/.ready
