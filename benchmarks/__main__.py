@@ -62,7 +62,7 @@ def graft(
     images: Annotated[int, typer.Option(min=100, help="Fitting images.")] = 1000,
 ) -> None:
     """The exact grafts of all pairs against one pair at a time, and against Adam as in Gu et al. 2020."""
-    from benchmarks.graft import Setup, run
+    from benchmarks.graft_cost import Setup, run
 
     setup = Setup(tuple(widths or Setup.widths), nets, repeats, images, device.value)
     try:
@@ -120,7 +120,7 @@ def train(
     tune: Annotated[bool, typer.Option(help="Ray Tune too.")] = True,
 ) -> None:
     """Nets per hour against a plain loop on a core, on all cores, and in Ray Tune."""
-    from benchmarks.train import Setup, run
+    from benchmarks.training_speed import Setup, run
 
     names = tuple(network.value for network in networks or Trained)
     setup = Setup(names, tuple(widths or ()), nets, repeats, seconds, device.value, tune)

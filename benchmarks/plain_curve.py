@@ -20,8 +20,8 @@ from espalier import Sweep
 from espalier import load as load_tables
 from espalier.analysis.limits.selection import where
 from espalier.orchestrator.planning.nets import nets
+from espalier.tasks.data import load as load_images
 from espalier.tasks.data.tensors import Data
-from espalier.tasks.data.tensors import load as load_images
 from espalier.tasks.networks.network import Parameters
 from espalier.tasks.spec import NetSpec, Recipe
 

@@ -1,7 +1,12 @@
-"""What to run: `Sweep` and `SweepConfig` are the Python API."""
+"""What to run: `Sweep` and `SweepConfig` are the Python API, `cli` the commands.
+
+The rooms are floors, from the ground: `config` and `store`; `planning`; `running`; `tuning`; then `record`,
+`track` and `summary`; then `sweep`. The package may import `tasks` (what loads no PyTorch) and `cluster`, not
+`analysis`. Start with `sweep`.
+"""
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.running.summary import Summary
+from espalier.orchestrator.summary import Summary
 from espalier.orchestrator.sweep import Sweep
 
 __all__ = ["ConfigError", "Summary", "Sweep", "SweepConfig"]

@@ -21,7 +21,7 @@ from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.running.pool_makers import Fetch, PoolMaker, ray_pool
 from espalier.orchestrator.running.pool_makers import in_process as in_this_process
 from espalier.orchestrator.running.progress import duration
-from espalier.orchestrator.running.summary import Summary
+from espalier.orchestrator.summary import Summary
 from espalier.orchestrator.sweep import Sweep
 from espalier.orchestrator.tuning.run_studies import better_since, choices_in_words, read_rows
 

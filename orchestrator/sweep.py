@@ -20,6 +20,7 @@ from espalier.orchestrator.planning.identity import probe_key
 from espalier.orchestrator.planning.kind import Choices, Have
 from espalier.orchestrator.planning.nets import nets, used
 from espalier.orchestrator.planning.plan import Plan, halves, make_plan, without
+from espalier.orchestrator.planning.state_machine import Machine
 from espalier.orchestrator.planning.studies import Study, choices, counted, wanted_studies
 from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
@@ -28,9 +29,8 @@ from espalier.orchestrator.running import recorded_bits as bits
 from espalier.orchestrator.running.driver import Driver, Outcome
 from espalier.orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
 from espalier.orchestrator.running.progress import Lines, display
-from espalier.orchestrator.running.state_machine import Machine
-from espalier.orchestrator.running.summary import Summary
 from espalier.orchestrator.store.sweep_store import Inventory, Store
+from espalier.orchestrator.summary import Summary
 from espalier.orchestrator.track import open_trackers
 from espalier.orchestrator.tuning.run_studies import (
     Means,

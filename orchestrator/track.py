@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from espalier.orchestrator.config.sections import TrackConfig
 from espalier.orchestrator.config.sweep_config import ConfigError
-from espalier.orchestrator.store.files import Files, open_files
+from espalier.orchestrator.store.files import Files
+from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Store
 
 SCALARS = {

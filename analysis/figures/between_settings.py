@@ -22,7 +22,7 @@ from espalier.analysis.figures.style import (
 )
 from espalier.analysis.limits.resample import groups, summarise
 from espalier.analysis.limits.selection import largest, usual_method, where
-from espalier.analysis.report.settings import known_settings, labels, setting_numbers
+from espalier.analysis.limits.settings import known_settings, labels, setting_numbers
 from espalier.analysis.tables import Tables
 
 

@@ -20,7 +20,7 @@ from espalier.analysis.figures.style import (
     width_axis,
 )
 from espalier.analysis.limits.selection import SETTING
-from espalier.analysis.report.settings import labels
+from espalier.analysis.limits.settings import labels
 from espalier.tasks.training.slopes import by_layer_and_width, slope
 
 

@@ -13,7 +13,7 @@ from espalier.analysis.figures.captioned import Plate
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.style import NULL_STYLE, null_styles
 from espalier.analysis.limits.selection import plain_grafts, usual_method, where
-from espalier.analysis.report.snapshots import SnapshotFits
+from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
 
 

@@ -25,7 +25,7 @@ from espalier.analysis.figures.style import (
     width_axis,
 )
 from espalier.analysis.limits.selection import SETTING, where
-from espalier.analysis.report.settings import labels, setting_numbers
+from espalier.analysis.limits.settings import labels, setting_numbers
 from espalier.tasks.tables.axes import in_words
 
 STATES = {

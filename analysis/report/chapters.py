@@ -12,10 +12,10 @@ from espalier.analysis.figures import study_figures as studies
 from espalier.analysis.figures.captioned import Plate
 from espalier.analysis.figures.report_figures import make_plates, more_findings
 from espalier.analysis.limits.selection import plain_grafts
+from espalier.analysis.limits.settings import Setting, by_setting
+from espalier.analysis.limits.snapshots import SnapshotFits, end_fits
 from espalier.analysis.limits.width_limit import COLUMNS
 from espalier.analysis.report.findings import findings
-from espalier.analysis.report.settings import Setting, by_setting
-from espalier.analysis.report.snapshots import SnapshotFits, end_fits
 from espalier.analysis.tables import Tables
 
 

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from espalier.orchestrator.planning.kinds.registry import KINDS
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.running.state_machine import Machine
+from espalier.orchestrator.planning.state_machine import Machine
 
 JOB_SECONDS = 0.05
 """What a job costs besides its operations: the way through the pool, and publishing its rows."""

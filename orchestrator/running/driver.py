@@ -10,9 +10,9 @@ from typing import Any
 
 from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.registry import kind_of
+from espalier.orchestrator.planning.state_machine import Machine, Skipped
 from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.progress import Progress
-from espalier.orchestrator.running.state_machine import Machine, Skipped
 from espalier.orchestrator.store.sweep_store import Store
 
 WAIT_SECONDS = 0.5

@@ -1,4 +1,6 @@
-"""Where a sweep's bytes live: a local folder, or any fsspec URL, behind one small protocol.
+"""Where a sweep's bytes live, as one small protocol that knows none of its implementations.
+
+`orchestrator.store.places` opens the one that a path or a URL means.
 
 A file is whole or absent. Names are relative to the root, with `/` between folders; what begins with
 `.` or `_` is ours, and neither listed here nor seen by readers of a Parquet folder.
@@ -12,7 +14,6 @@ import socket
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol
 
 BROKEN, LOCK = ".broken", ".lock"
@@ -103,18 +104,6 @@ class Files(Protocol):
             StoreLocked: Another process is the writer; the message names it.
         """
         ...
-
-
-def open_files(root: str | Path) -> Files:
-    """The files under `root`: a path, or a URL that fsspec knows such as `s3://bucket/sweep`."""
-    # here, since the implementations stand on what this module says
-    from espalier.orchestrator.store.local_files import LocalFiles
-    from espalier.orchestrator.store.remote_files import RemoteFiles
-
-    text = str(root)
-    if text.startswith("file://"):
-        return LocalFiles(text.removeprefix("file://"))
-    return RemoteFiles(text) if "://" in text else LocalFiles(text)
 
 
 def this_process() -> bytes:

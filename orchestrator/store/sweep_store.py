@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from espalier.orchestrator.store.files import open_files
 from espalier.orchestrator.store.inventory import Inventory
 from espalier.orchestrator.store.parquet_parts import (
     PartError,
@@ -30,6 +29,7 @@ from espalier.orchestrator.store.parquet_parts import (
     pieces,
     sorted_rows,
 )
+from espalier.orchestrator.store.places import open_files
 from espalier.tasks.tables.rows import table as rows_table
 from espalier.tasks.tables.schemas import SCHEMAS
 

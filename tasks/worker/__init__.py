@@ -1,1 +1,5 @@
-"""Room."""
+"""The process that computes: its device and threads, the memory it keeps, and what it says when memory ends.
+
+May import `networks`, `data` and what is below them; it stands on the floor of `kernels` and imports nothing
+of it. Start with `devices`.
+"""

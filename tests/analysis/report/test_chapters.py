@@ -7,8 +7,8 @@ import pytest
 
 from espalier import load
 from espalier.analysis.figures import between_settings
+from espalier.analysis.limits.settings import by_setting, known_settings, labels
 from espalier.analysis.report.html_page import make_report
-from espalier.analysis.report.settings import by_setting, known_settings, labels
 from tests.analysis.conftest import curve_rows, graft_rows, net_rows, write_tables
 from tests.analysis.more_rows import (
     LAYERS,

@@ -11,8 +11,9 @@ import fsspec
 import pytest
 
 from espalier.orchestrator.store import local_files
-from espalier.orchestrator.store.files import StoreFull, StoreLocked, StoreWriteError, open_files
+from espalier.orchestrator.store.files import StoreFull, StoreLocked, StoreWriteError
 from espalier.orchestrator.store.local_files import LocalFiles
+from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.remote_files import RemoteFiles
 
 
@@ -88,7 +89,7 @@ def test_a_stale_remote_lock_says_how_to_remove_it():
 
 HOLD = """
 import sys, time
-from espalier.orchestrator.store.files import open_files
+from espalier.orchestrator.store.places import open_files
 with open_files(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import graft as benchmark
+from benchmarks import graft_cost as benchmark
 from benchmarks.__main__ import app
-from benchmarks.graft import Setup, run
+from benchmarks.graft_cost import Setup, run
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import PHASES, Clock, clocked
 from espalier.tasks.data.tensors import load

@@ -7,8 +7,8 @@ import pytest
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
+from espalier.orchestrator.planning.state_machine import Machine, Verdict
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.state_machine import Machine, Verdict
 
 
 @dataclass(frozen=True)

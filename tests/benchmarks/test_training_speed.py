@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from benchmarks.__main__ import app
 from benchmarks.plain_loop import begin_from, fit, modules
 from benchmarks.random_images import COUNTS, write_random_images
-from benchmarks.train import BATCH, LONGEST, SHORTEST, Measurement, Setup, case, cases, run
 from benchmarks.train_jobs import execute
+from benchmarks.training_speed import BATCH, LONGEST, SHORTEST, Measurement, Setup, case, cases, run
 from benchmarks.tuned_loop import fit_all
 from espalier.cluster.pool import InProcessPool
 from espalier.tasks.data.images import facts
