@@ -23,6 +23,7 @@ from espalier.orchestrator.running.pool_makers import in_process as in_this_proc
 from espalier.orchestrator.running.progress import duration
 from espalier.orchestrator.summary import Summary
 from espalier.orchestrator.sweep import Sweep
+from espalier.orchestrator.templates import find, templates
 from espalier.orchestrator.tuning.run_studies import better_since, choices_in_words, read_rows
 
 app = typer.Typer(
@@ -171,6 +172,7 @@ def _tell_studies(sweep: Sweep) -> None:
         out.print(
             f"{left} of {len(sweep.studies)} studies have chosen nothing yet: their nets are counted "
             "with the recipe of [train].",
+            markup=False,
             soft_wrap=True,
         )
 
@@ -231,29 +233,34 @@ def status(folder: Folder) -> None:
 @app.command()
 @plain_errors
 def new(
-    folder: Annotated[str, typer.Argument(help="The folder to make.")],
+    folder: Annotated[str | None, typer.Argument(help="The folder to make.")] = None,
     source: Annotated[
-        str,
-        typer.Option(
-            "--from", help="A sweep's folder, or the name of one beside it, to take sweep.toml from."
-        ),
+        str, typer.Option("--from", help="A template's name, or a sweep's folder, to take sweep.toml from.")
     ] = "demo",
+    show: Annotated[bool, typer.Option("--list", help="Tell what each template answers and costs.")] = False,
 ) -> None:
     """Make a folder with a sweep.toml to edit."""
+    if show:
+        _tell_templates()
+        return
+    if folder is None:
+        fail("name the folder to make, such as `espalier new mine --from demo`; --list shows the templates")
     target = Path(folder)
-    candidates = [Path(source), target.parent / source, Path(__file__).parents[1] / "results" / source]
-    origin = next((path for path in candidates if (path / "sweep.toml").is_file()), None)
-    if origin is None:
-        tried = ", ".join(str(path / "sweep.toml") for path in candidates)
-        fail(f"--from {source}: no sweep.toml there; looked for {tried}")
+    origin = find(source, target.parent)
     place = target / "sweep.toml"
     if place.exists():
         fail(f"{place} exists already: choose another folder, or edit it")
-    text = (origin / "sweep.toml").read_text(encoding="utf-8")
-    SweepConfig.read(origin / "sweep.toml")
+    SweepConfig.parse_toml(origin.text.encode(), origin.name)
     target.mkdir(parents=True, exist_ok=True)
-    place.write_text(text, encoding="utf-8")
-    out.print(f"{place} made from {origin}. Edit it, then:  espalier run {folder}", soft_wrap=True)
+    place.write_text(origin.text, encoding="utf-8")
+    out.print(f"{place} made from {origin.name}. Edit it, then:  espalier run {folder}", soft_wrap=True)
+
+
+def _tell_templates() -> None:
+    for template in templates().values():
+        out.print(f"[bold]{template.name}[/bold]")
+        for line in (template.answers, template.costs):
+            out.print(f"    {line}", markup=False, soft_wrap=True)
 
 
 @app.command()

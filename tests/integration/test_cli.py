@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from espalier.orchestrator.cli import app
+from espalier.orchestrator.templates import templates
 from tests.integration.conftest import published, write_config
 
 
@@ -45,7 +46,7 @@ def test_help_names_every_command_and_how_to_start():
         ("run", ["folder", "resume", "--address", "--in-process"]),
         ("plan", ["folder", "--nodes", "--gpus", "--cpus", "Runs nothing"]),
         ("status", ["folder", "time left", "Changes nothing"]),
-        ("new", ["folder", "--from"]),
+        ("new", ["folder", "--from", "--list"]),
         ("compact", ["folder", "rows stay the same"]),
     ],
 )
@@ -123,8 +124,18 @@ def test_new_takes_a_sweep_by_its_name_and_refuses_to_write_over_one(tmp_path):
     assert espalier("new", tmp_path / "b", "--from", "a").exit_code == 0
     assert (tmp_path / "b" / "sweep.toml").read_text() == text
     complains(espalier("new", tmp_path / "a"), "exists already", "another folder")
-    complains(espalier("new", tmp_path / "c", "--from", "nothing"), "nothing", "no sweep.toml")
+    missing = espalier("new", tmp_path / "c", "--from", "nothing")
+    complains(missing, "nothing", "sweep.toml", "demo", "cluster")
+    assert len(missing.stderr.splitlines()) == 1
     assert not (tmp_path / "c").exists()
+    complains(espalier("new"), "name the folder", "--list")
+
+
+def test_new_lists_the_templates_with_what_they_answer_and_cost():
+    answer = espalier("new", "--list")
+    assert answer.exit_code == 0
+    for template in templates().values():
+        assert f"{template.name}\n    {template.answers}\n    {template.costs}\n" in answer.output
 
 
 @pytest.mark.parametrize("command", ["run", "plan", "status", "compact"])

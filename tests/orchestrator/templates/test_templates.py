@@ -1,0 +1,94 @@
+"""The templates that ship with the package: each is a sweep, tells what it is for, and can be planned."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from espalier import Sweep, SweepConfig
+from espalier.orchestrator.templates import find, templates
+
+ROOT = Path(__file__).parents[3]
+NAMES = ["demo", "cifar10", "cluster", "own-images", "sp-vs-mup", "tuned"]
+DOWNLOADED = {"cifar10", "cluster"}
+
+
+def test_the_templates_are_these_with_the_demo_first():
+    assert list(templates()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_template_is_a_sweep_that_allows_a_fit_of_its_width_limit(name):
+    config = SweepConfig.parse_toml(templates()[name].text.encode(), name)
+    assert len(config.sweep.widths) >= 4
+    assert len(config.sweep.seeds) >= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_template_says_first_what_it_answers_and_what_it_costs(name):
+    template = templates()[name]
+    lines = template.text.splitlines()
+    assert lines[0].startswith("# Answers: ")
+    assert next(line for line in lines[1:] if not line.startswith("#   ")).startswith("# Costs: ")
+    assert template.answers.endswith("?")
+    assert re.search(r"\b(minutes?|hours?|days?)\b", template.costs)
+    assert "espalier plan" in template.costs or "measured" in template.costs
+
+
+def grey(side):
+    """A PNG of one grey image."""
+    data = io.BytesIO()
+    Image.fromarray(np.arange(side * side, dtype=np.uint8).reshape(side, side)).save(data, "PNG")
+    return {"bytes": data.getvalue(), "path": ""}
+
+
+def put_images(folder):
+    """A small data set of two classes, in the form that the template asks for."""
+    folder.mkdir()
+    for split, count in (("train", 40), ("test", 20)):
+        columns = {"image": [grey(16)] * count, "label": [number % 2 for number in range(count)]}
+        pq.write_table(pa.table(columns), folder / f"{split}-00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DOWNLOADED])
+def test_each_template_whose_images_are_at_hand_is_planned_as_it_is(tmp_path, name):
+    if name == "own-images":
+        put_images(tmp_path / "images")
+    (tmp_path / "sweep.toml").write_text(templates()[name].text)
+    todo = Sweep(tmp_path).plan()
+    assert todo.tasks
+    assert not any(todo.done.values())
+
+
+def test_the_committed_demo_is_the_template():
+    assert (ROOT / "results" / "demo" / "sweep.toml").read_text(encoding="utf-8") == find("demo", ROOT).text
+
+
+def test_a_template_is_found_by_name_and_a_folder_by_its_path_here_or_beside_the_new_one(
+    tmp_path, monkeypatch
+):
+    text = "# Answers: Mine?\n"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "sweep.toml").write_text(text)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sweep.toml").write_text(text)
+    assert find("demo", tmp_path) == templates()["demo"]
+    assert find(str(tmp_path / "demo"), Path()).text == text
+    assert find("other", tmp_path).text == text
+    monkeypatch.chdir(tmp_path)
+    assert find("demo", Path()) == templates()["demo"]
+    assert find("./demo", Path()).text == text
+
+
+def test_an_unknown_name_is_answered_with_the_templates(tmp_path):
+    with pytest.raises(
+        ValueError, match="--from nothing: .*the templates are demo, cifar10, cluster"
+    ) as info:
+        find("nothing", tmp_path)
+    assert all(name in str(info.value) for name in NAMES)
+    assert "\n" not in str(info.value)
