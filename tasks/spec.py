@@ -22,7 +22,7 @@ Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
 
 POOL_NULLS: tuple[PoolNull, ...] = get_args(PoolNull)
-"""The nulls of docs/method.md, section 3, whose source is several nets; `tasks.grafting.nulls` has the others."""
+"""The nulls of docs/method.md, section 3, whose source is several nets; the rest: `tasks.grafting.nulls`."""
 
 PAIRINGS = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
 """Which nets are grafted into which (docs/method.md, section 2)."""
