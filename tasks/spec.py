@@ -26,7 +26,7 @@ Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
 
 POOL_NULLS: tuple[PoolNull, ...] = get_args(PoolNull)
-"""Nulls of docs/method.md, section 3, with several nets as source (the others: `tasks.grafting.nulls`)."""
+"""The nulls of docs/method.md, section 3, whose source is several nets; the rest: `tasks.grafting.nulls`."""
 
 Pairing = Literal["same_width", "cross_width", "cross_epoch", "cross_setting", "skip"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)

@@ -87,7 +87,7 @@ def test_a_template_is_found_by_name_and_a_folder_by_its_path_here_or_beside_the
 
 def test_an_unknown_name_is_answered_with_the_templates(tmp_path):
     with pytest.raises(
-        ValueError, match="--from nothing: .*the templates are demo, cifar10, cluster"
+        ValueError, match=r"--from nothing: .*the templates are demo, cifar10, cluster"
     ) as info:
         find("nothing", tmp_path)
     assert all(name in str(info.value) for name in NAMES)
