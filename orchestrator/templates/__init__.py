@@ -1,7 +1,7 @@
 """Sweeps to begin with: one `sweep.toml` per template, shipped with the package, and how they are read.
 
 The first comment lines of each say what question it answers and what it costs (`# Answers:`, `# Costs:`).
-This room imports nothing else of the project. `espalier new` writes what `find` gives.
+This room imports nothing else of the project. `espalier new` writes what `find` gives: start reading there.
 """
 
 from __future__ import annotations
