@@ -7,10 +7,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # uv does not read pip's settings. Hand on where this machine keeps wheels (pip's find-links), such as a
-# CPU build of torch. TORCH_BACKEND=cpu (or auto, cu128, ...) asks PyTorch's own index instead.
+# CPU build of torch. TORCH_BACKEND=cpu (or auto, cu128, ...) asks PyTorch's own index instead; so does a
+# Linux machine without an NVIDIA driver, for the CPU build, if that index answers (.ci/torch_backend.py).
 FIND_LINKS = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 TORCH_BACKEND ?=
-INSTALL_FLAGS = $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
 
 # uv trusts what the system trusts, as pip does: a network with certificates of its own needs no setting.
 export UV_NATIVE_TLS ?= true
@@ -26,7 +26,8 @@ export OMP_NUM_THREADS ?= 1
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@UV_FIND_LINKS="$(FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python $(INSTALL_FLAGS) \
+	@flags=$$(TORCH_BACKEND="$(TORCH_BACKEND)" FIND_LINKS="$(FIND_LINKS)" $(PYTHON) .ci/torch_backend.py) && \
+		UV_FIND_LINKS="$(FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python $$flags \
 		--constraints constraints.txt --editable ".[dev]"
 	@touch $@
 

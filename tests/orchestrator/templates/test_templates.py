@@ -69,9 +69,7 @@ def test_the_committed_demo_is_the_template():
     assert (ROOT / "results" / "demo" / "sweep.toml").read_text(encoding="utf-8") == find("demo", ROOT).text
 
 
-def test_a_template_is_found_by_name_and_a_folder_by_its_path_here_or_beside_the_new_one(
-    tmp_path, monkeypatch
-):
+def test_a_name_is_a_template_and_a_path_a_folder_here_or_beside_the_new_one(tmp_path, monkeypatch):
     text = "# Answers: Mine?\n"
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "sweep.toml").write_text(text)
@@ -86,9 +84,7 @@ def test_a_template_is_found_by_name_and_a_folder_by_its_path_here_or_beside_the
 
 
 def test_an_unknown_name_is_answered_with_the_templates(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"--from nothing: .*the templates are demo, cifar10, cluster"
-    ) as info:
+    with pytest.raises(ValueError, match="--from nothing: no template") as info:
         find("nothing", tmp_path)
     assert all(name in str(info.value) for name in NAMES)
     assert "\n" not in str(info.value)
