@@ -1,8 +1,8 @@
 """The pool that runs jobs on Ray: one long-lived actor per slot, blobs through the object store.
 
-Actors never restart and calls never retry by themselves:
-whether a lost job is tried again is the driver's to say. Workers publish nothing; a worker that was
-cut off and goes on working gives a result that nobody reads.
+Actors never restart and calls never retry by themselves: whether a lost job is tried again is the driver's
+to say. Workers publish nothing; a worker that was cut off and goes on working gives a result that nobody
+reads.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ CLUSTER = Path(__file__).parents[3] / "cluster"
 
 
 def test_ray_beside_the_room_is_the_library():
-    """`python cluster/submit.py` puts `cluster/` first on the path, so a folder `ray` there would be taken."""
+    """`python cluster/submit.py` puts `cluster/` first on the path, so `cluster/ray/` would be taken."""
     code = (
         f"import sys; sys.path.insert(0, {str(CLUSTER)!r}); import ray; print(ray.__version__, ray.__file__)"
     )
