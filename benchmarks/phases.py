@@ -9,23 +9,22 @@ from functools import wraps
 from inspect import isgenerator
 from typing import Any
 
-from espalier.tasks.grafting import fit, score
-from espalier.tasks.grafting import grafted_net as join
+from espalier.tasks.grafting import fit, grafted_net, score
 from espalier.tasks.grafting.grafted_net import Joiner
 from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.score import GraftScore
-from espalier.tasks.grafting.tile_nets import Walk
+from espalier.tasks.grafting.tile_nets import TileNets
 
 PHASES: list[tuple[str, Any, str]] = [
-    ("forward passes", Walk, "features"),
-    ("forward passes", Walk, "source_features"),
+    ("forward passes", TileNets, "features"),
+    ("forward passes", TileNets, "source_features"),
     ("Gram matrices", PatchMoments, "add"),
     ("cross terms", LayerInput, "cross_CD"),
     ("factorisations", fit, "factorise"),
     ("solutions", fit, "solve"),
     ("solutions", fit, "choose"),
-    ("BN statistics", join, "_reestimate"),
+    ("BN statistics", grafted_net, "_reestimate"),
     ("held-out predictions", Joiner, "joint"),
     ("held-out tops", score, "run_top"),
     ("errors and moments", ChannelMoments, "add"),

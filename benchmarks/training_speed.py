@@ -176,7 +176,8 @@ def default_threads() -> int:
 @contextmanager
 def whole_machine(setup: Setup) -> Iterator[Pool]:
     """Espalier's pool, in a Ray with as many cores again for Tune: the two never work at once."""
-    from espalier.cluster.on_ray.ray_pool import RayPool, connect
+    from espalier.cluster.on_ray.ray_pool import RayPool
+    from espalier.cluster.on_ray.session import connect
 
     connect(cpus=2 * cores())
     gpus = 1.0 / cores() if setup.device != "cpu" else 0.0

@@ -24,8 +24,7 @@ from espalier.orchestrator.planning.state_machine import Machine
 from espalier.orchestrator.planning.studies import Study, choices, counted, wanted_studies
 from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
-from espalier.orchestrator.running import probing
-from espalier.orchestrator.running import recorded_bits as bits
+from espalier.orchestrator.running import probing, recorded_bits
 from espalier.orchestrator.running.driver import Driver, Outcome
 from espalier.orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
 from espalier.orchestrator.running.progress import Lines, display
@@ -301,4 +300,4 @@ class Sweep:
         every = probing.alike(nets(self.config, self.facts, chosen), self.config.train.epochs, facts, device)
         wanted = {key: every[key] for key in sorted(asked)}
         where = {"device": device, "kernels": self.config.run.kernels}
-        return bits.settle(self.store, pool, wanted, where, partial(datetime.now, UTC))
+        return recorded_bits.settle(self.store, pool, wanted, where, partial(datetime.now, UTC))

@@ -10,7 +10,7 @@ def local_ray(tmp_path_factory):
     """A Ray that the pools of the tests find initialised."""
     import ray
 
-    from espalier.cluster.on_ray.ray_pool import connect
+    from espalier.cluster.on_ray.session import connect
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes its token there

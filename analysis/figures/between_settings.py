@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, span, when
 from espalier.analysis.figures.main_figures import FVU, layer_axis
 from espalier.analysis.figures.style import (
     MARKERS,
@@ -26,12 +26,14 @@ from espalier.analysis.limits.settings import known_settings, labels, setting_nu
 from espalier.analysis.tables import Tables
 
 
-def plates(tables: Tables) -> Iterator[Plate]:
+def captioned_figures(tables: Tables) -> Iterator[CaptionedFigure]:
     """The figure of pairs across settings, where there are any."""
     rows = setting_rows(tables)
     if len(rows):
         title = f"Grafts between settings at width {largest(rows['target_width'])} {_when(rows)}"
-        yield Plate("cross_setting", title, _READING, cross_setting(rows, labels(known_settings(tables))))
+        yield CaptionedFigure(
+            "cross_setting", title, _READING, cross_setting(rows, labels(known_settings(tables)))
+        )
 
 
 def findings(tables: Tables) -> list[str]:

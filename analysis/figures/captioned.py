@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
-class Plate:
+class CaptionedFigure:
     """A figure, its file's name, its title and one paragraph on how to read it."""
 
     name: str

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, span, when
 from espalier.analysis.figures.main_figures import FVU, layer_names
 from espalier.analysis.figures.style import (
     MARKERS,
@@ -31,16 +31,16 @@ from espalier.analysis.limits.selection import largest, where
 INTO, OUT = "into the widest", "out of the widest"
 
 
-def plates(grafts: pd.DataFrame) -> Iterator[Plate]:
+def captioned_figures(grafts: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """The figures of both pairings, where they have rows; rows of one setting and method."""
     rows = width_rows(grafts)
     if len(rows):
         title = f"Grafts across widths {when(largest(rows['target_epoch']))}"
-        yield Plate("cross_width", title, _WIDTHS, cross_width(rows))
+        yield CaptionedFigure("cross_width", title, _WIDTHS, cross_width(rows))
     rows = epoch_rows(grafts)
     if len(rows):
         title = f"Grafts across epochs at width {largest(rows['target_width'])}"
-        yield Plate("cross_epoch", title, _EPOCHS, cross_epoch(rows))
+        yield CaptionedFigure("cross_epoch", title, _EPOCHS, cross_epoch(rows))
 
 
 def findings(grafts: pd.DataFrame) -> list[str]:

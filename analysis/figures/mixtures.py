@@ -10,16 +10,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import Plate, when
+from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.style import MARKERS, bottom_labels, new_panels, ramp, shared_legend, styled
 from espalier.analysis.limits.resample import groups, mean_over_nets
 from espalier.analysis.limits.selection import largest, where
 
 
-def plates(rows: pd.DataFrame) -> Iterator[Plate]:
+def captioned_figures(rows: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """The figure of the hybrids, where there are any; rows of one setting."""
     if len(rows):
-        yield Plate("hybrids", _TITLE, _READING, hybrids(rows))
+        yield CaptionedFigure("hybrids", _TITLE, _READING, hybrids(rows))
 
 
 def findings(rows: pd.DataFrame) -> list[str]:

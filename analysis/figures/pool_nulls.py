@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, span, when
 from espalier.analysis.figures.main_figures import layer_names
 from espalier.analysis.figures.style import (
     PALETTE,
@@ -33,7 +33,7 @@ _TITLES = {
 }
 
 
-def plates(rows: pd.DataFrame) -> Iterator[Plate]:
+def captioned_figures(rows: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """For each null a figure of the last epoch and one of the first; rows of one setting."""
     rows = current(rows)
     for null, name in _NAMES.items():
@@ -43,7 +43,9 @@ def plates(rows: pd.DataFrame) -> Iterator[Plate]:
             here = where(of_null, of_null["target_epoch"] == epoch)
             suffix = "" if epoch == epochs[0] else "_at_start"
             reading = _READING[null] if epoch == epochs[0] else _START
-            yield Plate(name + suffix, f"{_TITLES[null]}, {when(int(epoch))}", reading, ratios(here))
+            yield CaptionedFigure(
+                name + suffix, f"{_TITLES[null]}, {when(int(epoch))}", reading, ratios(here)
+            )
 
 
 def current(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from espalier.analysis.figures import crossings, mixtures, ridge_path, variants
-from espalier.analysis.figures import main_figures as figures
-from espalier.analysis.figures import pool_nulls as exchange
-from espalier.analysis.figures.captioned import Plate
+from espalier.analysis.figures import crossings, main_figures, mixtures, pool_nulls, ridge_path, variants
+from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.style import NULL_STYLE, null_styles
 from espalier.analysis.limits.selection import plain_grafts, usual_method, where
@@ -17,24 +15,28 @@ from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
 
 
-def make_plates(tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None) -> Iterator[Plate]:
+def captioned_figures(
+    tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None
+) -> Iterator[CaptionedFigure]:
     """All figures that the tables of one setting have data for, in the report's order."""
     if last is not None:
-        yield from _width_plates(last, first)
-        yield from _graft_plates(plain_grafts(tables.grafts), last)
-    yield from exchange.plates(tables.exchangeability)
-    yield from crossings.plates(usual_method(tables.grafts))
-    yield from variants.plates(tables.grafts)
-    yield from mixtures.plates(tables.hybrids)
-    yield from ridge_path.plates(tables.ridges)
+        yield from _width_figures(last, first)
+        yield from _graft_figures(plain_grafts(tables.grafts), last)
+    yield from pool_nulls.captioned_figures(tables.exchangeability)
+    yield from crossings.captioned_figures(usual_method(tables.grafts))
+    yield from variants.captioned_figures(tables.grafts)
+    yield from mixtures.captioned_figures(tables.hybrids)
+    yield from ridge_path.captioned_figures(tables.ridges)
     if len(tables.curves):
-        yield Plate("training", "How the nets learned", _TRAINING, figures.training(tables.curves))
+        yield CaptionedFigure(
+            "training", "How the nets learned", _TRAINING, main_figures.training(tables.curves)
+        )
 
 
 def more_findings(tables: Tables) -> list[str]:
     """Sentences on everything beyond pairs of one width, which are in `analysis.report.findings`."""
     return [
-        *exchange.findings(tables.exchangeability),
+        *pool_nulls.findings(tables.exchangeability),
         *crossings.findings(usual_method(tables.grafts)),
         *variants.findings(tables.grafts),
         *mixtures.findings(tables.hybrids),
@@ -42,27 +44,31 @@ def more_findings(tables: Tables) -> list[str]:
     ]
 
 
-def _width_plates(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[Plate]:
-    figure = figures.error_by_width(last.rows, last.fits)
-    yield Plate("error_by_width", f"Error against width after {last.epoch} epochs", _WIDTH, figure)
+def _width_figures(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[CaptionedFigure]:
+    figure = main_figures.error_by_width(last.rows, last.fits)
+    yield CaptionedFigure("error_by_width", f"Error against width after {last.epoch} epochs", _WIDTH, figure)
     if first is not None:
-        figure = figures.error_by_width(first.rows, first.fits, guide=1.0)
-        yield Plate("error_by_width_at_start", "The same before training", _START, figure)
+        figure = main_figures.error_by_width(first.rows, first.fits, guide=1.0)
+        yield CaptionedFigure("error_by_width_at_start", "The same before training", _START, figure)
 
 
-def _graft_plates(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[Plate]:
+def _graft_figures(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[CaptionedFigure]:
     if len(last.rows["accuracy_drop"].dropna()):  # a regression has none
-        yield Plate("drop_by_layer", "Accuracy lost by grafting", _DROP, figures.drop_by_layer(last.rows))
+        yield CaptionedFigure(
+            "drop_by_layer", "Accuracy lost by grafting", _DROP, main_figures.drop_by_layer(last.rows)
+        )
     if len(set(grafts["target_epoch"])) > 1:
-        yield Plate("error_by_epoch", "Error through training", _EPOCH, figures.error_by_epoch(grafts))
+        yield CaptionedFigure(
+            "error_by_epoch", "Error through training", _EPOCH, main_figures.error_by_epoch(grafts)
+        )
     widest = last.rows["target_width"].max()
     wide = where(grafts, (grafts["target_epoch"] == last.epoch) & (grafts["target_width"] == widest))
     matrix = pair_matrix(where(wide, wide["null"].isin(["none", "self"])))
-    yield Plate("pair_matrix", f"All pairs at width {widest}", _MATRIX, matrix)
+    yield CaptionedFigure("pair_matrix", f"All pairs at width {widest}", _MATRIX, matrix)
     nulls = [*null_styles(wide["null"])]
     if set(nulls) - {"none"}:
-        reading, figure = _nulls_reading(nulls), figures.error_of_nulls(wide)
-        yield Plate("nulls", f"Nulls and floors at width {widest}", reading, figure)
+        reading, figure = _nulls_reading(nulls), main_figures.error_of_nulls(wide)
+        yield CaptionedFigure("nulls", f"Nulls and floors at width {widest}", reading, figure)
 
 
 def _nulls_reading(nulls: Sequence[str]) -> str:

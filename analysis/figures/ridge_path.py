@@ -10,19 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from espalier.analysis.figures.captioned import Plate, when
+from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.main_figures import layer_names
 from espalier.analysis.figures.style import bottom_labels, log_values, new_panels, ramp, shared_legend, styled
 from espalier.analysis.limits.resample import groups, summarise
 from espalier.analysis.limits.selection import METHODS, largest, where
 
 
-def plates(ridges: pd.DataFrame) -> Iterator[Plate]:
+def captioned_figures(ridges: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """The figure of the path, where there is one; rows of one setting."""
     rows = path_rows(ridges)
     if len(rows):
         title = f"Choice of the ridge {when(largest(rows['target_epoch']))}"
-        yield Plate("ridge_path", title, _READING, ridge_path(rows))
+        yield CaptionedFigure("ridge_path", title, _READING, ridge_path(rows))
 
 
 def findings(ridges: pd.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from espalier.analysis.figures.captioned import Plate, span
+from espalier.analysis.figures.captioned import CaptionedFigure, span
 from espalier.analysis.figures.style import (
     MARKERS,
     PALETTE,
@@ -95,12 +95,12 @@ def best_trial(trials: pd.DataFrame) -> dict[str, object] | None:
     return {str(name): value for name, value in ranked.iloc[0].items()}
 
 
-def plates(trials: pd.DataFrame, tuned: pd.DataFrame) -> Iterator[Plate]:
+def captioned_figures(trials: pd.DataFrame, tuned: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """The figures of the studies."""
     if len(trials["value"].dropna()):
-        yield Plate("study", "Value over trials", _STUDY, values_by_trial(trials))
+        yield CaptionedFigure("study", "Value over trials", _STUDY, values_by_trial(trials))
     if len(tuned):
-        yield Plate("tuned", "The best of each width", _TUNED, best_by_width(trials, tuned))
+        yield CaptionedFigure("tuned", "The best of each width", _TUNED, best_by_width(trials, tuned))
 
 
 def named_studies(trials: pd.DataFrame) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import Plate, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, span, when
 from espalier.analysis.figures.main_figures import FVU, layer_axis
 from espalier.analysis.figures.style import MARKERS, PALETTE, log_values, new_figure, styled
 from espalier.analysis.limits.resample import summarise
@@ -21,16 +21,16 @@ METHOD_WORDS: dict[object, str] = {
 }
 
 
-def plates(grafts: pd.DataFrame) -> Iterator[Plate]:
+def captioned_figures(grafts: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """The figures of those that have rows, from the rows of one setting."""
     rows = skip_rows(grafts)
     if len(rows):
         figure = by_layer(skip_means(rows), rows, {0: "none"}, "layers left out")
-        yield Plate("skip", f"Grafts with layers left out, {_place(rows)}", _SKIP, figure)
+        yield CaptionedFigure("skip", f"Grafts with layers left out, {_place(rows)}", _SKIP, figure)
     rows = method_rows(grafts)
     if len(rows):
         figure = by_layer(method_means(rows), rows, METHOD_WORDS, "method")
-        yield Plate("methods", f"Methods compared, {_place(rows)}", _METHODS, figure)
+        yield CaptionedFigure("methods", f"Methods compared, {_place(rows)}", _METHODS, figure)
 
 
 def findings(grafts: pd.DataFrame) -> list[str]:

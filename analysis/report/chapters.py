@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from espalier.analysis.figures import between_settings
-from espalier.analysis.figures import study_figures as studies
-from espalier.analysis.figures.captioned import Plate
-from espalier.analysis.figures.report_figures import make_plates, more_findings
+from espalier.analysis.figures import between_settings, study_figures
+from espalier.analysis.figures.captioned import CaptionedFigure
+from espalier.analysis.figures.report_figures import captioned_figures, more_findings
 from espalier.analysis.limits.selection import plain_grafts
 from espalier.analysis.limits.settings import Setting, by_setting
 from espalier.analysis.limits.snapshots import SnapshotFits, end_fits
@@ -28,7 +27,7 @@ class Chapter:
 
     label: str
     findings: Sequence[str]
-    plates: Sequence[Plate]
+    figures: Sequence[CaptionedFigure]
     snapshots: Sequence[SnapshotFits] = ()
     of_setting: bool = True
 
@@ -46,14 +45,14 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
     settings = by_setting(tables)
     made = [_chapter(setting, level, bootstraps) for setting in settings]
     named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
-    between = list(between_settings.plates(tables)) if len(settings) > 1 else []
+    between = list(between_settings.captioned_figures(tables)) if len(settings) > 1 else []
     if between:
         said = between_settings.findings(tables)
         named.append(Chapter("Between settings", said, between, of_setting=False))
     if len(tables.trials):
         said, drawn = (
-            studies.findings(tables.trials, tables.tuned),
-            studies.plates(tables.trials, tables.tuned),
+            study_figures.findings(tables.trials, tables.tuned),
+            study_figures.captioned_figures(tables.trials, tables.tuned),
         )
         named.append(Chapter("Tuning", said, list(drawn), of_setting=False))
     return named
@@ -63,10 +62,12 @@ def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
     grafts = plain_grafts(setting.tables.grafts)
     last, first = end_fits(grafts, level, bootstraps)
     said = [*(findings(grafts, last.fits) if last else []), *more_findings(setting.tables)]
-    plates = list(make_plates(setting.tables, last, first))
-    return Chapter(setting.label, said, plates, [fits for fits in (last, first) if fits])
+    figures = list(captioned_figures(setting.tables, last, first))
+    return Chapter(setting.label, said, figures, [fits for fits in (last, first) if fits])
 
 
 def _numbered(chapter: Chapter, number: int) -> Chapter:
     suffix = "" if number == 1 else f"_{number}"
-    return replace(chapter, plates=[replace(plate, name=plate.name + suffix) for plate in chapter.plates])
+    return replace(
+        chapter, figures=[replace(captioned, name=captioned.name + suffix) for captioned in chapter.figures]
+    )

@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from espalier.analysis.figures.captioned import Plate
+from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.style import png_bytes, svg_text
 from espalier.analysis.limits.selection import where
 from espalier.analysis.report.chapters import Chapter, chapters
@@ -67,7 +67,11 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
     made = chapters(tables, level, bootstraps)
     where_to = place / "report"
     where_to.mkdir(exist_ok=True)
-    svgs = {plate.name: _write_figure(where_to, plate) for chapter in made for plate in chapter.plates}
+    svgs = {
+        captioned.name: _write_figure(where_to, captioned)
+        for chapter in made
+        for captioned in chapter.figures
+    }
     (where_to / "index.html").write_text(_page(place, tables, made, svgs, level), encoding="utf-8")
     return Report(where_to / "index.html", tables, _fits(made), _reason(made))
 
@@ -87,10 +91,10 @@ def _reason(made: Sequence[Chapter]) -> str:
     return snapshots[0].reason if snapshots else "there are no grafts between nets of one width yet"
 
 
-def _write_figure(folder: Path, plate: Plate) -> str:
-    text = svg_text(plate.figure, plate.name)
-    (folder / f"{plate.name}.svg").write_text(text, encoding="utf-8")
-    (folder / f"{plate.name}.png").write_bytes(png_bytes(plate.figure))
+def _write_figure(folder: Path, captioned: CaptionedFigure) -> str:
+    text = svg_text(captioned.figure, captioned.name)
+    (folder / f"{captioned.name}.svg").write_text(text, encoding="utf-8")
+    (folder / f"{captioned.name}.png").write_bytes(png_bytes(captioned.figure))
     return text
 
 

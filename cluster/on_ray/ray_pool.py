@@ -1,27 +1,25 @@
 """The pool that runs jobs on Ray: one long-lived actor per slot, blobs through the object store.
 
-This is the one file that imports Ray. Actors never restart and calls never retry by themselves:
+Actors never restart and calls never retry by themselves:
 the driver decides whether a lost job is tried again. Workers publish nothing; a worker that was
 cut off and goes on working gives a result that nobody reads.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import ray
-from ray import _raylet
-from ray._private import ray_constants
 from ray.exceptions import ObjectLostError, OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
 
-from espalier.cluster.on_ray.ray_session import BlobCache, Worker, as_array, count_slots
+from espalier.cluster.on_ray.actors import Call, Slot, actor_class
+from espalier.cluster.on_ray.blob_cache import BlobCache
+from espalier.cluster.on_ray.session import connect
+from espalier.cluster.on_ray.slot_count import count_slots
+from espalier.cluster.on_ray.worker_side import as_array
 from espalier.cluster.pool import Done, Execute, Failed, Fetch, Job, failure
 
 CALLS = 2
@@ -32,38 +30,6 @@ START_FAILURES = 3
 
 NEARBY = 16
 """How many of the oldest queued jobs are compared when a slot looks for inputs it has just had."""
-
-
-@dataclass
-class _Call:
-    """A job handed to an actor. `done` is ready when the call has ended, well or badly."""
-
-    job: Job
-    attempt: int
-    stream: Any
-    done: Any
-    moved: bool = False
-
-
-@dataclass
-class _Slot:
-    """An actor and the calls it holds, oldest first.
-
-    `hello` is pending until the actor answers; the oldest call has been at work since `since`.
-    """
-
-    actor: Any
-    hello: Any
-    place: dict[str, str] = field(default_factory=dict[str, str])
-    calls: deque[_Call] = field(default_factory=deque[_Call])
-    seen: frozenset[str] = frozenset()
-    since: float = 0.0
-
-    @property
-    def awaited(self) -> Any:
-        """The reference that becomes ready at this slot's next event, or None while it is idle."""
-        # An actor runs its calls in order, so only the oldest one can end next.
-        return self.hello or (self.calls[0].done if self.calls else None)
 
 
 class RayPool:
@@ -105,7 +71,7 @@ class RayPool:
         self._start_timeout = start_timeout
         self._queue: deque[tuple[Job, int]] = deque()
         self._events: list[Done | Failed] = []
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._start_failures = 0
         self._alive_at = time.monotonic()
         need = {"CPU": float(threads), "GPU": gpus_per_slot, "memory": float(memory_per_slot or 0)}
@@ -116,7 +82,7 @@ class RayPool:
             store = min(node.get("object_store_memory", 0.0) for node in nodes)
             self._blobs = BlobCache(int(store / 2) if cache_bytes is None else cache_bytes)
             self._gpu = gpus_per_slot > 0
-            self._actor = _actor_class(need, threads)
+            self._actor = actor_class(need, threads)
             self._slots = [self._new_slot() for _ in range(count)]
         except BaseException:
             self.close()
@@ -180,10 +146,10 @@ class RayPool:
             self._move(call)
             self._start(slot)
 
-    def _waiting_calls(self) -> list[_Call]:
+    def _waiting_calls(self) -> list[Call]:
         return [call for slot in self._slots for call in list(slot.calls)[1:] if not call.moved]
 
-    def _move(self, call: _Call) -> None:
+    def _move(self, call: Call) -> None:
         """Take back a call that waits behind a running one.
 
         Ray drops a cancelled call only when its turn comes, so it stays in its actor's line and its
@@ -193,7 +159,7 @@ class RayPool:
         call.moved = True
         self._queue.append((call.job, call.attempt))
 
-    def _start(self, slot: _Slot) -> None:
+    def _start(self, slot: Slot) -> None:
         job, attempt = self._pick(slot)
         try:
             references = [self._reference(name) for name in job.inputs]
@@ -203,9 +169,9 @@ class RayPool:
             return
         slot.seen = frozenset(job.inputs)
         slot.since = slot.since if slot.calls else time.monotonic()
-        slot.calls.append(_Call(job, attempt, stream, stream.completed()))
+        slot.calls.append(Call(job, attempt, stream, stream.completed()))
 
-    def _pick(self, slot: _Slot) -> tuple[Job, int]:
+    def _pick(self, slot: Slot) -> tuple[Job, int]:
         """The queued job, among the oldest, that shares most inputs with the actor's last one."""
         shared = [len(slot.seen.intersection(job.inputs)) for job, _ in list(self._queue)[:NEARBY]]
         index = shared.index(max(shared))
@@ -223,7 +189,7 @@ class RayPool:
 
     # Taking back
 
-    def _ready(self, timeout: float) -> list[_Slot]:
+    def _ready(self, timeout: float) -> list[Slot]:
         """Slots with an event, waiting up to `timeout` seconds for the first of them."""
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
         if not awaited or not ray.wait(list(awaited), timeout=timeout)[0]:
@@ -239,7 +205,7 @@ class RayPool:
                 else:
                     self._take(slot)
 
-    def _greet(self, slot: _Slot) -> None:
+    def _greet(self, slot: Slot) -> None:
         """Note that an actor has started, or put another in its place."""
         try:
             slot.place, slot.hello = ray.get(slot.hello), None
@@ -254,7 +220,7 @@ class RayPool:
                 ) from error
             self._replace(slot)
 
-    def _take(self, slot: _Slot) -> None:
+    def _take(self, slot: Slot) -> None:
         call = slot.calls.popleft()
         try:
             event = self._result(call)
@@ -264,22 +230,20 @@ class RayPool:
         if not call.moved:
             self._events.append(event)
 
-    def _result(self, call: _Call) -> Done | Failed:
+    def _result(self, call: Call) -> Done | Failed:
         """The worker's event with its blobs, whose references are kept for later jobs."""
-        ray.get(call.done)  # raises if the actor died, even after it had yielded something
-        answer = list(call.stream)
-        if not answer:  # cancelled before it began: Ray ends such a stream without an error
-            raise TaskCancelledError
-        first, *references = answer
-        event, names = ray.get(first)
+        event, references = call.answer()
         if isinstance(event, Failed):
             return event
-        blobs = {name: array.tobytes() for name, array in zip(names, ray.get(references), strict=True)}
-        for (name, blob), reference in zip(blobs.items(), references, strict=True):
-            self._blobs.put(name, reference, len(blob))
+        blobs = {
+            name: array.tobytes()
+            for name, array in zip(references, ray.get(list(references.values())), strict=True)
+        }
+        for name, blob in blobs.items():
+            self._blobs.put(name, references[name], len(blob))
         return replace(event, output=replace(event.output, blobs=blobs))
 
-    def _broken(self, slot: _Slot, call: _Call, error: RayError) -> Failed:
+    def _broken(self, slot: Slot, call: Call, error: RayError) -> Failed:
         """The event for a call that gave no answer: what `execute` raises comes as an answer."""
         ended = {
             "key": call.job.key,
@@ -300,11 +264,11 @@ class RayPool:
 
     # Actors
 
-    def _new_slot(self) -> _Slot:
+    def _new_slot(self) -> Slot:
         actor = self._actor.remote(self._execute, self._gpu)
-        return _Slot(actor, actor.place.remote())
+        return Slot(actor, actor.place.remote())
 
-    def _replace(self, slot: _Slot) -> None:
+    def _replace(self, slot: Slot) -> None:
         """Put a new actor in a slot. Jobs that the old actor had not begun go back to the queue."""
         ray.kill(slot.actor)  # it may be alive but cut off
         self._queue.extendleft((call.job, call.attempt) for call in slot.calls if not call.moved)
@@ -318,80 +282,3 @@ class RayPool:
                 f"No worker has started for {self._start_timeout:.0f} s: the cluster's cores, GPUs or memory "
                 "are held by others (see `ray status`). Free them, or ask for less per slot."
             )
-
-
-def connect(
-    address: str | None = None, object_store_memory: int | None = None, cpus: int | None = None
-) -> bool:
-    """Use the caller's Ray, join a cluster, or start a Ray on localhost; true if this made the connection.
-
-    A Ray that it starts has `cpus` cores to give, by default the machine's.
-    """
-    if ray.is_initialized():
-        return False
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if address.startswith("ray://"):
-        raise ValueError(
-            f"address {address!r} is a Ray Client port, which this pool does not use: give host:port "
-            "of the cluster's head, or send the whole run there with `ray job submit`."
-        )
-    _require_token()
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    if address != "local":
-        ray.init(address=address, **quiet)
-        return True
-    with _loopback():
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=object_store_memory,
-            **quiet,
-        )
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists():
-        token.chmod(0o600)  # Ray writes it readable by all
-    return True
-
-
-def _require_token() -> None:
-    """Token authentication unless RAY_AUTH_MODE says otherwise.
-
-    Unset, the mode differs between Ray's ways to start and to join, and the two then fail to talk.
-    """
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    # Ray read the mode when it was imported, and keeps a token although HOME has changed since.
-    raylet: Any = _raylet
-    raylet.Config.initialize("")
-    raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextlib.contextmanager
-def _loopback() -> Iterator[None]:
-    """Have a Ray that starts inside bind all its ports to 127.0.0.1, as on macOS and Windows.
-
-    On Linux it binds to all addresses, and turns even `_node_ip_address="127.0.0.1"` into a public one.
-    """
-    name, was = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    setting = os.environ.get(name)
-    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = was
-        os.environ.pop(name)
-        if setting is not None:
-            os.environ[name] = setting
-
-
-def _actor_class(need: Mapping[str, float], threads: int) -> Any:
-    """The actor: its share of a node, and its number of threads, set before NumPy or torch load."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return ray.remote(
-        num_cpus=need["CPU"],
-        num_gpus=need["GPU"],
-        memory=int(need["memory"]),
-        max_restarts=0,
-        max_task_retries=0,
-        runtime_env={"env_vars": dict.fromkeys(names, str(threads))},
-    )(Worker)

@@ -1,5 +1,5 @@
 """What a user asks for: the sections of `sweep.toml`, checked, with their defaults and presets.
 
-The ground of the orchestrator: it may import `tasks.spec` and the tables, but no other room of the
-orchestrator. Start with `sweep_config`, which puts the sections together and reads the file.
+The ground of the orchestrator: it may import `tasks.spec`, but no other room of the orchestrator. Start
+with `sweep_config`, which puts the sections together and reads the file.
 """

@@ -1,4 +1,4 @@
-"""Images as tensors: reading them from their sources, subsets, normalisation, augmentation and batches.
+"""Images as tensors: reading them from their sources, choosing subsets, normalising and augmenting them.
 
 May import `spec` and `seeds` alone. `from espalier.tasks.data import load` gives a data set by its name;
 importing the room loads no PyTorch before that. Start with `tensors`, then with `images`, which knows the

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.adam import adam
 
-from espalier.tasks.grafting.tile_nets import Batch, Features, Walk, goal
+from espalier.tasks.grafting.tile_nets import Batch, Features, TileNets, goal
 from espalier.tasks.grafting.tile_parts import Source
 from espalier.tasks.networks.architectures import weight_shape
 from espalier.tasks.networks.cuts import ADAM_BATCH, Arm, all_arms, arm_sizes
@@ -96,29 +96,29 @@ def drawn(images: int, options: GraftOptions) -> Iterator[Tensor]:
         yield from torch.cat(orders)[:wanted].split(ADAM_BATCH)
 
 
-def adam_maps(walk: Walk, x: Tensor) -> dict[Place, AdamMap]:
+def adam_maps(nets: TileNets, x: Tensor) -> dict[Place, AdamMap]:
     """Fit every arm of the cuts by Adam, for every pair of the tile, on images `x` (N, C, H, W)."""
-    options = walk.tile.options
-    arms = all_arms([cut for cut in walk.cuts if cut.by_adam])
+    options = nets.tile.options
+    arms = all_arms([cut for cut in nets.cuts if cut.by_adam])
     maps = {
-        (source, pair, arm): _start(walk, pair, arm, x.device)
-        for source, pairs in walk.pairs_of.items()
+        (source, pair, arm): _start(nets, pair, arm, x.device)
+        for source, pairs in nets.pairs_of.items()
         for pair in pairs
         for arm in arms
     }
     if not maps:
         return maps
-    batches = walk.drawn_batches(drawn(len(x), options), len(x), "train")
+    batches = nets.drawn_batches(drawn(len(x), options), len(x), "train")
     for rate, batch in zip(rates(options), batches, strict=True):
-        _move(maps, walk.features(x, batch), batch, rate)
+        _move(maps, nets.features(x, batch), batch, rate)
     return maps
 
 
-def _start(walk: Walk, pair: Pair, arm: Arm, device: torch.device) -> AdamMap:
+def _start(nets: TileNets, pair: Pair, arm: Arm, device: torch.device) -> AdamMap:
     """The map of an arm at its initial weight, drawn for the pair whatever the tile or the schedule."""
-    source, target = (walk.networks[index].architecture for index in (pair.source, pair.target))
+    source, target = (nets.networks[index].architecture for index in (pair.source, pair.target))
     sizes = arm_sizes(source, target, arm)
-    names = [walk.tile.snapshots[index].key for index in (pair.source, pair.target)]
+    names = [nets.tile.snapshots[index].key for index in (pair.source, pair.target)]
     weight = initial_weight(weight_shape(sizes.map, sizes.shape), *names, pair.null, *arm)
     return AdamMap(sizes.map, weight.to(device))
 

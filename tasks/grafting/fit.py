@@ -23,7 +23,7 @@ from espalier.tasks.grafting.gram import (
 )
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
-from espalier.tasks.grafting.tile_nets import Batch, Features, Layers, Walk, arm_output, goal
+from espalier.tasks.grafting.tile_nets import Batch, Features, Layers, TileNets, arm_output, goal
 from espalier.tasks.grafting.tile_parts import Source, gram_source
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, arm_sizes
 from espalier.tasks.spec import GraftOptions, Pair
@@ -53,20 +53,20 @@ class Fits:
 class _Sums:
     """The sums of one pass over the fitting images, without Gram matrices whose factors are `known`."""
 
-    def __init__(self, walk: Walk, known: Factors) -> None:
-        self.walk = walk
+    def __init__(self, nets: TileNets, known: Factors) -> None:
+        self.nets = nets
         self.grams: dict[tuple[Source, Reading], PatchMoments] = {}
         self.crosses: dict[tuple[str, Arm], Tensor] = {}
         self.outputs: dict[tuple[int, Arm], ChannelMoments] = {}
-        for source in {gram_source(source) for source in walk.pairs_of}:
-            for arm, _, reading in walk.arms.values():
+        for source in {gram_source(source) for source in nets.pairs_of}:
+            for arm, _, reading in nets.arms.values():
                 if (source, reading) not in known:
-                    net = walk.networks[source.snapshot].architecture
-                    sizes = arm_sizes(net, walk.frame, arm)
+                    net = nets.networks[source.snapshot].architecture
+                    sizes = arm_sizes(net, nets.frame, arm)
                     self.grams.setdefault((source, reading), PatchMoments(sizes.dim))
-        for target in walk.targets:
-            net = walk.networks[target].architecture
-            for arm in walk.arms:
+        for target in nets.targets:
+            net = nets.networks[target].architecture
+            for arm in nets.arms:
                 self.outputs[target, arm] = ChannelMoments(arm_sizes(net, net, arm).out)
 
     def add(self, features: Features, batch: Batch) -> None:
@@ -77,10 +77,10 @@ class _Sums:
 
     def _add_source(self, source: Source, layers: Layers, features: Features, batch: Batch) -> None:
         inputs: dict[Reading, LayerInput] = {}
-        for arm, entry in self.walk.arms.items():
+        for arm, entry in self.nets.arms.items():
             place = entry.reading
             if place not in inputs:
-                inputs[place] = entry.input(layers[arm.reads].h_in, self.walk.tile.options.products)
+                inputs[place] = entry.input(layers[arm.reads].h_in, self.nets.tile.options.products)
                 if (source, place) in self.grams:
                     self.grams[source, place].add(inputs[place])
             self._add_crosses(source, arm, inputs[place], features, batch)
@@ -88,7 +88,7 @@ class _Sums:
     def _add_crosses(
         self, source: Source, arm: Arm, inputs: LayerInput, features: Features, batch: Batch
     ) -> None:
-        for pair in self.walk.pairs_of.get(source, []):
+        for pair in self.nets.pairs_of.get(source, []):
             output = goal(arm, source, features.targets[pair.target], batch)
             add_to(self.crosses, (pair.key, arm), inputs.cross_CD(output))
 
@@ -97,23 +97,23 @@ class _Sums:
         return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
 
 
-def fit(walk: Walk, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
-    """Fit every arm of every pair of the walk on images `x` (N, C, H, W).
+def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
+    """Fit every arm of every pair of the tile on images `x` (N, C, H, W).
 
     With `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
-    factors of the same images from an earlier walk, which are used again.
+    factors of the same images from an earlier fit, which are used again.
 
     Raises:
         ValueError: Too few images to hold some back.
     """
     fitting_N, held_N = split(len(x), options)
     x_fit = x[fitting_N] if options.ridges else x
-    sums = _summed(walk, x_fit, "train", known or {})
-    held = _summed(walk, x[held_N], "validation", known or {}) if options.ridges else None
-    factors = _factors(walk, sums, held, known or {})
+    sums = _summed(nets, x_fit, "train", known or {})
+    held = _summed(nets, x[held_N], "validation", known or {}) if options.ridges else None
+    factors = _factors(nets, sums, held, known or {})
     fits: dict[tuple[str, Arm], Fit] = {}
     trials: dict[tuple[str, Arm], list[Trial]] = {}
-    for source, pair, arm, place in _maps(walk):
+    for source, pair, arm, place in _maps(nets):
         factor = factors[source, place]
         if held is None or factor.held is None:
             fits[pair.key, arm] = solve(factor, sums.of(pair, arm, factor), options.ridge)
@@ -121,32 +121,32 @@ def fit(walk: Walk, x: Tensor, options: GraftOptions, known: Factors | None = No
             parts = sums.of(pair, arm, factor), held.of(pair, arm, factor.held)
             fits[pair.key, arm], trials[pair.key, arm] = choose(factor, *parts, options.ridges)
     adam = {
-        (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, walk.arms[arm].reading]))
-        for (source, pair, arm), made in adam_maps(walk, x_fit).items()
+        (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, nets.arms[arm].reading]))
+        for (source, pair, arm), made in adam_maps(nets, x_fit).items()
     }
     return Fits(factors, fits, adam, trials, len(x_fit))
 
 
-def _summed(walk: Walk, x: Tensor, split: str, known: Factors) -> _Sums:
-    sums = _Sums(walk, known)
-    for batch in walk.batches(len(x), split):
-        sums.add(walk.features(x, batch), batch)
+def _summed(nets: TileNets, x: Tensor, split: str, known: Factors) -> _Sums:
+    sums = _Sums(nets, known)
+    for batch in nets.batches(len(x), split):
+        sums.add(nets.features(x, batch), batch)
     return sums
 
 
-def _factors(walk: Walk, sums: _Sums, held: _Sums | None, known: Factors) -> Factors:
+def _factors(nets: TileNets, sums: _Sums, held: _Sums | None, known: Factors) -> Factors:
     """The factor of every source at every reading, each made once."""
     made = {place: factorise(moments) for place, moments in sums.grams.items()}
     if held is not None:
         made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
     made = known | made
-    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(walk)}
+    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(nets)}
 
 
-def _maps(walk: Walk) -> Iterator[tuple[Source, Pair, Arm, Reading]]:
+def _maps(nets: TileNets) -> Iterator[tuple[Source, Pair, Arm, Reading]]:
     """Every map to fit, and what it reads."""
-    for source, pairs in walk.pairs_of.items():
-        for arm, _, reading in walk.arms.values():
+    for source, pairs in nets.pairs_of.items():
+        for arm, _, reading in nets.arms.values():
             for pair in pairs:
                 yield source, pair, arm, reading
 

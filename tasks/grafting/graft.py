@@ -18,7 +18,7 @@ from espalier.tasks.grafting.gram import (
     live_channels,
 )
 from espalier.tasks.grafting.score import Graft, GraftScore, Scores, score
-from espalier.tasks.grafting.tile_nets import Walk
+from espalier.tasks.grafting.tile_nets import TileNets
 from espalier.tasks.grafting.tile_parts import Source, parts
 from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
@@ -55,26 +55,26 @@ def graft(tile: GraftTile, networks: list[Network], data: Data, at_once: AtOnce 
     for some_layers in parts(tile, at_once):
         factors: Factors = {}
         for part in some_layers:
-            walk = Walk(tile, networks, part)
-            fits = fit(walk, data.x_train, tile.options, factors)
+            nets = TileNets(tile, networks, part)
+            fits = fit(nets, data.x_train, tile.options, factors)
             factors = fits.factors
-            add_rows(rows, walk, fits, score(walk, fits, data), data)
+            add_rows(rows, nets, fits, score(nets, fits, data), data)
     place = {pair.key: number for number, pair in enumerate(tile.pairs)}
     for made in (rows.grafts, rows.downstream, rows.ridges):
         made.sort(key=lambda row: place[row["key"]])
     return rows
 
 
-def add_rows(rows: GraftRows, walk: Walk, fits: Fits, scores: Scores, data: Data) -> None:
-    """Add the rows of a walk."""
-    for source, pair, cut in walk.grafts():
-        for statistics in walk.statistics(pair.target, cut):
-            axes = _axes(walk.tile, pair, cut) | {"bn": statistics, "draw": 0, "source_nets": 1}
-            row = _graft_row(walk, scores, source, pair, (pair.key, cut, statistics))
-            rows.grafts.append(axes | row | _sizes(walk, data, fits, source, pair, cut))
-            downstream = _downstream_rows(walk, scores, pair, (pair.key, cut, statistics))
+def add_rows(rows: GraftRows, nets: TileNets, fits: Fits, scores: Scores, data: Data) -> None:
+    """Add the rows of the grafts of a tile."""
+    for source, pair, cut in nets.grafts():
+        for statistics in nets.statistics(pair.target, cut):
+            axes = _axes(nets.tile, pair, cut) | {"bn": statistics, "draw": 0, "source_nets": 1}
+            row = _graft_row(nets, scores, source, pair, (pair.key, cut, statistics))
+            rows.grafts.append(axes | row | _sizes(nets, data, fits, source, pair, cut))
+            downstream = _downstream_rows(nets, scores, pair, (pair.key, cut, statistics))
             rows.downstream.extend(axes | row for row in downstream)
-        rows.ridges.extend(_ridge_rows(walk, data, fits, pair, cut))
+        rows.ridges.extend(_ridge_rows(nets, data, fits, pair, cut))
 
 
 def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
@@ -89,13 +89,13 @@ def _axes(tile: GraftTile, pair: Pair, cut: Cut) -> dict[str, Any]:
     }
 
 
-def _graft_row(walk: Walk, scores: Scores, source: Source, pair: Pair, graft: Graft) -> dict[str, Any]:
+def _graft_row(nets: TileNets, scores: Scores, source: Source, pair: Pair, graft: Graft) -> dict[str, Any]:
     layer, images = graft[1].layer, scores.images
     return {
         **held_out(scores.grafts[graft], scores.outputs[pair.target, layer], layer),
         **answers(scores.grafts[graft], scores.targets[pair.target], scores.sources[source], images),
         "layer": layer,
-        "layer_name": layer_name(walk.frame, layer),
+        "layer_name": layer_name(nets.frame, layer),
     }
 
 
@@ -121,8 +121,8 @@ def answers(entry: GraftScore, target: GraftScore, source: GraftScore | None, im
     }
 
 
-def _sizes(walk: Walk, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
-    factors = [fits.factors[source, walk.arms[arm].reading] for arm in cut.arms]
+def _sizes(nets: TileNets, data: Data, fits: Fits, source: Source, pair: Pair, cut: Cut) -> dict[str, Any]:
+    factors = [fits.factors[source, nets.arms[arm].reading] for arm in cut.arms]
     main = fits.of(pair.key, cut, cut.arms[0])
     products = {"products": "float32"} if cut.by_adam else {}
     # A stitch is fitted below l: its in-sample error at l was not measured.
@@ -162,21 +162,21 @@ def warning(kept: int, dim: int, images: int) -> str:
     return ""
 
 
-def _ridge_rows(walk: Walk, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Iterator[dict[str, Any]]:
+def _ridge_rows(nets: TileNets, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Iterator[dict[str, Any]]:
     """The ridges that were tried for the main path's map."""
     for trial in () if cut.by_adam else fits.trials.get((pair.key, cut.arms[0]), ()):
         yield {
-            **_axes(walk.tile, pair, cut),
+            **_axes(nets.tile, pair, cut),
             "layer": cut.layer,
-            "layer_name": layer_name(walk.frame, cut.layer),
+            "layer_name": layer_name(nets.frame, cut.layer),
             **trial._asdict(),
             "images_validation": len(data.y_train) - fits.images,
         }
 
 
-def _downstream_rows(walk: Walk, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:
+def _downstream_rows(nets: TileNets, scores: Scores, pair: Pair, graft: Graft) -> list[dict[str, Any]]:
     outputs = {layer: scores.outputs[pair.target, layer] for layer in scores.grafts[graft].error_C}
-    return later_layers(walk.frame, graft[1].layer, scores.grafts[graft], outputs)
+    return later_layers(nets.frame, graft[1].layer, scores.grafts[graft], outputs)
 
 
 def later_layers(

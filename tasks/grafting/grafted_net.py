@@ -13,7 +13,7 @@ from torch import Tensor
 
 from espalier.tasks.grafting.fit import Fits
 from espalier.tasks.grafting.layer_input import LayerInput
-from espalier.tasks.grafting.tile_nets import Batch, Layers, Walk, at_target_positions
+from espalier.tasks.grafting.tile_nets import Batch, Layers, TileNets, at_target_positions
 from espalier.tasks.grafting.tile_parts import Source
 from espalier.tasks.networks.batch_norm import Reestimation
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
@@ -34,14 +34,14 @@ class Joint(NamedTuple):
 class Joiner:
     """The joints of one batch. The input from a source at a cut is prepared once for all its pairs."""
 
-    def __init__(self, walk: Walk, fits: Fits, sources: Sources, batch: Batch) -> None:
-        self._walk, self._fits, self._sources, self._batch = walk, fits, sources, batch
+    def __init__(self, nets: TileNets, fits: Fits, sources: Sources, batch: Batch) -> None:
+        self._nets, self._fits, self._sources, self._batch = nets, fits, sources, batch
         self._place: tuple[Source, Cut] | None = None
         self._inputs: dict[Reading, LayerInput] = {}
 
     def joint(self, source: Source, pair: Pair, cut: Cut) -> Joint:
         """The joint of a pair at a cut."""
-        target = self._walk.networks[pair.target]
+        target = self._nets.networks[pair.target]
         given = {arm: self._predict(source, pair, cut, arm) for arm in cut.arms}
         into = shortcuts_past(target.architecture, cut.layer)
         if cut.method == "stitch":
@@ -54,11 +54,11 @@ class Joiner:
     def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
         if self._place != (source, cut):
             self._place, self._inputs = (source, cut), {}
-        entry = self._walk.arms[arm]
+        entry = self._nets.arms[arm]
         place = entry.reading
         if place not in self._inputs:
             h = self._sources[source][arm.reads].h_in
-            self._inputs[place] = entry.input(h, self._walk.tile.options.products)
+            self._inputs[place] = entry.input(h, self._nets.tile.options.products)
         fitted = self._fits.of(pair.key, cut, arm)
         output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
         return at_target_positions(source, output, self._batch)
@@ -75,30 +75,30 @@ Tops = dict[tuple[str, Cut, str], Network]
 """By (pair key, cut, whose BN statistics): the net that goes on from the joint."""
 
 
-def tops(walk: Walk, fits: Fits, x: Tensor) -> Tops:
+def tops(nets: TileNets, fits: Fits, x: Tensor) -> Tops:
     """The tops of every graft; BN statistics are re-estimated on the fitting images `x` where asked for."""
     modes = {
-        (pair.key, cut): Reestimation(norms_from(walk.networks[pair.target].architecture, cut.layer))
-        for _, pair, cut in walk.grafts()
-        if "reestimated" in walk.statistics(pair.target, cut)
+        (pair.key, cut): Reestimation(norms_from(nets.networks[pair.target].architecture, cut.layer))
+        for _, pair, cut in nets.grafts()
+        if "reestimated" in nets.statistics(pair.target, cut)
     }
-    for batch in walk.mixed_batches(len(x), "train") if modes else ():
-        _reestimate(walk, Joiner(walk, fits, walk.source_features(x, batch), batch), modes)
+    for batch in nets.mixed_batches(len(x), "train") if modes else ():
+        _reestimate(nets, Joiner(nets, fits, nets.source_features(x, batch), batch), modes)
     found: Tops = {}
-    for _, pair, cut in walk.grafts():
-        for statistics in walk.statistics(pair.target, cut):
-            top = walk.networks[pair.target]
+    for _, pair, cut in nets.grafts():
+        for statistics in nets.statistics(pair.target, cut):
+            top = nets.networks[pair.target]
             if statistics == "reestimated":
                 top = replace(top, parameters={**top.parameters, **modes[pair.key, cut].statistics()})
             found[pair.key, cut, statistics] = top
     return found
 
 
-def _reestimate(walk: Walk, joiner: Joiner, modes: dict[tuple[str, Cut], Reestimation]) -> None:
+def _reestimate(nets: TileNets, joiner: Joiner, modes: dict[tuple[str, Cut], Reestimation]) -> None:
     """Add a batch to the moments of every graft's top."""
-    for source, pair, cut in walk.grafts():
+    for source, pair, cut in nets.grafts():
         if (pair.key, cut) in modes:
-            top = replace(walk.networks[pair.target], mode=modes[pair.key, cut])
+            top = replace(nets.networks[pair.target], mode=modes[pair.key, cut])
             for _ in run_top(top, cut, joiner.joint(source, pair, cut)):
                 pass
 

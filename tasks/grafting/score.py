@@ -15,7 +15,7 @@ from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.fit import Fits
 from espalier.tasks.grafting.grafted_net import Joiner, Joint, Tops, run_top, tops
 from espalier.tasks.grafting.gram import ChannelMoments, channel_sums
-from espalier.tasks.grafting.tile_nets import Batch, Features, Walk, seen
+from espalier.tasks.grafting.tile_nets import Batch, Features, TileNets, seen
 from espalier.tasks.grafting.tile_parts import Source
 from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
@@ -63,48 +63,48 @@ class Scores:
     images: int
 
 
-def score(walk: Walk, fits: Fits, data: Data) -> Scores:
+def score(nets: TileNets, fits: Fits, data: Data) -> Scores:
     """Send the held-out images through every grafted net of the tile."""
     outputs = {
         (target, number): ChannelMoments(layer.out)
-        for target in walk.targets
-        for number, layer in enumerate(walk.networks[target].architecture.layers, start=1)
+        for target in nets.targets
+        for number, layer in enumerate(nets.networks[target].architecture.layers, start=1)
     }
     new = GraftScore
     scores = Scores(defaultdict(new), outputs, defaultdict(new), defaultdict(new), len(data.y_test))
-    above = tops(walk, fits, data.x_train)
-    for batch in walk.batches(len(data.y_test), "test"):
-        _score_batch(walk, fits, above, data, batch, scores)
+    above = tops(nets, fits, data.x_train)
+    for batch in nets.batches(len(data.y_test), "test"):
+        _score_batch(nets, fits, above, data, batch, scores)
     return scores
 
 
-def _score_batch(walk: Walk, fits: Fits, above: Tops, data: Data, batch: Batch, scores: Scores) -> None:
+def _score_batch(nets: TileNets, fits: Fits, above: Tops, data: Data, batch: Batch, scores: Scores) -> None:
     """Add a batch. Its features are freed before the next batch."""
-    features = walk.features(data.x_test, batch)
-    _score_nets(walk, features, batch, data.y_test, scores)
-    joiner = Joiner(walk, fits, features.sources, batch)
-    _score_grafts(walk, joiner, above, features, data.y_test[batch.plain_N], scores)
+    features = nets.features(data.x_test, batch)
+    _score_nets(nets, features, batch, data.y_test, scores)
+    joiner = Joiner(nets, fits, features.sources, batch)
+    _score_grafts(nets, joiner, above, features, data.y_test[batch.plain_N], scores)
 
 
-def _score_nets(walk: Walk, features: Features, batch: Batch, y: Tensor, scores: Scores) -> None:
+def _score_nets(nets: TileNets, features: Features, batch: Batch, y: Tensor, scores: Scores) -> None:
     for (target, layer), moments in scores.outputs.items():
         moments.add(features.targets[target][layer - 1].z)
     for target, layers in features.targets.items():
-        scores.targets[target].add_answers(walk.loss, layers[-1].z, y[batch.plain_N])
+        scores.targets[target].add_answers(nets.loss, layers[-1].z, y[batch.plain_N])
     for source, layers in features.sources.items():
-        scores.sources[source].add_answers(walk.loss, layers[-1].z, y[seen(source, batch)])
+        scores.sources[source].add_answers(nets.loss, layers[-1].z, y[seen(source, batch)])
 
 
 def _score_grafts(
-    walk: Walk, joiner: Joiner, above: Tops, features: Features, labels: Tensor, scores: Scores
+    nets: TileNets, joiner: Joiner, above: Tops, features: Features, labels: Tensor, scores: Scores
 ) -> None:
-    for source, pair, cut in walk.grafts():
+    for source, pair, cut in nets.grafts():
         own = [layer.z for layer in features.targets[pair.target]]
         joint = joiner.joint(source, pair, cut)
-        for statistics in walk.statistics(pair.target, cut):
+        for statistics in nets.statistics(pair.target, cut):
             graft = (pair.key, cut, statistics)
             outputs = send(above[graft], cut, joint, own, scores.grafts[graft])
-            scores.grafts[graft].add_answers(walk.loss, outputs, labels)
+            scores.grafts[graft].add_answers(nets.loss, outputs, labels)
 
 
 def send(top: Network, cut: Cut, joint: Joint, own: Sequence[Tensor], entry: GraftScore) -> Tensor:

@@ -53,7 +53,7 @@ class ArmFit(NamedTuple):
         return LayerInput(self.map, max_pool(h, pool) if pool > 1 else h, products)
 
 
-class Walk:
+class TileNets:
     """A part of a tile, by default all of it, with the nets by the role they play.
 
     `networks` are the tile's snapshots in their order. All nets have the same layers but for their channels;

@@ -75,9 +75,9 @@ class Channels:
         """The indices of a batch of images, and the features of all nets at layers 1 to L."""
         nets = sorted({*self.targets, *self.members})
         for images_N in torch.arange(len(x)).split(images_per_batch(self.architecture)):
-            walks = {net: self.networks[net].features(x[images_N]) for net in nets}
+            features = {net: self.networks[net].features(x[images_N]) for net in nets}
             depth = self.architecture.depth
-            yield images_N, [{net: next(walk) for net, walk in walks.items()} for _ in range(depth)]
+            yield images_N, [{net: next(layers) for net, layers in features.items()} for _ in range(depth)]
 
 
 class Moments:

@@ -1,4 +1,4 @@
-"""The process that computes: its device and threads, the memory it keeps, and what it says when memory ends.
+"""The process that computes: its device, processor and memory, and what it says when memory ends.
 
 May import `networks`, `data` and what is below them; it stands on the floor of `kernels` and imports nothing
 of it. Start with `devices`.

@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 
 from espalier import load
-from espalier.analysis.figures import crossings, mixtures, ridge_path, variants
-from espalier.analysis.figures import pool_nulls as exchange
+from espalier.analysis.figures import crossings, mixtures, pool_nulls, ridge_path, variants
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.limits.selection import plain_grafts, usual_method
 from espalier.analysis.report.html_page import make_report
@@ -112,10 +111,10 @@ def test_skips_and_methods_are_held_against_plain_exact_grafts(tables):
 def test_the_exchangeability_of_a_width_is_the_geometric_mean_over_its_targets(tables):
     rows = tables.exchangeability
     last = rows[(rows["null"] == "pooled") & (rows["target_epoch"] == 20)]
-    found = exchange.summary(last)
+    found = pool_nulls.summary(last)
     assert found["ratio"].to_numpy() == pytest.approx(np.tile([1.2, 1.3], [4, 1]).T.ravel() * 1.01)
     assert (found["rejects"] == 2).all()
-    axes = exchange.ratios(last).axes[0]
+    axes = pool_nulls.ratios(last).axes[0]
     assert axes.get_lines()[-1].get_ydata() == pytest.approx([1.2 * 1.01] * 4)
     assert [text.get_text() for text in axes.texts] == ["2/3"] * 4
 
@@ -124,7 +123,7 @@ def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
     rows = [*exchange_rows(), *exchange_rows("wider_subset")]
     smaller = [row | {"nets": row["nets"] - 1, "ratio": 9.0} for row in rows]
     narrower = [row | {"null_width": 16, "ratio": 9.0} for row in exchange_rows("wider_subset")]
-    kept = exchange.current(frame("exchangeability", [*smaller, *rows, *narrower]))
+    kept = pool_nulls.current(frame("exchangeability", [*smaller, *rows, *narrower]))
     assert kept["ratio"].tolist() == [row["ratio"] for row in rows]
     grown = frame("grafts", [*across_width_rows(WIDTHS), *across_width_rows((*WIDTHS, 64))])
     across = crossings.width_rows(grown)
@@ -133,13 +132,13 @@ def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
 
 
 def test_what_is_said_of_exchangeability_is_no_more_than_the_rows_carry():
-    said = exchange.findings(frame("exchangeability", exchange_rows()))
+    said = pool_nulls.findings(frame("exchangeability", exchange_rows()))
     assert "Before training a net serves a target with 1.01 times" in said[0]
     assert "p <= 0.05 for 0 % of 24" in said[0]
     assert "better than the pool (p > 0.95) for 100 %" in said[0]
     assert "p <= 0.05 for 67 % of 24" in said[1]
     assert "depend on one another" in said[-1]
-    few = exchange.findings(frame("exchangeability", exchange_rows(partitions=9)))
+    few = pool_nulls.findings(frame("exchangeability", exchange_rows(partitions=9)))
     assert "9 partitions allow no p-value of 0.05" in few[1]
 
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from espalier.analysis.figures import study_figures as studies
+from espalier.analysis.figures import study_figures
 from espalier.analysis.report.chapters import chapters
 from espalier.analysis.report.html_page import make_report
 from espalier.analysis.tables import load
@@ -62,7 +62,7 @@ def frames(rows, chosen):
 
 def test_the_chapter_says_what_was_chosen_for_each_width_and_how_far_the_rate_moves():
     rows = trial_rows()
-    said = studies.findings(*frames([*rows, spoilt(rows[0], "diverged")], tuned_rows(rows)))
+    said = study_figures.findings(*frames([*rows, spoilt(rows[0], "diverged")], tuned_rows(rows)))
     assert said[0] == "7 trials in 2 studies: 6 complete, 1 diverged."
     assert said[1].startswith(
         "Width 4: lr 0.4, schedule cosine, nesterov True, with a held-back loss of 0 (trial 1"
@@ -73,18 +73,18 @@ def test_the_chapter_says_what_was_chosen_for_each_width_and_how_far_the_rate_mo
 
 def test_settings_are_told_apart_by_what_they_differ_in():
     rows = [*trial_rows("uniform"), *trial_rows()]
-    named = studies.named_studies(frames(rows, [])[0])
+    named = study_figures.named_studies(frames(rows, [])[0])
     assert list(named.values()) == [
         f"width {width}, init = {init}" for init in ("he_normal", "uniform") for width in (4, 8)
     ]
-    said = studies.findings(*frames(rows, tuned_rows(rows)))
+    said = study_figures.findings(*frames(rows, tuned_rows(rows)))
     assert sum("moves by a factor of 4" in sentence for sentence in said) == 2
     assert any(sentence.endswith("(init = uniform).") for sentence in said)
 
 
 def test_a_better_trial_that_came_after_the_choice_is_told():
     rows = trial_rows()
-    said = studies.findings(*frames(rows, tuned_rows(rows, trials=1)))
+    said = study_figures.findings(*frames(rows, tuned_rows(rows, trials=1)))
     (later,) = [sentence for sentence in said if "is better than" in sentence]
     assert later.startswith("Width 4: trial 1 (0) is better than trial 0, which was chosen before")
 
@@ -92,16 +92,16 @@ def test_a_better_trial_that_came_after_the_choice_is_told():
 @pytest.mark.parametrize(("objective", "number"), [("loss", 1), ("accuracy", 1)])
 def test_the_best_trial_is_complete_and_the_earliest_of_equals(objective, number):
     rows = trial_rows(rates={4: [0.1, 0.4, 0.4]}, objective=objective)
-    best = studies.best_trial(frames([*rows, spoilt(rows[1], "pruned")], [])[0])
+    best = study_figures.best_trial(frames([*rows, spoilt(rows[1], "pruned")], [])[0])
     assert best["number"] == number
-    assert studies.best_trial(frames([spoilt(rows[0], "failed")], [])[0]) is None
+    assert study_figures.best_trial(frames([spoilt(rows[0], "failed")], [])[0]) is None
 
 
 def test_the_figures_show_every_trial_the_best_so_far_and_what_was_chosen():
     rows = trial_rows()
     rows[3] |= {"state": "pruned"}
     trials, tuned = frames(rows, tuned_rows(trial_rows()))
-    figure = studies.values_by_trial(trials)
+    figure = study_figures.values_by_trial(trials)
     assert [axes.get_title() for axes in figure.axes] == ["width 4", "width 8"]
     marks = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
     assert marks["complete"] == [[0, pytest.approx(0.3)], [1, 0], [2, pytest.approx(0.2)]]
@@ -111,7 +111,7 @@ def test_the_figures_show_every_trial_the_best_so_far_and_what_was_chosen():
     ] == [1, 2]
     (kept,) = [line for line in figure.axes[1].lines if line.get_label() == "complete"]
     assert kept.get_xdata().tolist() == [1, 2]
-    figure = studies.best_by_width(trials, tuned)
+    figure = study_figures.best_by_width(trials, tuned)
     # the words and truths among what was tuned have no axis
     assert [axes.get_title() for axes in figure.axes] == ["lr"]
     drawn = [line.get_xydata().tolist() for line in figure.axes[0].lines]
@@ -136,5 +136,5 @@ def test_a_report_has_the_chapter_and_its_fits_stay_those_of_the_one_setting(tmp
 def test_trials_that_all_failed_have_sentences_and_no_figure():
     rows = [spoilt(row, "failed") for row in trial_rows()]
     trials, tuned = frames(rows, [])
-    assert studies.findings(trials, tuned) == ["6 trials in 2 studies: 6 failed."]
-    assert list(studies.plates(trials, tuned)) == []
+    assert study_figures.findings(trials, tuned) == ["6 trials in 2 studies: 6 failed."]
+    assert list(study_figures.captioned_figures(trials, tuned)) == []

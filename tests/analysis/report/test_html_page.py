@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from espalier import load
-from espalier.analysis.figures import main_figures as figures
+from espalier.analysis.figures import main_figures
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.style import svg_text
 from espalier.analysis.limits.width_limit import fit_groups
@@ -134,15 +134,15 @@ def test_a_report_of_a_url_or_with_odd_options_is_refused(sweep):
 def test_drawing_leaves_no_global_state(sweep):
     before = dict(mpl.rcParams)
     grafts = load(sweep).grafts
-    figure = figures.error_by_epoch(grafts)
-    assert svg_text(figure, "x") == svg_text(figures.error_by_epoch(grafts), "x")
+    figure = main_figures.error_by_epoch(grafts)
+    assert svg_text(figure, "x") == svg_text(main_figures.error_by_epoch(grafts), "x")
     assert dict(mpl.rcParams) == before
 
 
 def test_the_legend_tells_alpha_and_its_interval(sweep):
     grafts = load(sweep).grafts
     fits = fit_groups(grafts, "fvu_test", ["layer"], bootstraps=100)
-    labels = figures.error_by_width(grafts, fits, guide=1.0).axes[0].get_legend_handles_labels()[1]
+    labels = main_figures.error_by_width(grafts, fits, guide=1.0).axes[0].get_legend_handles_labels()[1]
     assert sum("α = " in label for label in labels) == 4
     assert any("slope of" in label for label in labels)
 

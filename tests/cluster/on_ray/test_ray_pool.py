@@ -135,10 +135,10 @@ def test_a_job_that_kills_its_worker_is_lost_and_those_behind_it_run(pool, durab
 def test_a_call_taken_back_before_it_began_ends_in_silence(pool):
     import ray
 
-    from espalier.cluster.on_ray.ray_pool import _Call
+    from espalier.cluster.on_ray.actors import Call
 
     pids(pool)  # every slot has started and idles
-    taken_back = _Call(Job("never", "look", 0.0), 1, iter(()), ray.put(None))
+    taken_back = Call(Job("never", "look", 0.0), 1, iter(()), ray.put(None))
     taken_back.moved = True
     pool._slots[0].calls.append(taken_back)
     assert pool.wait(timeout=2) == []
@@ -170,7 +170,7 @@ def test_a_job_does_not_wait_behind_a_long_one_while_a_slot_idles(pool):
 
 
 def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
-    from espalier.cluster.on_ray.ray_session import BlobCache
+    from espalier.cluster.on_ray.blob_cache import BlobCache
 
     monkeypatch.setattr(pool, "_blobs", BlobCache(budget=450_000))
     for index in range(4):

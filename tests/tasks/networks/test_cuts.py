@@ -11,7 +11,7 @@ from espalier.tasks.grafting.fit import arm_output, fit
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.grafted_net import Joiner, tops
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
-from espalier.tasks.grafting.tile_nets import Walk
+from espalier.tasks.grafting.tile_nets import TileNets
 from espalier.tasks.networks.cuts import Arm, all_arms, arm_map, crossing, cuts, is_plain, reading
 from espalier.tasks.spec import GraftOptions, GraftTile, Pair
 from tests.tasks.conftest import make_data, make_snapshot
@@ -101,15 +101,15 @@ def test_every_arm_of_a_graft_equals_float64_lstsq_on_independent_patches(name):
     The dense layers of these narrow VGGs, say, read 64 units that span some 40 directions.
     """
     tile, networks = tile_of(name, [(0, 1, "none")], methods=("exact", "stitch"))
-    data, walk = data_of(name), Walk(tile, networks)
+    data, tile_nets = data_of(name), TileNets(tile, networks)
     with torch.no_grad():
-        fits = fit(walk, data.x_train, tile.options)
+        fits = fit(tile_nets, data.x_train, tile.options)
         (source, target), (held_source, _) = (
             [list(net.features(x)) for net in networks] for x in (data.x_train, data.x_test)
         )
     determined = 0
-    for arm in all_arms(walk.cuts):
-        layer, fitted = arm_map(walk.frame, arm), fits.fits["none-0-1", arm]
+    for arm in all_arms(tile_nets.cuts):
+        layer, fitted = arm_map(tile_nets.frame, arm), fits.fits["none-0-1", arm]
         u, u_held = (
             np.insert(numpy_rows(layer, side[arm.reads].h_in), 0, 1.0, axis=1)
             for side in (source, held_source)
@@ -117,7 +117,7 @@ def test_every_arm_of_a_graft_equals_float64_lstsq_on_independent_patches(name):
         z = channel_rows(arm_output(arm, target)).numpy()
         weight = np.linalg.lstsq(u, z, rcond=None)[0]
         error = ((u @ weight - z) ** 2).mean(0).sum() / z.var(0).sum()
-        factor = next(f for (_, read), f in fits.factors.items() if read == reading(walk.frame, arm))
+        factor = next(f for (_, read), f in fits.factors.items() if read == reading(tile_nets.frame, arm))
         if len(factor.values_K) == factor.dim and factor.condition_number < 1e10:
             determined += 1
             assert fitted.fvu_train == pytest.approx(error, abs=1e-6), arm
@@ -125,28 +125,28 @@ def test_every_arm_of_a_graft_equals_float64_lstsq_on_independent_patches(name):
             inputs = LayerInput(layer, held_source[arm.reads].h_in, "float64")
             found = channel_rows(inputs.predict(fitted.weight_DC, fitted.bias_C)).numpy()
             assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max(), arm
-    assert determined > 0.6 * len(walk.arms), [f.condition_number for f in fits.factors.values()]
+    assert determined > 0.6 * len(tile_nets.arms), [f.condition_number for f in fits.factors.values()]
 
 
 def test_arms_of_one_reading_share_a_factorisation():
     tile, networks = tile_of("resnet20", [(0, 1, "none")], methods=("exact", "stitch"))
-    walk = Walk(tile, networks)
+    tile_nets = TileNets(tile, networks)
     with torch.no_grad():
-        fits = fit(walk, data_of("resnet20", train=60).x_train, tile.options)
-    assert len(fits.fits) == len(walk.arms)
-    assert len(fits.factors) == len({reading(walk.frame, arm) for arm in all_arms(walk.cuts)})
+        fits = fit(tile_nets, data_of("resnet20", train=60).x_train, tile.options)
+    assert len(fits.fits) == len(tile_nets.arms)
+    assert len(fits.factors) == len({reading(tile_nets.frame, arm) for arm in all_arms(tile_nets.cuts)})
 
 
 def test_the_joint_of_an_exact_graft_is_what_the_target_would_have_given():
     """A net grafted into itself at a block's boundary: layer, projection and identity alike."""
     tile, networks = tile_of("resnet20", [(1, 1, "self")])
-    data, walk = data_of("resnet20"), Walk(tile, networks)
+    data, tile_nets = data_of("resnet20"), TileNets(tile, networks)
     with torch.no_grad():
-        fits = fit(walk, data.x_train, tile.options)
-        batch = next(walk.batches(20, "test"))
-        joiner = Joiner(walk, fits, walk.source_features(data.x_test, batch), batch)
+        fits = fit(tile_nets, data.x_train, tile.options)
+        batch = next(tile_nets.batches(20, "test"))
+        joiner = Joiner(tile_nets, fits, tile_nets.source_features(data.x_test, batch), batch)
         own = {entry.layer: entry for entry in networks[1].features(data.x_test[:20])}
-        for source, pair, cut in walk.grafts():
+        for source, pair, cut in tile_nets.grafts():
             joint = joiner.joint(source, pair, cut)
             torch.testing.assert_close(joint.z.float(), own[cut.layer].z, rtol=1e-4, atol=1e-4)
             assert joint.shortcuts.keys() == own[cut.layer].shortcuts.keys()
@@ -188,10 +188,10 @@ def test_without_bn_the_choice_of_statistics_changes_no_row():
 def tops_of(name, networks, layer):
     """The cut of a self-graft at a layer and the target with re-estimated statistics."""
     tile, _ = tile_of(name, [(1, 1, "self")])
-    data, walk = data_of(name), Walk(tile, networks)
+    data, tile_nets = data_of(name), TileNets(tile, networks)
     with torch.no_grad():
-        found = tops(walk, fit(walk, data.x_train, tile.options), data.x_train)
-    cut = next(cut for cut in walk.cuts if cut.layer == layer)
+        found = tops(tile_nets, fit(tile_nets, data.x_train, tile.options), data.x_train)
+    cut = next(cut for cut in tile_nets.cuts if cut.layer == layer)
     return found["self-1-1", cut, "reestimated"]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from espalier.cluster.on_ray.ray_session import BlobCache, count_slots
+from espalier.cluster.on_ray.slot_count import count_slots
 
 NODES = [{"CPU": 8.0, "GPU": 1.0, "memory": 100.0}, {"CPU": 4.0, "memory": 50.0}]
 
@@ -26,17 +26,3 @@ def test_a_slot_that_fits_nowhere_is_told_with_the_cure():
         count_slots(NODES, {"CPU": 1, "GPU": 2}, None)
     with pytest.raises(ValueError, match="1 to 12 slots"):
         count_slots(NODES, {"CPU": 1}, 0)
-
-
-def test_the_cache_keeps_to_its_budget():
-    cache = BlobCache(budget=100)
-    for index in range(50):
-        cache.put(str(index), index, size=30)
-        assert cache.size <= 100
-    assert [name for name in map(str, range(50)) if cache.get(name) is not None] == ["47", "48", "49"]
-    cache.put("49", "again", size=40)
-    assert (cache.get("49"), cache.size) == ("again", 100)
-    cache.put("huge", "x", size=101)
-    assert cache.get("huge") is None
-    cache.drop(["49", "never there"])
-    assert cache.size <= 60

@@ -1,0 +1,73 @@
+"""The slots of the pool on Ray: one actor each, and the calls that it has in flight."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import TaskCancelledError
+
+from espalier.cluster.on_ray.worker_side import Worker
+from espalier.cluster.pool import Done, Failed, Job
+
+
+@dataclass
+class Call:
+    """A job handed to an actor. `done` is ready when the call has ended, well or badly."""
+
+    job: Job
+    attempt: int
+    stream: Any
+    done: Any
+    moved: bool = False
+
+    def answer(self) -> tuple[Done | Failed, dict[str, Any]]:
+        """The worker's event without its blobs, and the references of these by name.
+
+        Raises:
+            RayError: The call gave no answer, for Ray lost or cancelled it.
+        """
+        ray.get(self.done)  # raises if the actor died, even after it had yielded something
+        answer = list(self.stream)
+        if not answer:  # cancelled before it began: Ray ends such a stream without an error
+            raise TaskCancelledError
+        first, *references = answer
+        event, names = ray.get(first)
+        return event, dict(zip(names, references, strict=True))
+
+
+@dataclass
+class Slot:
+    """An actor and the calls it holds, oldest first.
+
+    `hello` is pending until the actor answers; the oldest call has been at work since `since`.
+    """
+
+    actor: Any
+    hello: Any
+    place: dict[str, str] = field(default_factory=dict[str, str])
+    calls: deque[Call] = field(default_factory=deque[Call])
+    seen: frozenset[str] = frozenset()
+    since: float = 0.0
+
+    @property
+    def awaited(self) -> Any:
+        """The reference that tells of this slot's next news, or None while it idles."""
+        # An actor runs its calls in order, so only the oldest one can end next.
+        return self.hello or (self.calls[0].done if self.calls else None)
+
+
+def actor_class(need: Mapping[str, float], threads: int) -> Any:
+    """The actor: its share of a node, and its number of threads, set before NumPy or torch load."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return ray.remote(
+        num_cpus=need["CPU"],
+        num_gpus=need["GPU"],
+        memory=int(need["memory"]),
+        max_restarts=0,
+        max_task_retries=0,
+        runtime_env={"env_vars": dict.fromkeys(names, str(threads))},
+    )(Worker)

@@ -1,0 +1,66 @@
+"""The worker's side of the pool on Ray, which itself needs no Ray: what runs inside an actor."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from espalier.cluster.pool import Done, Execute, Job, attempt_job
+
+
+class Worker:
+    """What runs inside an actor: imports `execute` once, then runs one job after the other."""
+
+    def __init__(self, execute: str | Execute, gpu: bool) -> None:
+        self._execute = _load(execute)
+        self._place = {"node": socket.gethostname(), "device": _gpu_name() if gpu else "cpu"}
+
+    def place(self) -> dict[str, str]:
+        """Where this actor is; the first answer shows that it lives."""
+        return self._place
+
+    def run(self, job: Job, attempt: int, *arrays: np.ndarray) -> Iterator[Any]:
+        """Yield the event with the names of its blobs, then each blob as an object of its own.
+
+        Yielded objects belong to the driver, so they outlive this actor (those of `ray.put` would
+        die with it), and a job on another node pulls the one blob that it names.
+        """
+        # Ray hands out read-only views of shared memory; safetensors takes nothing but bytes.
+        inputs = dict(zip(job.inputs, arrays, strict=True))
+        event = attempt_job(self._execute, job, attempt, lambda name: inputs[name].tobytes(), self._place)
+        blobs = event.output.blobs if isinstance(event, Done) else {}
+        if isinstance(event, Done):
+            event = replace(event, output=replace(event.output, blobs={}))
+        yield event, list(blobs)
+        for blob in blobs.values():
+            yield as_array(blob)
+
+
+def _load(execute: str | Execute) -> Execute:
+    if not isinstance(execute, str):
+        return execute
+    module, _, name = execute.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _gpu_name() -> str:
+    """The name of the first GPU given to this process, `gpu` if no driver tells it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={visible}"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "gpu"
+    return answer.stdout.strip() or "gpu"
+
+
+def as_array(blob: bytes) -> np.ndarray:
+    """Bytes as an array, which Ray writes to shared memory without pickling and reads without a copy."""
+    return np.frombuffer(blob, dtype=np.uint8)
