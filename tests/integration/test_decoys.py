@@ -4,30 +4,24 @@ Each test starts a process there, with nothing but `espalier` installed: the che
 path. Whoever imported `tasks` instead of `espalier.tasks` would get the decoy, which raises.
 """
 
-import contextlib
 import json
 import os
-import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from espalier import load
-from tests.integration.conftest import descendants, write_config
+from tests.integration.conftest import write_config
+from tests.integration.ray_head import RAY, ray_head
 
 ROOT = Path(__file__).parents[2]
 MODULES = ("tasks", "orchestrator", "benchmarks")
 PACKAGES = ("analysis", "cluster")
 SECONDS = 60
-RAY = ("-m", "ray.scripts.scripts")  # the command line of Ray, which need not be on the PATH
 
 TINY = {
     "data__limit_train": 100, "data__limit_test": 50, "network__layers": [1, 1], "train__epochs": 1,
@@ -154,101 +148,11 @@ def test_the_console_script_runs_a_sweep(folder, environment, tmp_path):
     assert holds_every_pair(folder / "mine")
 
 
-def free_ports(count):
-    """Ports of localhost that nobody listens at, no two alike."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [str(each.getsockname()[1]) for each in sockets]
-
-
-def head_command(place, dashboard, client, agent):
-    """A head on localhost; every port that Ray would choose by itself, another Ray here may have too."""
-    return [
-        *(
-            sys.executable,
-            *RAY,
-            "start",
-            "--head",
-            "--block",
-            "--disable-usage-stats",
-            "--temp-dir",
-            place,
-            "--num-cpus",
-            "2",
-        ),
-        *(
-            "--port",
-            "0",
-            "--min-worker-port",
-            "0",
-            "--max-worker-port",
-            "0",
-            "--ray-client-server-port",
-            client,
-        ),
-        *("--include-dashboard", "true", "--dashboard-host", "127.0.0.1", "--dashboard-port", dashboard),
-        *("--dashboard-agent-listen-port", agent, "--object-store-memory", "100000000"),
-    ]
-
-
-def answers(port):
-    """Whether someone listens at a port of localhost."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=1):
-        return True
-    return False
-
-
 @pytest.fixture(scope="module")
 def cluster(environment, tmp_path_factory):
     """The variables of a process beside a Ray head that was started in a folder of decoys."""
-    dashboard, client, agent = free_ports(3)
-    started_in = with_decoys(tmp_path_factory.mktemp("cluster") / "project")
-    # Ray's sockets lie in its temporary folder, and a socket's path may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as place:
-        variables = {
-            **environment,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # bind to 127.0.0.1 alone
-        }
-        log = started_in.parent / "head.log"
-        with log.open("w") as file:
-            head = subprocess.Popen(
-                head_command(place, dashboard, client, agent),
-                cwd=started_in,
-                env=variables,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        address = Path(place) / "ray_current_cluster"
-        try:
-            end = time.monotonic() + SECONDS
-            while not (address.exists() and answers(dashboard) and answers(agent)):
-                assert head.poll() is None, log.read_text()
-                assert time.monotonic() < end, log.read_text()
-                time.sleep(0.1)
-            yield {
-                **variables,
-                "RAY_ADDRESS": address.read_text(),
-                "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
-            }
-        finally:
-            stop(head)
-
-
-def stop(head):
-    """End a head and what it started; other Rays of this machine are not ours to end."""
-    begun = [head.pid, *descendants(head.pid)]
-    head.terminate()
-    try:
-        head.wait(SECONDS)
-    except subprocess.TimeoutExpired:
-        for pid in begun:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        raise
+    with ray_head(with_decoys(tmp_path_factory.mktemp("cluster") / "project"), environment) as variables:
+        yield variables
 
 
 @pytest.mark.ray
