@@ -35,16 +35,26 @@ def folder_name(arguments: list[str]) -> str:
     return arguments[0].rstrip("/")
 
 
+def installed() -> Path | None:
+    """The folder that the package is imported from (of an editable install the checkout), if it is there."""
+    spec = importlib.util.find_spec("espalier")
+    return Path(spec.origin).parent.parent if spec is not None and spec.origin is not None else None
+
+
+def checkout() -> Path | None:
+    """The checkout that holds this script, if one does: `ray submit` copies the script alone."""
+    beside = Path(__file__).resolve().parent.parent
+    return beside if (beside / "espalier" / "__init__.py").is_file() else None
+
+
 def root(folder: str) -> Path:
     """Where the sweep folder lies: here, else in the checkout (`ray submit` starts in the home folder).
 
     Raises:
-        FileNotFoundError: No sweep.toml in either place.
+        FileNotFoundError: No sweep.toml in any place.
     """
-    spec = importlib.util.find_spec("espalier")
-    places = [Path.cwd()]
-    if spec is not None and spec.origin is not None:
-        places.append(Path(spec.origin).parent.parent)
+    found = [Path.cwd(), installed(), checkout()]
+    places = list(dict.fromkeys(place for place in found if place is not None))
     for place in places:
         if (place / folder / "sweep.toml").is_file():
             return place
@@ -52,6 +62,18 @@ def root(folder: str) -> Path:
         f"{folder}/sweep.toml is in none of {[str(place) for place in places]}: copy the sweep folder to the "
         "head (file_mounts in the cluster's YAML, or --working-dir of ray job submit)"
     )
+
+
+def start(folder: str) -> tuple[Path, str]:
+    """The folder to start in, and the sweep's as seen from there.
+
+    A package that is not installed is imported from the current folder, by Ray's workers too: then that is
+    the checkout, wherever the sweep lies.
+    """
+    place, beside = root(folder), checkout()
+    if installed() is None and beside is not None and beside != place:
+        return beside, str(place / folder)
+    return place, folder
 
 
 def command(folder: str) -> list[str]:
@@ -62,10 +84,12 @@ def command(folder: str) -> list[str]:
 def main() -> None:
     """Become `espalier run FOLDER --address auto`."""
     try:
-        folder = folder_name(sys.argv[1:])
-        os.chdir(root(folder))
+        place, folder = start(folder_name(sys.argv[1:]))
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
+    # A submitted job works in Ray's copy of the working directory, far from the folder that was sent.
+    sys.stderr.write(f"submit.py: the sweep's tables are written to {place / folder}\n")
+    os.chdir(place)
     os.execv(sys.executable, command(folder))
 
 
