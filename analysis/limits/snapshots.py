@@ -35,7 +35,9 @@ def snapshot_fits(grafts: pd.DataFrame, epoch: int, level: float, bootstraps: in
     rows = comparable(where(grafts, grafts["target_epoch"] == epoch), ["layer"])
     seeds = rows.groupby("target_width")["target_seed"].nunique()
     few = [int(width) for width, count in zip(seeds.index, seeds, strict=True) if count < 3]
-    left_out = f"widths without 3 seeds as yet: {', '.join(map(str, few))}" if few else ""
+    left_out = f"widths with fewer than 3 seeds: {', '.join(map(str, few))}" if few else ""
+    if few and len(few) == len(seeds):
+        return SnapshotFits(epoch, rows, [], "a width needs nets of 3 seeds, and none has them", left_out)
     ready = where(rows, ~rows["target_width"].isin(few))
     try:
         fits = fit_groups(ready, "fvu_test", ["layer"], level=level, bootstraps=bootstraps)

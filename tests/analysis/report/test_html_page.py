@@ -108,7 +108,7 @@ def test_a_warned_row_of_the_floor_is_told_apart_from_the_others():
         ({"nets": net_rows(widths=(4,)), "curves": curve_rows(widths=(4,))}, "There are no grafts yet"),
         ({"grafts": graft_rows(widths=(4, 8))}, "a fit needs 4 widths or more, found 2"),
         ({"grafts": graft_rows(epochs=(20,), nulls=False)}, "After 20 epochs"),
-        ({"grafts": graft_rows(widths=(4,), seeds=(0, 1))}, "widths without 3 seeds as yet: 4"),
+        ({"grafts": graft_rows(widths=(4,), seeds=(0, 1))}, "widths with fewer than 3 seeds: 4"),
         ({"grafts": [row for row in graft_rows() if row["null"] == "self"]}, "There are no grafts yet"),
         ({"jobs": job_rows(gave_up=60)}, "10 more in the table"),
     ],
@@ -121,7 +121,7 @@ def test_widths_without_enough_seeds_are_left_out_of_fits_and_named(tmp_path):
     rows = graft_rows() + graft_rows(widths=(128,), seeds=(0, 1))
     made = make_report(write_tables(tmp_path, grafts=rows), bootstraps=50)
     assert made.fits["widths"].tolist() == [5] * 4
-    assert "widths without 3 seeds as yet: 128" in made.path.read_text()
+    assert "widths with fewer than 3 seeds: 128" in made.path.read_text()
 
 
 def test_a_report_of_a_url_or_with_odd_options_is_refused(sweep):

@@ -201,41 +201,68 @@ def test_more_of_anything_costs_more():
 
 
 MEASURE = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import ray, torch
 torch.set_num_threads(1)
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import probe_key
-from espalier.orchestrator.running.execute import execute
+from espalier.orchestrator.planning.kind import Choice, Have
 from espalier.orchestrator.planning.nets import nets
-from espalier.orchestrator.planning.kind import Have
 from espalier.orchestrator.planning.plan import make_plan
 from espalier.orchestrator.planning.task import Limits
-from espalier.tasks.spec import blob_name
-from espalier.orchestrator.planning.kind import Choice
-from espalier.tasks.networks.checkpoint import pack_network
+from espalier.orchestrator.running.execute import execute
 from espalier.tasks.data.images import facts
+from espalier.tasks.networks.checkpoint import pack_network
 from espalier.tasks.networks.network import initialise
-from espalier.tasks.spec import COMPILED, TrainMode
+from espalier.tasks.spec import COMPILED, TrainMode, blob_name
 
-fields, kind, memory = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}
-if kind in ("group", "compiled"):
-    way = Choice(TrainMode(grouped=True, layout="channels_last"), 8) if kind == "group" else Choice(COMPILED)
-    choices = {probe_key(net, "cpu"): way for net in nets(config, digits)}
-    kind = "train"
-plan = make_plan(config, digits, Have(), Limits(memory, 1), {"dataset": "digits"}, choices)
-task = max((task for task in plan.tasks if task.job.kind == kind), key=lambda task: task.cost.memory)
-blobs = {}
-if kind != "train":
-    for snapshot in task.job.payload.snapshots:
-        blobs[blob_name(snapshot.key)] = pack_network(initialise(snapshot.net), snapshot)
-execute(task.job, blobs)
-# not getrusage: a child's ru_maxrss begins at its parent's size
-peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-print(int(peak.split()[1]) * 1024, task.cost.memory, "at_once" in task.job.where)
+def measured(fields, kind, memory):
+    config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}
+    if kind in ("group", "compiled"):
+        grouped = Choice(TrainMode(grouped=True, layout="channels_last"), 8)
+        way = grouped if kind == "group" else Choice(COMPILED)
+        choices = {probe_key(net, "cpu"): way for net in nets(config, digits)}
+        kind = "train"
+    plan = make_plan(config, digits, Have(), Limits(memory, 1), {"dataset": "digits"}, choices)
+    task = max((task for task in plan.tasks if task.job.kind == kind), key=lambda task: task.cost.memory)
+    blobs = {}
+    if kind != "train":
+        for snapshot in task.job.payload.snapshots:
+            blobs[blob_name(snapshot.key)] = pack_network(initialise(snapshot.net), snapshot)
+    execute(task.job, blobs)
+    # not getrusage: a child's ru_maxrss begins at its parent's size
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    return [int(peak.split()[1]) * 1024, task.cost.memory, "at_once" in task.job.where]
+
+for line in sys.stdin:
+    child = os.fork()  # each case in a process of its own, which has loaded what a worker loads
+    if not child:
+        print(json.dumps(measured(*json.loads(line))), flush=True)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        print(json.dumps("failed"), flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Peak memory of a job in a process of its own, the model's, and whether the job was parted."""
+    with subprocess.Popen(
+        [sys.executable, "-c", MEASURE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:  # fmt: skip
+
+        def measure(*case):
+            process.stdin.write(json.dumps(case) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield measure
+        process.stdin.close()
+
+
 CONV = {
     "data": {"limit_train": 100, "limit_test": 100},
     "network": {"layers": [4, 4, "pool", 2, "pool"]},
@@ -296,13 +323,9 @@ ROOM = 2**50
         "hybrid",
     ],
 )
-def test_a_workers_peak_memory_is_the_models(fields, kind, memory):
+def test_a_workers_peak_memory_is_the_models(fields, kind, memory, measured):
     """Up to 1.25 times; a model that promised much more than it needs would waste a cluster's memory."""
-    answer = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(fields), kind, str(memory)],
-        capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    peak, model, parted = answer.stdout.split()
-    ratio = int(peak) / int(model)
+    peak, model, parted = measured(fields, kind, memory)
+    ratio = peak / model
     assert 1 / 1.6 < ratio < 1.25, f"measured / model = {ratio:.2f}"
-    assert (parted == "True") == (memory < ROOM)
+    assert parted == (memory < ROOM)
