@@ -70,7 +70,7 @@ def test_a_room_says_what_is_in_it_what_it_may_import_and_where_to_start(room):
     text = docstring(room)
     assert len(sentences(text)) >= 2
     assert re.search(r"import|from the ground|needs neither", text, re.IGNORECASE)
-    assert re.search(r"\bstart (with|there|reading)", text, re.IGNORECASE)
+    assert re.search(r"\bstart\s+(with|there|reading)", text, re.IGNORECASE)
 
 
 def imported_anywhere(path):

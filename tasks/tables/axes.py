@@ -11,7 +11,7 @@ from espalier.tasks.tables.columns import NET_AXES
 
 
 def pairing(source: Snapshot, target: Snapshot, skip: int, null: str) -> str:
-    """In what the nets of a graft differ besides their seeds: one of `spec.PAIRINGS`.
+    """In what the nets of a graft differ besides their seeds: one of `columns.DIFFERENCES`.
 
     Nulls belong to `same_width`, although in some of them the epochs or the widths differ.
     """

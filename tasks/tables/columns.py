@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from espalier.tasks.spec import PAIRINGS
-
 TEXT, INTEGER, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 
 NET_AXES: list[tuple[str, pa.DataType, str]] = [
@@ -35,6 +33,9 @@ PAIR_AXES = [
     for side in ("source", "target")
     for name, kind, text in NET_AXES
 ]
+DIFFERENCES = ("same_width", "cross_width", "cross_epoch", "cross_setting", "skip")
+"""What column `pairing` can say: in what the two nets of a row differ (`tasks.tables.axes.pairing`)."""
+
 KEY = ("key", TEXT, "content key: the same key is the same result, wherever it was computed")
 GRAFT_KIND = [
     (
@@ -43,7 +44,7 @@ GRAFT_KIND = [
         "exact (layer l by least squares), adam (by Adam) or stitch (a 1x1 conv to what B's layer l reads)",
     ),
     ("null", TEXT, "none for a real graft, else which null or floor the row is"),
-    ("pairing", TEXT, "in what the two nets differ besides their seeds: " + ", ".join(PAIRINGS)),
+    ("pairing", TEXT, "in what the two nets differ besides their seeds: " + ", ".join(DIFFERENCES)),
     ("skip", INTEGER, "layers left out between A's bottom and the layer fitted; 0 but in a skip graft"),
 ]
 BN = (
