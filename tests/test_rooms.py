@@ -106,13 +106,16 @@ def test_the_room_of_data_offers_load_and_loads_no_torch_before():
 TASKS, ORCHESTRATOR = "The floors of tasks", "The floors of orchestrator"
 ANALYSIS, CLUSTER = "The floors of analysis", "The floors of cluster"
 HOUSE, DOOR = "The floors: analysis", "The compiled kernels have one door"
+PLANNING, CIRCLES = "Planning reads and writes no files", "No rooms, and no files of one room"
 RAY, TORCH = "Only cluster.on_ray imports ray", "Torch is imported by tasks alone"
 
 PLANTED = [
     ("tasks.networks.planted", "espalier.tasks.grafting.graft", TASKS),
     ("tasks.tables.planted", "espalier.orchestrator.sweep", HOUSE),
     ("tasks.training.planted", "espalier.tasks.kernels.winograd", DOOR),
+    ("new_room", "espalier.tasks.kernels.tiling", DOOR),
     ("orchestrator.store.planted", "espalier.orchestrator.running.driver", ORCHESTRATOR),
+    ("orchestrator.planning.planted", "espalier.orchestrator.store.files", PLANNING),
     ("orchestrator.running.planted", "torch", TORCH),
     ("orchestrator.tuning.planted", "espalier.analysis.tables", HOUSE),
     ("analysis.limits.planted", "espalier.analysis.report.html_page", ANALYSIS),
@@ -124,13 +127,16 @@ PLANTED = [
 ]
 """Who imports, what it may not import, and how the name of the contract begins that says so."""
 
+CIRCLE = ("orchestrator.store.files", "espalier.orchestrator.store.local_files")
+"""An import that closes a circle; the linter names the folder where it is, not the import."""
+
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """What lint-imports says of a copy of the packages with the imports of `PLANTED`: text by contract."""
+    """What lint-imports says of a copy of the packages with the planted imports: text by contract."""
     copy = tmp_path_factory.mktemp("planted")
     shutil.copytree(ROOT / "espalier", copy / "espalier", ignore=shutil.ignore_patterns("__pycache__"))
-    for importer, imported, _ in PLANTED:
+    for importer, imported in [*((importer, imported) for importer, imported, _ in PLANTED), CIRCLE]:
         path = copy / "espalier" / f"{importer.replace('.', '/')}.py"
         with path.open("a", encoding="utf-8") as file:
             file.write(f"\nimport {imported}\n")
@@ -158,3 +164,8 @@ def by_contract(text):
 def test_a_planted_forbidden_import_is_named_in_its_contract(broken, importer, imported, contract):
     (said,) = (text for heading, text in broken.items() if heading.startswith(contract))
     assert f"espalier.{importer} -> {imported}" in said
+
+
+def test_a_planted_circle_of_files_is_named_in_its_contract(broken):
+    (said,) = (text for heading, text in broken.items() if heading.startswith(CIRCLES))
+    assert "No cycles are allowed in espalier.orchestrator.store." in said
