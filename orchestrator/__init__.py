@@ -4,9 +4,3 @@ The rooms are floors, from the ground: `config` and `store`; `planning`; `runnin
 `track` and `summary`; then `sweep`. The package may import `tasks` (what loads no PyTorch) and `cluster`, not
 `analysis`. Start with `sweep`.
 """
-
-from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.summary import Summary
-from espalier.orchestrator.sweep import Sweep
-
-__all__ = ["ConfigError", "Summary", "Sweep", "SweepConfig"]

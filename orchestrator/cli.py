@@ -179,6 +179,7 @@ def _tell_studies(sweep: Sweep) -> None:
 
 def _plan_table(todo: Plan) -> Table:
     table = Table("kind", "of", "done", "missing", "jobs", "TFLOP", "GiB a job", "MB read")
+    table.columns[0].overflow = "fold"  # a name that is cut off names nothing
     for kind, total in todo.total.items():
         tasks = [task for task in todo.tasks if task.job.kind == kind]
         costs = [task.cost for task in tasks]

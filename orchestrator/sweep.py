@@ -299,5 +299,4 @@ class Sweep:
         chosen = choices(self.config, self.facts, tuned_parameters(read_rows(self.store, "tuned")))
         every = probing.alike(nets(self.config, self.facts, chosen), self.config.train.epochs, facts, device)
         wanted = {key: every[key] for key in sorted(asked)}
-        where = {"device": device, "kernels": self.config.run.kernels}
-        return recorded_bits.settle(self.store, pool, wanted, where, partial(datetime.now, UTC))
+        return recorded_bits.settle(self.store, pool, wanted, self._where, partial(datetime.now, UTC))

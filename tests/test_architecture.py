@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("analysis", ["torch", "ray"]),
-        ("orchestrator", ["torch", "ray", "pandas", "sklearn"]),
+        ("espalier", ["torch", "ray", "pandas", "pydantic"]),
+        ("espalier.analysis.tables", ["torch", "ray", "rich", "typer"]),
+        ("espalier.orchestrator.sweep", ["torch", "ray", "pandas", "sklearn"]),
         ("espalier.orchestrator.cli", ["torch", "ray", "pandas", "matplotlib"]),
         ("espalier.cluster.pool", ["torch", "ray", "pandas"]),
         ("espalier.tasks.training.train", ["ray", "pandas"]),

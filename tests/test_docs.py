@@ -94,7 +94,7 @@ def test_every_page_that_a_docstring_names_is_there():
     ("text", "found"),
     [
         ("`tasks/spec.py`, `docs/method.md`, `tasks.spec.Layer`, `espalier.tasks.grafting.graft`", []),
-        ("`analysis.load` and `tasks.networks.layout.laid`", []),
+        ("`analysis.tables.load` and `tasks.networks.layout.laid`", []),
         ("`tasks/gone.py`", ["tasks/gone.py"]),
         ("`tasks.gone.graft` in `docs/gone.md`", ["tasks.gone.graft", "docs/gone.md"]),
         ("`tasks.spec.Gone`", ["tasks.spec.Gone"]),

@@ -168,7 +168,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             (
                 "kind",
                 TEXT,
-                "train, graft, pool (nulls of several nets), hybrid, or probe (how a net trains fastest)",
+                "kind of work, such as train, graft, pool (nulls of several nets) or probe (of speed and bits)",
             ),
             ("label", TEXT, "the job in words"),
             ("attempt", INTEGER, "from 1; counts within one run of the driver"),

@@ -74,7 +74,7 @@ def test_a_part_of_another_schema_is_named(sweep):
         load(sweep)
 
 
-@pytest.mark.parametrize("code", ["import analysis", "from analysis import load, fit_width_limit"])
+@pytest.mark.parametrize("code", ["import espalier.analysis", "from espalier import load, fit_width_limit"])
 def test_reading_results_loads_neither_torch_nor_ray(code):
     code += "; import sys; print([name for name in ('torch', 'ray') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

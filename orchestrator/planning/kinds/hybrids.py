@@ -16,6 +16,9 @@ from espalier.orchestrator.planning.task import Limits, Task, halves
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import GraftOptions, HybridTile, Pair, Snapshot, blob_name
 
+HYBRID_SCHEMA = 1
+"""Bumped when the rows of a pair's hybrids change their meaning."""
+
 
 @dataclass(frozen=True)
 class WantedHybrid:
@@ -35,7 +38,8 @@ class WantedHybrid:
 
 def hybrid_key(source: Snapshot, target: Snapshot, shares: Sequence[float], options: GraftOptions) -> str:
     """Key of all rows of one pair's hybrids."""
-    return content_key("hybrid", {"shares": shares, "options": options}, [source.key, target.key])
+    parameters = {"shares": shares, "options": options}
+    return content_key("hybrid", parameters, [source.key, target.key], HYBRID_SCHEMA)
 
 
 def wanted_hybrids(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedHybrid]:
@@ -95,7 +99,7 @@ def within(task: Task, facts: DataFacts, limits: Limits) -> Task:
 class Hybrids(UnitKind[WantedHybrid]):
     """Pairs of nets whose channels are mixed in several shares."""
 
-    name, units = "hybrid", "hybrid pairs"
+    name, units, schema = "hybrid", "hybrid pairs", HYBRID_SCHEMA
     work = "espalier.tasks.jobs.hybrid_job:make_hybrids"
     tables = ("hybrids",)
     gemm_share = 0.1  # 0.08 of the GEMM's rate on digits at widths 8 and 16

@@ -21,6 +21,9 @@ from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import POOL_NULLS, GraftOptions, Pool, PoolNull, PoolTile, Snapshot
 from espalier.tasks.tables.axes import setting
 
+POOL_SCHEMA = 1
+"""Bumped when the rows of a pool change their meaning."""
+
 
 @dataclass(frozen=True)
 class WantedPool:
@@ -43,7 +46,7 @@ class WantedPool:
 def pool_key(null: str, partitions: int, options: GraftOptions, nets: Sequence[Snapshot]) -> str:
     """Key of all rows of one pool: its target, then its nets."""
     parameters = {"null": null, "partitions": partitions, "options": options}
-    return content_key("pool", parameters, [snap.key for snap in nets])
+    return content_key("pool", parameters, [snap.key for snap in nets], POOL_SCHEMA)
 
 
 def wanted_pools(
@@ -146,7 +149,7 @@ def pools_of(tile: PoolTile) -> list[WantedPool]:
 class Pools(UnitKind[WantedPool]):
     """Targets, each with the nets whose channels are dealt anew to serve it."""
 
-    name, units = "pool", "pools"
+    name, units, schema = "pool", "pools", POOL_SCHEMA
     work = "espalier.tasks.jobs.pool_job:deal_pools"
     tables = ("downstream", "grafts", "exchangeability")
     gemm_share = 0.1  # 0.12 of the GEMM's rate on digits at widths 8 and 16
