@@ -168,7 +168,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             (
                 "kind",
                 TEXT,
-                "kind of work, such as train, graft, pool (nulls of several nets) or probe (of speed and bits)",
+                "kind of work, such as train, graft, pool (of several nets) or probe (of speed and bits)",
             ),
             ("label", TEXT, "the job in words"),
             ("attempt", INTEGER, "from 1; counts within one run of the driver"),
