@@ -7,7 +7,8 @@ from espalier.tasks.mixing.exchangeability import exchange
 from espalier.tasks.mixing.hybrid import hybrids
 from espalier.tasks.networks.network import initialise
 from espalier.tasks.spec import GraftOptions, HybridTile, Pair, Pool, PoolTile
-from tests.orchestrator.planning.test_cost import counted, facts_of
+from tests.orchestrator.planning.flop_counting import counted
+from tests.orchestrator.planning.test_cost import facts_of
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 NET = {"entries": (1, "pool", 2, 2, "pool"), "image": (2, 8, 8)}
