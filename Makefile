@@ -27,7 +27,7 @@ export OMP_NUM_THREADS ?= 1
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@flags=$$(TORCH_BACKEND="$(TORCH_BACKEND)" FIND_LINKS="$(FIND_LINKS)" $(PYTHON) .ci/torch_backend.py) && \
-		UV_FIND_LINKS="$(FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python $$flags \
+		UV_FIND_LINKS="$(FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $$flags \
 		--constraints constraints.txt --editable ".[dev]"
 	@touch $@
 
