@@ -53,7 +53,7 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
     if earlier is None:
         return
     there, here = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
-    free = {name for name in here if name.startswith(("run.", "track."))}
+    free = {name for name in here if name.startswith(("run.", "track."))} | {"sweep.measures"}
     for kind in KINDS:
         free |= kind.may_change | kind.idle(earlier)
     if all(one.train.schedule != "cosine" for one in (*earlier.settings(), *config.settings())):

@@ -7,7 +7,7 @@ values, and only these, make the content keys of `orchestrator.planning.identity
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 NULLS = ("self", "untrained", "shuffled_images", "permuted")
@@ -403,6 +403,20 @@ class PoolTile:
     pools: tuple[Pool, ...]
     options: GraftOptions
     partitions: int = 19
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One result of a measure: the snapshots that it is made from, and numbers or words that say how."""
+
+    key: str
+    snapshots: tuple[Snapshot, ...]
+    settings: Mapping[str, int | float | str] = field(default_factory=dict[str, "int | float | str"])
+
+    @property
+    def reads(self) -> tuple[Snapshot, ...]:
+        """All of its snapshots."""
+        return self.snapshots
 
 
 def blob_name(key: str) -> str:

@@ -85,12 +85,14 @@ class SweepAxes(Section):
 
     `cross` has lists of values by field, such as `"train.reg_weight"`, of which every combination is a
     setting; `settings` lists combinations one by one. Both together give every listed one with every crossed.
+    `measures` are names of registered measures to make of the sweep's nets.
     """
 
     widths: Annotated[tuple[Positive, ...], BeforeValidator(listed), Field(min_length=1)] = (4, 8, 16, 32)
     seeds: Annotated[tuple[Natural, ...], BeforeValidator(_counted)] = (0, 1, 2, 3)
     cross: Annotated[dict[str, Values], BeforeValidator(_dotted)] = {}
     settings: Annotated[tuple[Fields, ...], BeforeValidator(listed)] = ()
+    measures: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

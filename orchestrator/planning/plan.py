@@ -15,6 +15,7 @@ from espalier.orchestrator.planning.identity import net_key, snapshot
 from espalier.orchestrator.planning.idle_axes import refuse_idle_axes
 from espalier.orchestrator.planning.kind import Choices, Have, Ladder, Scope, Share
 from espalier.orchestrator.planning.kinds.registry import KINDS, kind_of
+from espalier.orchestrator.planning.measure import refuse_unknown_measures
 from espalier.orchestrator.planning.nets import nets, used
 from espalier.orchestrator.planning.studies import choices as chosen_recipes
 from espalier.orchestrator.planning.task import Limits, Task
@@ -81,6 +82,7 @@ def scope_of(
     """The nets of a sweep with all that their plan is made from. Raises as `make_plan`."""
     costed = used(config, facts)
     refuse_idle_axes(config, facts)
+    refuse_unknown_measures(config, KINDS)
     chosen = chosen_recipes(config, facts, have.tuned)
     ladders = [_ladder(net, config.train.snapshots) for net in nets(config, facts, chosen)]
     hopeless = {key for ladder in ladders for key in _from_first(ladder, have.hopeless)}

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from espalier import Sweep, load
 from espalier.analysis.report.html_page import make_report
 from espalier.analysis.report_cli import app
+from espalier.orchestrator.config.sweep_config import ConfigError
 from espalier.orchestrator.planning.kinds import registry
 from espalier.orchestrator.planning.plan import without
 from espalier.orchestrator.planning.simulate import makespan, rates
@@ -29,40 +30,61 @@ def seventh():
             del known[table.name]
 
 
-def test_a_seventh_kind_is_planned_run_shown_loaded_and_reported(seventh, finished, capsys):
-    before = all_rows(finished)
+@pytest.fixture
+def asked(seventh, finished):
+    """A finished sweep whose config names the measure now."""
+    config = finished / "sweep.toml"
+    config.write_text(config.read_text().replace("[sweep]", '[sweep]\nmeasures = ["count_parameters"]'))
+    return finished
+
+
+def test_a_measure_that_is_not_asked_for_makes_no_work(seventh, finished):
     plan = Sweep(finished).plan()
+    assert plan.tasks == ()
+    assert "count_parameters" not in plan.total
+
+
+def test_a_measure_that_is_not_registered_is_refused_by_name(asked):
+    config = asked / "sweep.toml"
+    config.write_text(config.read_text().replace("count_parameters", "count_layers"))
+    with pytest.raises(ConfigError, match=r"sweep.measures: found \['count_layers'\], but .*count_parameters"):
+        Sweep(asked).plan()
+
+
+def test_a_seventh_kind_is_planned_run_shown_loaded_and_reported(asked, capsys):
+    before = all_rows(asked)
+    plan = Sweep(asked).plan()
     assert plan.total["count_parameters"] == 4  # 2 widths x 2 seeds
     assert plan.done["count_parameters"] == 0
     assert {task.job.kind for task in plan.tasks} == {"count_parameters"}
-    speed = rates(Sweep(finished).store.read_table("jobs"), 1e9)
-    assert makespan(plan, set(Sweep(finished).store.blobs()), 2, speed) > 0
+    speed = rates(Sweep(asked).store.read_table("jobs"), 1e9)
+    assert makespan(plan, set(Sweep(asked).store.blobs()), 2, speed) > 0
 
-    assert Sweep(finished).run(pool=in_process).outcome.done == {"count_parameters": 4}
+    assert Sweep(asked).run(pool=in_process).outcome.done == {"count_parameters": 4}
     assert "count_parameters 4/4 counts" in capsys.readouterr().out
-    tables = load(finished)
+    tables = load(asked)
     assert sorted(tables.parameter_counts["parameters"]) == sorted(
         tables.nets.loc[tables.nets["epoch"] == 2, "parameters"]
     )
     assert (tables.jobs["kind"] == "count_parameters").sum() == 4
-    assert all_rows(finished) == before
-    page = make_report(finished, bootstraps=50).path.read_text()
+    assert all_rows(asked) == before
+    page = make_report(asked, bootstraps=50).path.read_text()
     assert "4 parameter_counts" in page
-    status = CliRunner().invoke(app, ["status", str(finished)])
+    status = CliRunner().invoke(app, ["status", str(asked)])
     assert "counts" in status.output
     assert "Nothing is missing." in status.output
 
 
-def test_a_seventh_kind_is_resumed_where_it_was_and_reads_checkpoints_that_are_made_again(seventh, finished):
-    assert run(finished).complete
-    shutil.rmtree(finished / "checkpoints")
-    assert Sweep(finished).run(pool=in_process).outcome.done == {}
-    parts = sorted((finished / "tables" / "parameter_counts").glob("*.parquet"))
+def test_a_seventh_kind_is_resumed_where_it_was_and_reads_checkpoints_that_are_made_again(asked):
+    assert run(asked).complete
+    shutil.rmtree(asked / "checkpoints")
+    assert Sweep(asked).run(pool=in_process).outcome.done == {}
+    parts = sorted((asked / "tables" / "parameter_counts").glob("*.parquet"))
     parts[0].unlink()
-    plan = Sweep(finished).plan()
+    plan = Sweep(asked).plan()
     counts = [task for task in plan.tasks if task.job.kind == "count_parameters"]
     assert len(counts) == 1
-    assert without(counts[0], set(counts[0].job.inputs), Sweep(finished).facts) is None
+    assert without(counts[0], set(counts[0].job.inputs), Sweep(asked).facts) is None
     assert plan.tasks[0].job.kind == "train"  # its checkpoint is gone
-    assert run(finished).complete
-    assert len(load(finished).parameter_counts) == 4
+    assert run(asked).complete
+    assert len(load(asked).parameter_counts) == 4
