@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -39,6 +40,21 @@ app = typer.Typer(
 )
 Folder = Annotated[str, typer.Argument(help="The sweep's folder (or fsspec URL); it holds sweep.toml.")]
 out = Console(highlight=False)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        out.print(f"espalier {metadata.version('espalier')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before a command; `version` is done once it was told."""
 
 
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:

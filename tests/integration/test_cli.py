@@ -8,6 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from espalier import __version__
 from espalier.orchestrator.cli import app
 from espalier.orchestrator.templates import templates
 from tests.integration.conftest import published, write_config
@@ -188,3 +189,9 @@ def test_compact_leaves_the_same_rows_in_few_files(finished, reference):
     assert len(list(finished.glob("tables/grafts/*.parquet"))) == 1
     assert all_rows(finished) == all_rows(reference)
     assert "nothing to do" in espalier("run", finished, "--in-process").output
+
+
+def test_the_version_is_told():
+    answer = espalier("--version")
+    assert answer.exit_code == 0
+    assert answer.output == f"espalier {__version__}\n"
