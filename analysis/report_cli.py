@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.orchestrator.cli import Folder, app, out, plain_errors
+from espalier.orchestrator.cli import Folder, app
+from espalier.orchestrator.terminal import out, plain_errors, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,14 +34,14 @@ def report(
 
 def _tell(made: Report) -> None:
     tables = made.tables
-    out.print(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
+    say(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
     for setting, fits in made.by_setting():
         if setting:
-            out.print(setting, markup=False, soft_wrap=True)
+            say(setting)
         out.print(_table(fits))
     if not len(made.fits):
-        out.print(f"no fits: {made.reason}", markup=False, soft_wrap=True)
-    out.print(f"report: {made.path}", markup=False, soft_wrap=True)
+        say(f"no fits: {made.reason}")
+    say(f"report: {made.path}")
 
 
 def _table(fits: list[dict[Any, Any]]) -> Table:
@@ -93,9 +94,9 @@ def coordcheck(
     sweep.store.files.replace(f"{PLACE}/changes.png", png_bytes(drawn))
     sweep.store.files.replace(f"{PLACE}/changes.svg", svg_text(drawn, "coordcheck").encode())
     for setting in settings:
-        out.print(setting.label, markup=False, soft_wrap=True)
+        say(setting.label)
         out.print(_slopes_table(setting))
-    out.print(f"table and figure: {folder}/{PLACE}", markup=False, soft_wrap=True)
+    say(f"table and figure: {folder}/{PLACE}")
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import fsspec
@@ -65,7 +66,9 @@ def load(folder: str | os.PathLike[str]) -> Tables:
     """
     filesystem, root = fsspec.url_to_fs(os.fspath(folder))
     if not filesystem.isdir(root):
-        raise FileNotFoundError(f"no sweep folder at '{folder}'; `espalier new {folder}` makes one")
+        raise FileNotFoundError(
+            f"no sweep folder at '{folder}'; `espalier new {quote(str(folder))}` makes one"
+        )
     know_tables()
     frames = {name: _read_table(filesystem, root, name) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}

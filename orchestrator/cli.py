@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from espalier.cluster.pool import Pool
@@ -25,6 +22,7 @@ from espalier.orchestrator.running.progress import duration
 from espalier.orchestrator.summary import Summary
 from espalier.orchestrator.sweep import Sweep
 from espalier.orchestrator.templates import find, templates
+from espalier.orchestrator.terminal import command_line, fail, out, plain_errors, say
 from espalier.orchestrator.tuning.run_studies import better_since, choices_in_words, read_rows
 
 app = typer.Typer(
@@ -39,12 +37,11 @@ app = typer.Typer(
     "&&  espalier report results/mine",
 )
 Folder = Annotated[str, typer.Argument(help="The sweep's folder (or fsspec URL); it holds sweep.toml.")]
-out = Console(highlight=False)
 
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        out.print(f"espalier {metadata.version('espalier')}")
+        say(f"espalier {metadata.version('espalier')}")
         raise typer.Exit
 
 
@@ -55,29 +52,6 @@ def main(
     ] = False,
 ) -> None:
     """Options that stand before a command; `version` is done once it was told."""
-
-
-def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One clear line for what a user can mend; a traceback only for what is a fault of ours."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (typer.Exit, typer.Abort):  # both are RuntimeErrors
-            raise
-        except (ValueError, OSError, RuntimeError, NotImplementedError) as error:
-            if os.environ.get("ESPALIER_TRACEBACK"):
-                raise
-            fail(str(error))
-
-    return wrapped
-
-
-def fail(message: str) -> NoReturn:
-    """Say what is wrong on standard error and exit with 1."""
-    Console(stderr=True, highlight=False).print(f"espalier: {message}", markup=False, soft_wrap=True)
-    raise typer.Exit(1)
 
 
 @app.command()
@@ -97,7 +71,7 @@ def run(
     try:
         summary = sweep.run(pool=_pool_maker(address or os.environ.get("RAY_ADDRESS"), in_process))
     except KeyboardInterrupt:
-        out.print(f"\nStopped. Finished work is kept; go on with:  espalier run {folder}", soft_wrap=True)
+        say(f"\nStopped. Finished work is kept; go on with:  {command_line('espalier', 'run', folder)}")
         raise typer.Exit(130) from None
     _tell(sweep, summary, folder)
     if not summary.complete:
@@ -122,13 +96,13 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
     """What the run came to."""
     for message in summary.repaired:
-        out.print(f"repaired: {message}", markup=False, soft_wrap=True)
+        say(f"repaired: {message}")
     for note in summary.tuned.notes:
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
+        say(f"note: {note}")
     for failure in [*summary.tuned.failures, *summary.outcome.failures][:20]:
-        out.print(f"failed: {failure}", markup=False, soft_wrap=True)
+        say(f"failed: {failure}")
     if summary.plan.hopeless:
-        out.print(
+        say(
             f"left out: {len(summary.plan.hopeless)} snapshots of nets whose training diverged in an earlier "
             "run (table jobs says why)"
         )
@@ -138,11 +112,10 @@ def _tell(sweep: Sweep, summary: Summary, folder: str) -> None:
     done = ", ".join(f"{count} {kind_of(kind).units}" for kind, count in counts.items())
     nothing = "nothing could be done" if summary.plan.tasks else "nothing to do"
     skipped = f", {summary.outcome.skipped} skipped" if summary.outcome.skipped else ""
-    out.print(f"{done or nothing}{skipped} in {duration(summary.seconds)}.")
-    out.print(
+    say(f"{done or nothing}{skipped} in {duration(summary.seconds)}.")
+    say(
         f"{folder} holds {rows['nets']} snapshots of nets and {rows['grafts']} grafts (rows). "
-        f"Next:  espalier report {folder}",
-        soft_wrap=True,
+        f"Next:  {command_line('espalier', 'report', folder)}",
     )
 
 
@@ -171,8 +144,8 @@ def plan(
     log = sweep.store.read_table("jobs", skip_broken=True)
     speed = rates(log.slice(0, 0) if nodes and gpus else log, gemm)
     seconds = makespan(todo, set(sweep.store.blobs()), slots, speed)
-    out.print(
-        f"Predicted time on {slots} slots: {duration(seconds)}. Speed from {speed.origin}.", soft_wrap=True
+    say(
+        f"Predicted time on {slots} slots: {duration(seconds)}. Speed from {speed.origin}.",
     )
 
 
@@ -180,16 +153,14 @@ def _tell_studies(sweep: Sweep) -> None:
     """What the studies chose, and what they are still to say."""
     rows, tuned = (read_rows(sweep.store, name) for name in ("trials", "tuned"))
     for line in choices_in_words(sweep.studies, tuned):
-        out.print(f"tuned: {line}", markup=False, soft_wrap=True)
+        say(f"tuned: {line}")
     for note in better_since(sweep.studies, rows, tuned):
-        out.print(f"note: {note}", markup=False, soft_wrap=True)
+        say(f"note: {note}")
     left = len(sweep.studies) - len({study.key for study in sweep.studies} & {row["study"] for row in tuned})
     if left:
-        out.print(
+        say(
             f"{left} of {len(sweep.studies)} studies have chosen nothing yet: their nets are counted "
             "with the recipe of [train].",
-            markup=False,
-            soft_wrap=True,
         )
 
 
@@ -223,18 +194,16 @@ def status(folder: Folder) -> None:
     out.print(_plan_table(todo))
     _tell_studies(sweep)
     for problem in sweep.store.inventory.problems:
-        out.print(f"broken: {problem}", markup=False, soft_wrap=True)
+        say(f"broken: {problem}")
     bad = [
         row
         for row in sweep.store.read_table("jobs", skip_broken=True).to_pylist()
         if row["outcome"] in ("gave_up", "diverged") and kind_of(row["kind"]).failures_are_told
     ]
     for row in bad[-10:]:
-        out.print(f"{row['outcome']}: {row['label']}: {row['error']}", markup=False, soft_wrap=True)
+        say(f"{row['outcome']}: {row['label']}: {row['error']}")
     if not todo.tasks:
-        out.print(
-            "Nothing is missing." if not bad else "Nothing more can be done; see above for what failed."
-        )
+        say("Nothing is missing." if not bad else "Nothing more can be done; see above for what failed.")
         return
     slots = sweep.slots
     speed = rates(sweep.store.read_table("jobs", skip_broken=True), gemm_rate())
@@ -242,9 +211,9 @@ def status(folder: Folder) -> None:
     state = (
         "A run is active."
         if sweep.store.files.locked()
-        else f"No run is active; go on with:  espalier run {folder}"
+        else f"No run is active; go on with:  {command_line('espalier', 'run', folder)}"
     )
-    out.print(f"About {duration(left)} of work left on {slots} slots. {state}", soft_wrap=True)
+    say(f"About {duration(left)} of work left on {slots} slots. {state}")
 
 
 @app.command()
@@ -270,14 +239,14 @@ def new(
     SweepConfig.parse_toml(origin.text.encode(), origin.name)
     target.mkdir(parents=True, exist_ok=True)
     place.write_text(origin.text, encoding="utf-8")
-    out.print(f"{place} made from {origin.name}. Edit it, then:  espalier run {folder}", soft_wrap=True)
+    say(f"{place} made from {origin.name}. Edit it, then:  {command_line('espalier', 'run', folder)}")
 
 
 def _tell_templates() -> None:
     for template in templates().values():
-        out.print(f"[bold]{template.name}[/bold]")
+        out.print(template.name, style="bold")
         for line in (template.answers, template.costs):
-            out.print(f"    {line}", markup=False, soft_wrap=True)
+            say(f"    {line}")
 
 
 @app.command()
@@ -285,4 +254,4 @@ def _tell_templates() -> None:
 def compact(folder: Folder) -> None:
     """Merge the many small files of each table into few. The rows stay the same."""
     files = Sweep(folder).store.compact()
-    out.print("files per table: " + ", ".join(f"{table} {count}" for table, count in files.items()))
+    say("files per table: " + ", ".join(f"{table} {count}" for table, count in files.items()))

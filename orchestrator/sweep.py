@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pyarrow.compute as pc
@@ -79,7 +80,9 @@ class Sweep:
         except FileNotFoundError:
             earlier = recorded_config(self.store)
         if earlier is None:
-            raise ConfigError(f"{place} does not exist: `espalier new {self.path} --from demo` makes one")
+            raise ConfigError(
+                f"{place} does not exist: `espalier new {quote(str(self.path))} --from demo` makes one"
+            )
         return earlier
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ValidationError, model_validator
@@ -148,7 +149,7 @@ class SweepConfig(Section):
         """The config in the bytes of a TOML file."""
         try:
             values = tomllib.loads(data.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{source} is not valid TOML: {error}") from None
         return cls.parse(values, source)
 
@@ -159,7 +160,7 @@ class SweepConfig(Section):
             return cls.parse_toml(path.read_bytes(), str(path))
         except FileNotFoundError:
             raise ConfigError(
-                f"{path} does not exist: `espalier new {path.parent} --from demo` makes one"
+                f"{path} does not exist: `espalier new {quote(str(path.parent))} --from demo` makes one"
             ) from None
 
 

@@ -217,4 +217,4 @@ def display(plan: Plan, slots: int, console: Console | None = None) -> Lines:
 
 def plain_writer(console: Console) -> Callable[[str], None]:
     """Prints texts as they are: a path in brackets in an error is no markup."""
-    return lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return lambda text: console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
