@@ -8,8 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.kinds.registry import KINDS
+from espalier.orchestrator.store.json_shape import shaped
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.worker.processor import cores
@@ -27,10 +30,34 @@ def provenance() -> dict[str, Any]:
     }
 
 
+class RunRecord(BaseModel):
+    """`run.json`: the config that the folder's results are of, its images, and what it was run on."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    config: dict[str, dict[str, Any]]
+    data: str = ""
+    runs: list[dict[str, Any]] = []
+
+
+def read_record(store: Store) -> RunRecord | None:
+    """`run.json`, or None if no run has begun.
+
+    Raises:
+        ValueError: It is no such record; says what was found.
+    """
+    found = store.read_json(RECORD)
+    cure = "put back a copy of it, or delete it, and the next run writes it from sweep.toml"
+    return None if found is None else shaped(found, _SCHEMA, f"{store.root}/{RECORD}", cure)
+
+
+_SCHEMA = TypeAdapter(RunRecord)
+
+
 def record(store: Store, config: SweepConfig, facts: DataFacts, origin: dict[str, Any]) -> None:
     """Write the config and `origin`, what it runs on, to `run.json`; `runs` keeps earlier origins."""
-    before = store.read_json(RECORD) or {}
-    runs = before.get("runs", [])
+    before = read_record(store)
+    runs = before.runs if before else []
     if origin not in runs:
         runs = [*runs, origin]
     value = {"config": config.model_dump(mode="json"), "data": facts.content, **origin, "runs": runs}
@@ -39,8 +66,8 @@ def record(store: Store, config: SweepConfig, facts: DataFacts, origin: dict[str
 
 def recorded_config(store: Store) -> SweepConfig | None:
     """The config of the sweep that the folder holds; fields added since take their defaults."""
-    before = store.read_json(RECORD)
-    return None if before is None else SweepConfig.parse(before["config"], f"{store.root}/{RECORD}")
+    before = read_record(store)
+    return None if before is None else SweepConfig.parse(before.config, f"{store.root}/{RECORD}")
 
 
 def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
@@ -49,8 +76,8 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
     Raises:
         ConfigError: The folder holds another sweep; says which fields differ.
     """
-    earlier = recorded_config(store)
-    if earlier is None:
+    before, earlier = read_record(store), recorded_config(store)
+    if before is None or earlier is None:
         return
     there, here = _flat(earlier.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
     free = {name for name in here if name.startswith(("run.", "track."))} | {"sweep.measures"}
@@ -58,7 +85,7 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
         free |= kind.may_change | kind.idle(earlier)
     if all(one.train.schedule != "cosine" for one in (*earlier.settings(), *config.settings())):
         free |= {"train.epochs"}
-    if store.read_json(RECORD).get("data") == facts.content:
+    if before.data == facts.content:
         free |= {"data.dataset"}
     odd = [name for name in sorted(here) if there[name] != here[name] and name not in free]
     if odd:

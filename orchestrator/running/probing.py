@@ -11,12 +11,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, get_args
+from typing import Annotated, Any, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from espalier.cluster.pool import Done, Failed, Job, Pool
 from espalier.orchestrator.planning.cost import forward_flops, train_seconds
 from espalier.orchestrator.planning.identity import probe_key
 from espalier.orchestrator.planning.kind import SINGLY, Choice
+from espalier.orchestrator.store.json_shape import shaped
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
@@ -52,14 +55,61 @@ class Alike:
         return Probe(self.net, self.nets, flops, self.last_batch)
 
 
-def choices(store: Store) -> dict[str, Choice]:
-    """What was measured in a folder, by `probe_key`.
+class Answer(BaseModel):
+    """What `probes.json` says of one kind of net; more fields are for whoever reads the file.
+
+    Attributes:
+        grouped, layout, compiled: The mode of training.
+        nets: How many are trained together.
+        bits: Whether a way kept a net's bits, by the conditions under which it was tested and by the way.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    grouped: bool
+    layout: Layout
+    compiled: bool = False
+    nets: Annotated[int, Field(ge=1)]
+    bits: dict[str, dict[str, bool]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, value: Any) -> Any:
+        """The layout as it was written before there were compiled kernels."""
+        if isinstance(value, dict) and "channels_last" in value:
+            told = cast("dict[str, Any]", value)
+            return {"layout": "channels_last" if told["channels_last"] else "contiguous", **told}
+        return cast("Any", value)
+
+    @model_validator(mode="after")
+    def _can_be_compiled(self) -> Self:
+        mode = TrainMode(self.grouped, self.layout, self.compiled)
+        if mode.compiled and mode != COMPILED:
+            raise ValueError(f"is '{mode.name}', but compiled is '{COMPILED.name}' alone")
+        return self
+
+
+Record = Mapping[str, Mapping[str, Any]]
+"""What `probes.json` holds, by `probe_key`: each value has what an `Answer` has."""
+
+_SCHEMA = TypeAdapter(dict[str, Answer])
+
+
+def read_record(store: Store) -> Record:
+    """What was measured in a folder; empty if nothing was.
 
     Raises:
         ValueError: The file is broken.
     """
-    found = store.read_json(RECORD) or {}
-    return {key: choice(key, answer) for key, answer in found.items()}
+    found = store.read_json(RECORD)
+    if found is not None:
+        _checked(found)
+    return found or {}
+
+
+def choices(store: Store) -> dict[str, Choice]:
+    """What was measured in a folder, as choices by `probe_key`. Raises as `read_record`."""
+    return {key: choice(key, answer) for key, answer in read_record(store).items()}
 
 
 def choice(key: str, answer: Mapping[str, Any]) -> Choice:
@@ -68,21 +118,12 @@ def choice(key: str, answer: Mapping[str, Any]) -> Choice:
     Raises:
         ValueError: It lacks something, or is no way that nets can be trained.
     """
-    if "channels_last" in answer:  # as it was written before there were compiled kernels
-        answer = {"layout": "channels_last" if answer["channels_last"] else "contiguous", **answer}
-    again = "delete the file, and it is measured again"
-    for name in ("grouped", "layout", "nets"):
-        if name not in answer:
-            raise ValueError(f"{RECORD}: '{key}' lacks '{name}': {again}")
-    mode = TrainMode(answer["grouped"], answer["layout"], answer.get("compiled", False))
-    if mode.layout not in get_args(Layout):
-        allowed = " or ".join(get_args(Layout))
-        raise ValueError(f"{RECORD}: '{key}' has layout {mode.layout!r} where {allowed} would do: {again}")
-    if mode.compiled and mode != COMPILED:
-        raise ValueError(
-            f"{RECORD}: '{key}' is '{mode.name}', but compiled is '{COMPILED.name}' alone: {again}"
-        )
-    return Choice(mode, answer["nets"])
+    said = _checked({key: answer})[key]
+    return Choice(TrainMode(said.grouped, said.layout, said.compiled), said.nets)
+
+
+def _checked(found: Any) -> dict[str, Answer]:
+    return shaped(found, _SCHEMA, RECORD, "delete the file, and it is measured again")
 
 
 def alike(nets: Sequence[NetSpec], epochs: int, facts: DataFacts, device: str) -> dict[str, Alike]:

@@ -16,13 +16,23 @@ from typing import Any
 from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kind import Choice
 from espalier.orchestrator.planning.kinds.train_groups import plainest
-from espalier.orchestrator.running.probing import RECORD, Alike, Log, Now, Where, ask, choice, probe, row
+from espalier.orchestrator.running.probing import (
+    RECORD,
+    Alike,
+    Log,
+    Now,
+    Record,
+    Where,
+    ask,
+    choice,
+    probe,
+    read_record,
+    row,
+)
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.spec import BitsTest
 
 Choices = dict[str, Choice]
-Record = Mapping[str, Mapping[str, Any]]
-"""What `probes.json` holds, by `probe_key`."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def settle(
 
     What the folder has no measurement of is measured, the ways that it has are judged, and both are kept.
     """
-    record: Record = store.read_json(RECORD) or {}
+    record = read_record(store)
     known = {key: some for key, some in wanted.items() if key in record}
     new = {key: some for key, some in wanted.items() if key not in record}
     verdicts = judge(pool, record, known, where, store.append_job, now)

@@ -207,7 +207,7 @@ def test_a_broken_record_is_an_error_that_names_it(grouped):
     with pytest.raises(ValueError, match=r"probes\.json"):
         run(grouped)
     (grouped / probing.RECORD).write_text(json.dumps({"k": {"grouped": True}}))
-    with pytest.raises(ValueError, match=r"probes\.json: 'k' lacks 'layout'"):
+    with pytest.raises(ValueError, match=r"probes\.json: 'k.layout' is missing: delete the file"):
         run(grouped)
 
 
@@ -220,7 +220,7 @@ def test_the_way_of_training_that_a_record_names_must_exist():
     for wrong, match in (
         (
             {"layout": "blocked"},
-            "'k' has layout 'blocked' where contiguous or channels_last would do: delete",
+            "'k.layout' is 'blocked'; input should be 'contiguous' or 'channels_last': delete",
         ),
         ({"compiled": True, "grouped": True}, "'grouped channels_last compiled', but compiled is 'loop"),
         ({"compiled": True, "layout": "contiguous"}, "'loop contiguous compiled', but compiled is 'loop"),
