@@ -12,6 +12,8 @@ import ray
 from ray import _raylet
 from ray._private import ray_constants
 
+from espalier.cluster.on_ray.temp_dir import ray_folder
+
 
 def connect(
     address: str | None = None, object_store_memory: int | None = None, cpus: int | None = None
@@ -39,6 +41,7 @@ def connect(
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=object_store_memory,
+            _temp_dir=ray_folder(),
             **quiet,
         )
     token = Path.home() / ".ray" / "auth_token"

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
+from espalier.orchestrator.config.size_limits import refuse_many_seeds
 from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS, NULLS
 from espalier.tasks.spec import POOL_NULLS, STATISTICS, Kernels, Pairing
 
@@ -39,19 +40,23 @@ def one_of(value: object, names: Iterable[str]) -> object:
 
 def _number(value: object) -> object:
     """Whole numbers as reals, since TOML tells 1 from 1.0."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    try:
+        return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    except OverflowError:
+        raise ValueError("a whole number of so many digits is no real number") from None
 
 
 def _counted(value: object) -> object:
     """`seeds = 4` for the seeds 0, 1, 2, 3."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        refuse_many_seeds(value)
         return tuple(range(value))
     return listed(value)
 
 
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=10**12)]
+Natural = Annotated[int, Field(ge=0, le=10**12)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 
 
@@ -131,7 +136,7 @@ class GraftConfig(Section):
         DEFAULT_NULLS
     )
     pool_nets: Annotated[int, Field(ge=2)] = 2
-    partitions: Annotated[int, Field(ge=9)] = 19
+    partitions: Annotated[int, Field(ge=9, le=100_000)] = 19
     pool_ridge: Annotated[Real, Field(ge=0)] | None = None
     ridge: Annotated[Real, Field(ge=0)] = 0.0
     products: Literal["float32", "float64"] = "float32"

@@ -26,6 +26,7 @@ from espalier.orchestrator.config.sections import (
     TrackConfig,
     TuneConfig,
 )
+from espalier.orchestrator.config.size_limits import refuse_many_pairs, refuse_many_settings
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
 from espalier.tasks.spec import POOL_NULLS
@@ -58,6 +59,19 @@ class SweepConfig(Section):
     tune: TuneConfig = TuneConfig()
     track: TrackConfig = TrackConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _can_be_planned(self) -> Self:
+        axes = self.sweep
+        refuse_many_settings([len(values) for values in axes.cross.values()], len(axes.settings) or 1)
+        refuse_many_pairs(
+            len(self.settings()),
+            len(axes.widths),
+            len(axes.seeds),
+            len(self.train.snapshots),
+            len(self.graft.nulls),
+        )
+        return self
 
     @model_validator(mode="after")
     def _can_be_tuned(self) -> Self:
@@ -149,7 +163,7 @@ class SweepConfig(Section):
         """The config in the bytes of a TOML file."""
         try:
             values = tomllib.loads(data.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{source} is not valid TOML: {error}") from None
         return cls.parse(values, source)
 
@@ -169,15 +183,19 @@ def _first(error: ValidationError) -> str:
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"])
     text = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{place}: found {fault['input']!r}; {text[0].lower()}{text[1:]}" if place else text
+    return f"{place}: found {_short(fault['input'])}; {text[0].lower()}{text[1:]}" if place else text
 
+
+MOST_FAULTS = 10
+MOST_SHOWN = 200
+"""Faults, and characters of a value, that an error shows."""
 
 _BRANCHES = ("literal", "function", "constrained")
 """What pydantic puts into a place for the alternatives of a union."""
 
 
 def _faults(error: ValidationError) -> str:
-    """One line per fault: field, what was found, what would do."""
+    """One line per fault, ten at most: field, what was found, what would do."""
     lines: list[str] = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"] if not str(part).startswith(_BRANCHES))
@@ -187,8 +205,21 @@ def _faults(error: ValidationError) -> str:
             told = fault["msg"].removeprefix("Value error, ")
             lines.append(f"  {place}: {told}" if place else f"  {told}")
         else:
-            lines.append(f"  {place}: found {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}")
-    return "\n".join(dict.fromkeys(lines))
+            lines.append(
+                f"  {place}: found {_short(fault['input'])}; {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            )
+    shown = list(dict.fromkeys(lines))
+    more = [f"  and {len(shown) - MOST_FAULTS:,} more"] if len(shown) > MOST_FAULTS else []
+    return "\n".join([*shown[:MOST_FAULTS], *more])
+
+
+def _short(value: object) -> str:
+    """A value as it stands in the config, or its beginning."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} ..."
 
 
 def _known(location: tuple[int | str, ...]) -> str:

@@ -1,0 +1,39 @@
+"""Where a Ray of our own keeps its sockets and logs: Ray cannot use every path that the system can."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+LONGEST = 107
+"""Bytes of a socket's path that Linux allows."""
+BELOW = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+
+
+def usable(place: str) -> bool:
+    """Whether Ray can keep its sockets below a folder: an ASCII path that is short enough."""
+    return place.isascii() and len(place) + BELOW <= LONGEST
+
+
+def ray_folder(candidates: Iterable[str] | None = None) -> str | None:
+    """A folder for Ray if it could not use the one that it would choose, else None.
+
+    Raises:
+        OSError: No folder for temporary files will do.
+    """
+    if os.environ.get("RAY_TMPDIR"):
+        return None  # the user's own choice for Ray
+    own = str(Path(tempfile.gettempdir()) / "ray")
+    if usable(own):
+        return None
+    user = str(os.getuid()) if hasattr(os, "getuid") else "0"
+    for place in candidates or ("/tmp", "/var/tmp", str(Path.home())):
+        folder = f"{place}/ray-{user}"
+        if usable(folder) and os.access(place, os.W_OK):
+            return folder
+    raise OSError(
+        f"Ray cannot keep its sockets in '{own}' (an ASCII path of at most {LONGEST - BELOW} bytes would do): "
+        "set TMPDIR, or RAY_TMPDIR, to such a folder"
+    )

@@ -1,0 +1,55 @@
+"""How large a sweep may be: a slip of a finger is refused before anything of its size is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MOST_SEEDS = 10_000
+MOST_SETTINGS = 1_000
+MOST_NETS = 100_000
+MOST_PAIRS = 10_000_000
+"""Of ordered pairs at all snapshots, nulls included: a plan of so many takes about an hour."""
+
+
+def refuse_many_seeds(count: int) -> None:
+    """Refuse `seeds = count`.
+
+    Raises:
+        ValueError: They are more than `MOST_SEEDS`.
+    """
+    if count > MOST_SEEDS:
+        raise ValueError(f"{_told(count)} seeds are asked for; at most {MOST_SEEDS:,} would do")
+
+
+def refuse_many_settings(values: Sequence[int], listed: int) -> None:
+    """Refuse settings that cross fields of so many values each, for each one that is listed.
+
+    Raises:
+        ValueError: They are more than `MOST_SETTINGS`.
+    """
+    count = math.prod(values) * listed
+    if count > MOST_SETTINGS:
+        raise ValueError(
+            f"sweep: cross and settings make {_told(count)} settings; at most {MOST_SETTINGS:,} would do"
+        )
+
+
+def refuse_many_pairs(settings: int, widths: int, seeds: int, snapshots: int, nulls: int) -> None:
+    """Refuse more nets, or pairs of nets of one width, than a sweep can plan.
+
+    Raises:
+        ValueError: They are more than `MOST_NETS` or `MOST_PAIRS`.
+    """
+    nets = settings * widths * seeds
+    pairs = nets * seeds * snapshots * (1 + nulls)
+    if nets > MOST_NETS or pairs > MOST_PAIRS:
+        raise ValueError(
+            f"sweep: {settings:,} settings, {widths:,} widths and {seeds:,} seeds make {nets:,} nets, and "
+            f"{snapshots:,} snapshots with {nulls} nulls about {pairs:,} pairs; at most {MOST_NETS:,} nets "
+            f"and {MOST_PAIRS:,} pairs would do: take fewer, or several sweeps"
+        )
+
+
+def _told(count: int) -> str:
+    return f"{count:,}" if count < 10**15 else "more than 1,000,000,000,000,000"
