@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.special import fdtrc
 
 from espalier.analysis.limits.candidates import Candidate, scatter
 from espalier.analysis.limits.resample import WidthMean
+from espalier.analysis.limits.selection import narrower_width
 
 ALIKE = 2.0
 """Difference of AICc under which two models are supported about alike (Burnham & Anderson 2002)."""
@@ -45,6 +47,21 @@ def fit_warnings(
     if unsure:
         found.append(f"nets differ so much that the mean is unsure at width {', '.join(unsure)}")
     return "; ".join(found)
+
+
+def twice(rows: int) -> str:
+    """That so many rows were there once more; empty if none was."""
+    return f"{rows} rows are there again and count once" if rows else ""
+
+
+def not_finite(frame: pd.DataFrame, y: str) -> str:
+    """How many rows of a group are no finite numbers, and at which widths; empty if all are."""
+    odd = ~np.isfinite(frame[y].to_numpy(dtype=float))
+    if not odd.any():
+        return ""
+    widths, counts = np.unique(narrower_width(frame)[odd], return_counts=True)
+    places = ", ".join(f"{count} at width {width}" for width, count in zip(widths, counts, strict=True))
+    return f"{odd.sum()} of {len(frame)} rows have no finite {y} ({places}): leave them out, or mend them"
 
 
 def _error(mean: WidthMean) -> float:

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from espalier.analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
-from espalier.analysis.limits.cautions import fit_warnings
+from espalier.analysis.limits.cautions import fit_warnings, not_finite, twice
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
-from espalier.analysis.limits.selection import comparable
+from espalier.analysis.limits.selection import comparable, where
 
 MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [
@@ -50,6 +50,9 @@ def fit_width_limit(
     equal) or of net tables (`width`, `seed`). Rows with `null != "none"` are left out unless `by` has
     `null`; of several epochs the last is taken (`source_epoch == target_epoch`) unless `by` has
     the epochs. Any other axis with several values within a group is refused.
+
+    A row that is there several times counts once, and `warning` says so. A group with rows that are not
+    finite is not fitted; `warning` says how many they are at which widths.
 
     **Point fit.** Means per width, least squares of the relative residuals, `c >= 0`. `"auto"` takes the
     plateau if its AICc is the lower one. The AICc counts nets as observations, so that the scatter between
@@ -157,10 +160,7 @@ def fit_groups(
     rows = comparable(frame, by)
     if rows.empty:
         raise ValueError(f"no rows to fit '{y}' from: {len(frame)} came, none is of a real pair or net")
-    return [
-        _fit_group(group, width_means(part, y), plateau, level, bootstraps, seed)
-        for group, part in groups(rows, by)
-    ]
+    return [_fit_group(group, part, y, plateau, level, bootstraps, seed) for group, part in groups(rows, by)]
 
 
 def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, bootstraps: int) -> None:
@@ -175,13 +175,25 @@ def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, 
 
 
 def _fit_group(
-    group: dict[str, Any], means: list[WidthMean], plateau: Plateau, level: float, bootstraps: int, seed: int
+    group: dict[str, Any],
+    rows: pd.DataFrame,
+    y: str,
+    plateau: Plateau,
+    level: float,
+    bootstraps: int,
+    seed: int,
 ) -> WidthLimit:
     name = ", ".join(f"{key} {value}" for key, value in group.items()) or "all rows"
-    _refuse_few(name, means)
-    odd = [m.width for m in means if not (np.isfinite(m.mean) and m.mean > 0)]
+    once = rows.drop_duplicates()
+    finite = where(once, np.isfinite(once[y].to_numpy(dtype=float)))
+    means = width_means(finite, y)
+    odd = not_finite(once, y)
     if odd:
-        return WidthLimit(group, means, f"no fit: the mean is not positive at width {odd}")
+        return WidthLimit(group, means, f"no fit: {odd}")
+    _refuse_few(name, means)
+    negative = [m.width for m in means if m.mean <= 0]
+    if negative:
+        return WidthLimit(group, means, f"no fit: the mean is not positive at width {negative}")
     draws_BW = bootstrap_means(means, bootstraps, seed)
     power, with_plateau = (
         None if plateau is not_this else fit_candidate(means, draws_BW, level, with_plateau=not not_this)
@@ -190,7 +202,8 @@ def _fit_group(
     both = [fit for fit in (power, with_plateau) if fit]
     chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
     interval = quantiles(draws.alpha_B, chosen.tail("alpha"))
-    warning = fit_warnings(chosen, both, interval, means)
+    warnings = [twice(len(rows) - len(once)), fit_warnings(chosen, both, interval, means)]
+    warning = "; ".join(filter(None, warnings))
     return WidthLimit(group, means, warning, chosen, power, with_plateau, draws)
 
 

@@ -34,6 +34,6 @@ def ray_folder(candidates: Iterable[str] | None = None) -> str | None:
         if usable(folder) and os.access(place, os.W_OK):
             return folder
     raise OSError(
-        f"Ray cannot keep its sockets in '{own}' (an ASCII path of at most {LONGEST - BELOW} bytes would do): "
+        f"Ray cannot keep its sockets in '{own}' (ASCII of at most {LONGEST - BELOW} bytes would do): "
         "set TMPDIR, or RAY_TMPDIR, to such a folder"
     )

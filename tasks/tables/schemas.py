@@ -207,7 +207,7 @@ ROW_PER = {
     "grafts": "ordered pair, layer, method, null, draw and choice of BN statistics",
     "downstream": "graft and later layer",
     "ridges": "graft and ridge that was tried, where `graft.ridges` lists some",
-    "hybrids": "ordered pair and share of the source's channels",
+    "hybrids": "ordered pair, epoch and share of the source's channels",
     "exchangeability": "pool of nets and layer",
     "trials": "trial of a study, where `[tune]` asks for one",
     "trial_curves": "trial, seed and epoch",

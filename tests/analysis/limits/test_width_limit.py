@@ -166,13 +166,35 @@ def test_rows_that_all_share_a_net_are_refused():
         fit_width_limit(frame[frame["source_seed"] == 0], "y", [])
 
 
-@pytest.mark.parametrize("bad", [np.nan, -50.0, 0.0])
+@pytest.mark.parametrize("bad", [-50.0, 0.0])
 def test_means_without_a_logarithm_give_a_row_that_says_so(bad):
     frame = pairs(lambda w: w**-0.5)
     odd = frame.assign(y=frame["y"].where(frame["target_width"] != 16, bad))
     fit = fit_width_limit(odd, "y", []).iloc[0]
     assert np.isnan(fit["alpha"])
     assert fit["warning"] == "no fit: the mean is not positive at width [16]"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite_are_counted_by_group_and_width(bad):
+    parts = [pairs(lambda w: w**-0.5).assign(layer=layer) for layer in (1, 2)]
+    frame = pd.concat(parts, ignore_index=True)
+    odd = (frame["layer"] == 2) & (frame["target_seed"] == 0) & frame["target_width"].isin([8, 32])
+    frame.loc[odd & ((frame["target_width"] == 8) | (frame["source_seed"] == 1)), "y"] = bad
+    good, none = fit_width_limit(frame, "y", ["layer"]).itertuples()
+    assert good.alpha == pytest.approx(0.5)
+    assert np.isnan(none.alpha)
+    assert none.warning.startswith("no fit: 4 of 60 rows have no finite y (3 at width 8, 1 at width 32)")
+
+
+def test_rows_that_are_there_again_count_once_and_are_told():
+    frame = pairs(lambda w: w**-0.5, net=0.1, noise=0.05)
+    once = fit_width_limit(frame, "y", [], bootstraps=200).iloc[0]
+    more = pd.concat([frame, frame[frame["target_seed"] == 2]], ignore_index=True)
+    again = fit_width_limit(more, "y", [], bootstraps=200).iloc[0]
+    assert again.drop("warning").equals(once.drop("warning"))
+    assert again["warning"].startswith("15 rows are there again and count once")
+    assert "again" not in once["warning"]
 
 
 @pytest.mark.parametrize(
