@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from espalier.analysis.frames import FrameBuilder
 from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
@@ -79,7 +80,10 @@ def _read_table(filesystem: Any, root: str, name: str) -> pd.DataFrame:
     paths = _parts(filesystem, f"{root.rstrip('/')}/tables/{name}")
     with ThreadPoolExecutor() as pool:  # on object storage the time is the round trips
         parts = list(pool.map(lambda path: _read_part(filesystem, path, name), paths))
-    whole = pa.concat_tables([SCHEMAS[name].empty_table(), *parts]).to_pandas()
+    builder = FrameBuilder(SCHEMAS[name])
+    for part in parts:
+        builder.add(part)
+    whole = builder.frame()
     return _each_once(whole, [part.num_rows for part in parts], ROW_IDENTITY.get(name, ()))
 
 

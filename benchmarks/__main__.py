@@ -177,6 +177,24 @@ def plain_curve(
     typer.echo(json.dumps(result["epochs"][-1]))
 
 
+@app.command()
+def tables(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    parts: Annotated[int, typer.Option(min=10, help="Small parts, of 24 rows each.")] = 5000,
+    rows: Annotated[int, typer.Option(min=1000, help="Rows in ten parts.")] = 1_000_000,
+    report_rows: Annotated[int, typer.Option(min=1000, help="Rows of the report.")] = 300_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of each reading; the median counts.")] = 3,
+) -> None:
+    """How long `load`, a scan of the store and a report take, and their memory."""
+    from benchmarks.table_reading import Setup, run
+
+    result = run(Setup(parts, rows, report_rows, repeats))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()
