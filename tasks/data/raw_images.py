@@ -27,7 +27,7 @@ class DownloadError(DataError):
 
 @dataclass(frozen=True)
 class RawImages:
-    """Images as they are stored: `x_*` uint8 [N, C, H, W], `y_*` int64 [N], `split` the rule in words.
+    """Images as they are stored: `x_*` uint8 [N, C, H, W] (or uint16 of 16 bits), `y_*` int64 [N], `split` in words.
 
     A regression has float32 numbers instead, `x_*` [N, C, H, W] and `y_*` [N, K], used as they are.
     """
