@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from espalier.tasks.data import images
-from espalier.tasks.data.images import Folder
+from espalier.tasks.data.images import Folder, RawImages
+from espalier.tasks.data.soundness import refuse_unsound, warnings_about
 
 _CHUNK = 1024  # images counted at once: bounds the int64 copy that bincount makes
 
@@ -36,6 +37,14 @@ class Normalization:
     std: tuple[float, ...]
 
 
+class Loaded(NamedTuple):
+    """Data, how it was normalised, and what a user should know of it, in lines."""
+
+    data: Data
+    normalization: Normalization
+    warnings: tuple[str, ...]
+
+
 def load(
     dataset: str, *, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
 ) -> Data:
@@ -55,6 +64,28 @@ def load_with_normalization(
     They are those of the training images in use, after `limit_train`: a net knows no other images.
     """
     raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
+    return _ready(raw, dataset)
+
+
+@functools.lru_cache(maxsize=2)
+def load_cached(
+    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> tuple[Data, Normalization]:
+    """As `load_with_normalization`, decoded once a process; all callers share it and must not write to it."""
+    return load_warned(dataset, limit_train, limit_test, folder)[:2]
+
+
+@functools.lru_cache(maxsize=2)
+def load_warned(
+    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> Loaded:
+    """As `load_cached`, with what a user should know of the images."""
+    raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
+    return Loaded(*_ready(raw, dataset), tuple(warnings_about(raw, dataset)))
+
+
+def _ready(raw: RawImages, dataset: str) -> tuple[Data, Normalization]:
+    refuse_unsound(raw, dataset)
     normalization = measure(raw.x_train)
     data = Data(
         normalize(raw.x_train, normalization),
@@ -63,14 +94,6 @@ def load_with_normalization(
         torch.from_numpy(raw.y_test),
     )
     return data, normalization
-
-
-@functools.lru_cache(maxsize=2)
-def load_cached(
-    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
-) -> tuple[Data, Normalization]:
-    """As `load_with_normalization`, decoded once a process; all callers share it and must not write to it."""
-    return load_with_normalization(dataset, limit_train=limit_train, limit_test=limit_test, folder=folder)
 
 
 def measure(x_NCHW: np.ndarray) -> Normalization:

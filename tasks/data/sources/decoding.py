@@ -10,12 +10,12 @@ import struct
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 UNDECODABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises of an image that is broken, `Unsuited` among them."""
 
-_HOLDS_ORIENTATION = (
+_MARKS = (
     b"Exif",
     b"eXIf",
     b"EXIF",
@@ -63,7 +63,7 @@ def form(pixels_HWC: np.ndarray) -> str:
 
 def is_turned(content: bytes) -> bool:
     """Whether an image is shown otherwise than it is stored; False of one that cannot be read."""
-    if not any(mark in content for mark in _HOLDS_ORIENTATION):
+    if not any(mark in content for mark in _MARKS):
         return False
     try:
         image = Image.open(io.BytesIO(content))
@@ -89,8 +89,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _refuse_cut_bits(image: Image.Image) -> None:
     """Pillow has no colours of 16 bits, and would read them as 8 without a word."""
-    told = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple) else (tile[3],))]
-    deep = any(";16" in part if isinstance(part, str) else False for part in told)
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    told = [part for tile in tiles for part in (tile.args if isinstance(tile.args, tuple) else (tile.args,))]
+    deep = any(isinstance(part, str) and ";16" in part for part in told)
     deep |= image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in told)
     if deep and image.mode not in (*_DEEP, "I"):
         raise Unsuited("it has 16 bits in each of several channels: store it with 8, or as grey")
@@ -122,14 +123,16 @@ def _pixels(image: Image.Image) -> np.ndarray:
 def _shows_through(image: Image.Image) -> bool:
     """Whether a pixel is not opaque, by a channel of alpha or a colour that stands for none."""
     if image.mode in _WITHOUT_ALPHA:
-        return image.getchannel("A").getextrema()[0] < 255
+        return _some_clear(image)
     if "transparency" not in image.info:
         return False
     if image.mode in (*_DEEP, "I"):
         return bool((np.asarray(image) == image.info["transparency"]).any())
-    return (
-        image.mode in ("1", "L", "P", "RGB") and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
-    )
+    return image.mode in ("1", "L", "P", "RGB") and _some_clear(image.convert("RGBA"))
+
+
+def _some_clear(image: Image.Image) -> bool:
+    return bool((np.asarray(image.getchannel("A")) < 255).any())
 
 
 def _narrowed(values_HW: np.ndarray) -> np.ndarray:
