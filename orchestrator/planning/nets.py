@@ -38,6 +38,7 @@ def recipe(train: TrainConfig) -> Recipe:
         augment=train.augment,
         class_keep=() if all(share == 1.0 for share in train.class_keep) else train.class_keep,
         label_noise=train.label_noise,
+        reg_biases=train.reg_biases and train.regularizer == "l2",
     )
     if plan.class_keep or plan.label_noise:
         plan = replace(plan, data_seed=train.data_seed)
@@ -142,6 +143,7 @@ def nets_of(
     train = with_parameters(config.train, parameters) if parameters else config.train
     tuned = replace(recipe(train), loss=loss)
     _refuse_unfit(train, facts)
+    _refuse_shifts(config.graft.augment, facts, "graft.augment")
     _refuse_small(train, used(config, facts), layers)
     names = tuple(sorted(place.removeprefix(PREFIX) for place in config.tune.space))
     made = NetSpec(
@@ -174,12 +176,13 @@ def data_spec(config: SweepConfig, facts: DataFacts) -> DataSpec:
 
 def _refuse_unfit(train: TrainConfig, facts: DataFacts) -> None:
     """Raise ConfigError where a field of `[train]` is none for these images."""
-    for name, default in (("augment", "none"), ("class_keep", ()), ("label_noise", 0.0)):
+    _refuse_shifts(train.augment, facts, "train.augment")
+    for name, default in (("class_keep", ()), ("label_noise", 0.0)):
         found = getattr(train, name)
         if facts.regression and found != default:
             raise ConfigError(
-                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes and "
-                f"no images to shift: leave train.{name} out"
+                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes: "
+                f"leave train.{name} out"
             )
     if train.class_keep and sum(share > 0 for share in train.class_keep) < 2:
         raise ConfigError(
@@ -190,6 +193,15 @@ def _refuse_unfit(train: TrainConfig, facts: DataFacts) -> None:
         raise ConfigError(
             f"train.class_keep: found {len(train.class_keep)} shares, but {facts.name} has {facts.classes} "
             "classes: give one share for each"
+        )
+
+
+def _refuse_shifts(augment: str, facts: DataFacts, field: str) -> None:
+    """Raise ConfigError where numbers are to be cropped and flipped."""
+    if facts.regression and augment != "none":
+        raise ConfigError(
+            f"{field}: found {augment!r}, but {facts.name} is a regression, which has no images to shift: "
+            f"leave {field} out"
         )
 
 
