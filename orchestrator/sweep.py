@@ -166,6 +166,7 @@ class Sweep:
         Raises:
             ConfigError: The folder holds another config's sweep, a job exceeds a slot's memory, or a library
                 that the config asks for is not installed.
+            SharedFault: The images cannot be had or used, as a worker found.
             StoreLocked: Another run writes to this folder.
             StoreWriteError: The disk is full, say; what was published is whole.
         """
@@ -225,7 +226,7 @@ class Sweep:
 
         @cache
         def pool() -> Pool:
-            made = Heard(maker(fetch, self.config), tell)
+            made = Heard(maker(fetch, self.config), tell, self.config.run.attempts)
             stack.callback(made.close)
             return made
 

@@ -217,7 +217,8 @@ def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost
             factored |= new
             peak = max(peak, part_memory(tile, part, facts, len(factored)))
     parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
-    images = image_bytes(facts) * (2 + bool(tile.options.ridges))
+    copies = 2 + bool(tile.options.ridges) + 2 * (tile.options.augment != "none")
+    images = image_bytes(facts) * copies
     memory = BASE_BYTES + 8 * parameters + images + peak
     return Cost(flops, sum(snapshot_bytes(snapshot.net.architecture) for snapshot in tile.snapshots), memory)
 

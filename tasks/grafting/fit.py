@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from espalier.tasks.data.augment import view
 from espalier.tasks.grafting.adam import AdamMap, adam_maps
 from espalier.tasks.grafting.gram import (
     Centred,
@@ -100,16 +101,24 @@ class _Sums:
 def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
     """Fit every arm of every pair of the tile on images `x` (N, C, H, W).
 
-    With `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
+    With `options.augment` each image is shown as drawn: once to exact fits, anew in each epoch to Adam. With
+    `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
     factors of the same images from an earlier fit, which are used again.
 
     Raises:
         ValueError: Too few images to hold some back.
     """
     fitting_N, held_N = split(len(x), options)
-    x_fit = x[fitting_N] if options.ridges else x
+
+    def views(number: int) -> Tensor:
+        shown = view(x, options.augment, number)
+        return shown[fitting_N] if options.ridges else shown
+
+    x_fit = views(0)
     sums = _summed(nets, x_fit, "train", known or {})
-    held = _summed(nets, x[held_N], "validation", known or {}) if options.ridges else None
+    held = None
+    if options.ridges:
+        held = _summed(nets, view(x, options.augment)[held_N], "validation", known or {})
     factors = _factors(nets, sums, held, known or {})
     fits: dict[tuple[str, Arm], Fit] = {}
     trials: dict[tuple[str, Arm], list[Trial]] = {}
@@ -122,7 +131,7 @@ def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None 
             fits[pair.key, arm], trials[pair.key, arm] = choose(factor, *parts, options.ridges)
     adam = {
         (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, nets.arms[arm].reading]))
-        for (source, pair, arm), made in adam_maps(nets, x_fit).items()
+        for (source, pair, arm), made in adam_maps(nets, len(x_fit), views).items()
     }
     return Fits(factors, fits, adam, trials, len(x_fit))
 

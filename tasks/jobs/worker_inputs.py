@@ -17,11 +17,13 @@ from espalier.tasks.worker.devices import load_on, on
 class Inputs:
     """The blobs that a job reads, by name in the order of its inputs, and where it runs.
 
-    `where` (device, data set's place, how to bound the memory) changes no result but by rounding.
+    `where` (device, data set's place, how to bound the memory) changes no result but by rounding. `notes` are
+    lines for the user about what was read.
     """
 
     blobs: Mapping[str, bytes]
     where: Mapping[str, Any]
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def device(self) -> str:
@@ -31,7 +33,9 @@ class Inputs:
     def images(self, spec: DataSpec) -> tuple[Data, Normalization]:
         """The images on the device, and how they were normalised."""
         folder = self.where.get("folder")
-        return load_on(self.device, self.where["dataset"], spec.limit_train, spec.limit_test, folder)
+        loaded = load_on(self.device, self.where["dataset"], spec.limit_train, spec.limit_test, folder)
+        self.notes[:] = loaded.warnings
+        return loaded.data, loaded.normalization
 
     def networks(self, snapshots: Iterable[Snapshot]) -> list[Network]:
         """The nets at some snapshots, on the device."""

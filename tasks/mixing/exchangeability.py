@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from espalier.tasks.data.augment import view
 from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.graft import warning
 from espalier.tasks.mixing.channel_groups import Fitter, deal
@@ -52,6 +53,7 @@ def exchange(tile: PoolTile, networks: Sequence[Network], data: Data) -> Exchang
     """
     check(tile)
     channels = Channels(tile, networks)
+    data = data._replace(x_train=view(data.x_train, tile.options.augment))
     place = {pool.key: number for number, pool in enumerate(tile.pools)}
     rows: list[dict[str, Any]] = []
     draws: list[Draw] = []
