@@ -23,7 +23,7 @@ What they promise:
 - Where all of a patch is zeros, a conv is exactly its bias, as PyTorch's is, so that a ReLU passes a gradient
   where PyTorch's does (`tasks.kernels.zero_patches`). Taps that only ever read the border have no gradient.
 - Where numbers of a pooled square are equal but for rounding, because their patches are equal, any of them
-  may get the gradient. Gradients of parameters do not change with that, since equal patches give equal shares.
+  may get the gradient. Gradients of parameters do not change with that: equal patches give equal shares.
 - The same input gives the same bits, from run to run and however training is cut at snapshots.
 
 A network comes back as it was if it is several nets in one, if its numbers are not float32 on a CPU, under

@@ -9,9 +9,9 @@ pooling after are taken on the way (`tasks.kernels.conv_kernels`), so that their
 Legend: N images, H x W positions, I x J taps, C channels read, O channels written, P = (m+2)^2 planes.
 With m = 4 outputs are rounded to about 1e-6 of their norm, a direct convolution's to 3e-7; at 256 channels to
 3e-6 and 8e-7. That is of a tile's largest numbers: small outputs beside a number a thousand times as large
-have three digits less, and one that is NaN or infinite makes all of its tile so. Of a patch of zeros z is the bias
-exactly. Of numbers of a square that are equal but for rounding any may be the largest, and get its gradient:
-all of a region where h is constant. Gradients of weight and bias are the same whichever it is.
+have three digits less, and one that is NaN or infinite makes all of its tile so. Of a patch of zeros z is the
+bias exactly. Of numbers of a square that are equal but for rounding any may be the largest, and get its
+gradient: all of a region where h is constant. Gradients of weight and bias are the same whichever it is.
 """
 
 from __future__ import annotations
