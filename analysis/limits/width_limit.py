@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from espalier.analysis.limits.candidates import Candidate, fit_candidate, quanti
 from espalier.analysis.limits.cautions import fit_warnings
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
-from espalier.analysis.limits.selection import comparable
+from espalier.analysis.limits.selection import comparable, measured
 
 MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [
@@ -49,7 +49,8 @@ def fit_width_limit(
     **Rows.** Of pair tables (`source_width`, `source_seed`, `target_width`, `target_seed`; both widths
     equal) or of net tables (`width`, `seed`). Rows with `null != "none"` are left out unless `by` has
     `null`; of several epochs the last is taken (`source_epoch == target_epoch`) unless `by` has
-    the epochs. Any other axis with several values within a group is refused.
+    the epochs. Any other axis with several values within a group is refused. Rows whose error says nothing
+    (`analysis.limits.selection.measured`) are left out, and counted in `warning`.
 
     **Point fit.** Means per width, least squares of the relative residuals, `c >= 0`. `"auto"` takes the
     plateau if its AICc is the lower one. The AICc counts nets as observations, so that the scatter between
@@ -158,9 +159,23 @@ def fit_groups(
     if rows.empty:
         raise ValueError(f"no rows to fit '{y}' from: {len(frame)} came, none is of a real pair or net")
     return [
-        _fit_group(group, width_means(part, y), plateau, level, bootstraps, seed)
-        for group, part in groups(rows, by)
+        _fit_measured(group, part, y, plateau, level, bootstraps, seed) for group, part in groups(rows, by)
     ]
+
+
+def _fit_measured(
+    group: dict[str, Any], part: pd.DataFrame, y: str, plateau: Plateau, level: float, draws: int, seed: int
+) -> WidthLimit:
+    """The fit of the rows that tell something, and how many do not."""
+    kept = measured(part, y)
+    means, left = width_means(kept, y), len(part) - len(kept)
+    if not left:
+        return _fit_group(group, means, plateau, level, draws, seed)
+    said = f"{left} of {len(part)} rows left out: the target is constant, or the error below its floor"
+    if few := _too_few(means):
+        return WidthLimit(group, means, f"no fit: {few}; {said}")
+    fit = _fit_group(group, means, plateau, level, draws, seed)
+    return replace(fit, warning="; ".join(filter(None, [fit.warning, said])))
 
 
 def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, bootstraps: int) -> None:
@@ -194,17 +209,18 @@ def _fit_group(
     return WidthLimit(group, means, warning, chosen, power, with_plateau, draws)
 
 
-def _refuse_few(name: str, means: Sequence[WidthMean]) -> None:
+def _too_few(means: Sequence[WidthMean]) -> str:
+    """What a fit lacks, or nothing."""
     seeds = {m.width: m.seeds for m in means}
     if len(means) < MIN_WIDTHS:
-        raise ValueError(
-            f"{name}: a fit needs {MIN_WIDTHS} widths or more, found {len(means)}: {list(seeds)}"
-        )
+        return f"a fit needs {MIN_WIDTHS} widths or more, found {len(means)}: {list(seeds)}"
     few = {width: count for width, count in seeds.items() if count < MIN_SEEDS}
-    if few:
-        raise ValueError(
-            f"{name}: a fit needs {MIN_SEEDS} seeds or more at each width, found {few} (width: seeds)"
-        )
+    return f"a fit needs {MIN_SEEDS} seeds or more at each width, found {few} (width: seeds)" if few else ""
+
+
+def _refuse_few(name: str, means: Sequence[WidthMean]) -> None:
+    if few := _too_few(means):
+        raise ValueError(f"{name}: {few}")
     stuck = [m.width for m in means if np.isfinite(m.mean) and not np.isfinite(m.variance)]
     if stuck:
         raise ValueError(
