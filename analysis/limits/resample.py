@@ -126,8 +126,8 @@ def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean and standard error over nets of `y`, a row per group of `by` and width.
 
     The rows are chosen as in `analysis.limits.selection.comparable` and `measured`. Columns: those of `by`,
-    `width`, `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the narrower
-    one of a pair's two.
+    `width`, `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the
+    narrower one of a pair's two.
     """
     rows = measured(comparable(frame, by), y)
     lines = [
