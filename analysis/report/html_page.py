@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.style import png_bytes, svg_text
-from espalier.analysis.limits.selection import where
+from espalier.analysis.limits.selection import measured, where
 from espalier.analysis.report.chapters import Chapter, chapters
 from espalier.analysis.tables import Tables, load
 
@@ -118,12 +118,15 @@ def _facts(tables: Tables) -> list[tuple[str, str]]:
     nets, grafts, jobs = tables.nets, tables.grafts, tables.jobs
     warned = (grafts["warning"].fillna("") != "").mean() if len(grafts) else 0.0
     widths = ", ".join(map(str, sorted(nets["width"].unique()))) or "none yet"
+    mute = len(grafts) - len(measured(grafts, "fvu_test"))
+    left_out = [("rows left out of means", f"{mute} grafts: constant target, or error below its floor")]
     return [
         ("nets", f"{nets['net'].nunique()} ({len(nets)} snapshots)"),
         ("widths", widths),
         ("seeds", str(nets["seed"].nunique())),
         ("grafts", f"{_pairs_in_words(grafts)} (pair × layer × epoch)"),
         ("rows with a warning", f"{100 * warned:.1f} % of grafts"),
+        *(left_out if mute else []),
         ("tables", ", ".join(f"{len(rows):,} {name}" for name, rows in tables.frames().items() if len(rows))),
         ("computing time", _hours(float(jobs.loc[jobs["outcome"] == "done", "seconds"].sum()))),
         (

@@ -6,6 +6,7 @@ depend on which other pairs share its tile. Legend: as in `tasks.grafting.gram`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from espalier.tasks.grafting.gram import (
     factorise,
 )
 from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.row_fit import RowFactor, TileRows, factorise_rows, wanted
 from espalier.tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
 from espalier.tasks.grafting.tile_nets import Batch, Features, Layers, TileNets, arm_output, goal
 from espalier.tasks.grafting.tile_parts import Source, gram_source
@@ -120,10 +122,12 @@ def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None 
     if options.ridges:
         held = _summed(nets, view(x, options.augment)[held_N], "validation", known or {})
     factors = _factors(nets, sums, held, known or {})
-    fits: dict[tuple[str, Arm], Fit] = {}
+    fits = _from_rows(nets, x_fit, options, factors)
     trials: dict[tuple[str, Arm], list[Trial]] = {}
     for source, pair, arm, place in _maps(nets):
         factor = factors[source, place]
+        if (pair.key, arm) in fits:
+            continue
         if held is None or factor.held is None:
             fits[pair.key, arm] = solve(factor, sums.of(pair, arm, factor), options.ridge)
         else:
@@ -134,6 +138,29 @@ def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None 
         for (source, pair, arm), made in adam_maps(nets, len(x_fit), views).items()
     }
     return Fits(factors, fits, adam, trials, len(x_fit))
+
+
+def _from_rows(
+    nets: TileNets, x: Tensor, options: GraftOptions, factors: Factors
+) -> dict[tuple[str, Arm], Fit]:
+    """The fits that sums are too coarse for. Their sources' factors are replaced by those of the rows."""
+    chosen = [
+        entry
+        for entry in _maps(nets)
+        if isinstance(factor := factors[entry[0], entry[3]], RowFactor) or wanted(factor, options)
+    ]
+    if not chosen:
+        return {}
+    places: dict[Source, set[Arm]] = defaultdict(set)
+    for source, _, arm, _ in chosen:
+        places[source].add(arm)
+    rows, fits = TileRows(nets, x, places), dict[tuple[str, Arm], Fit]()
+    for source, pair, arm, place in chosen:
+        factor = factors[source, place]
+        if not isinstance(factor, RowFactor):
+            factor = factors[source, place] = factorise_rows(rows.inputs[source, place], factor.live)
+        fits[pair.key, arm] = rows.fit(factor, (source, place), pair.target, arm, options.ridge)
+    return fits
 
 
 def _summed(nets: TileNets, x: Tensor, split: str, known: Factors) -> _Sums:
@@ -149,7 +176,7 @@ def _factors(nets: TileNets, sums: _Sums, held: _Sums | None, known: Factors) ->
     if held is not None:
         made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
     made = known | made
-    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(nets)}
+    return {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(nets)} | made
 
 
 def _maps(nets: TileNets) -> Iterator[tuple[Source, Pair, Arm, Reading]]:
