@@ -259,17 +259,17 @@ class Store:
         self.files.remove(f"{BLOBS}/{name}")
         self.inventory.blobs.pop(name, None)
 
-    def check_blobs(self, names: Iterable[str], verify: Callable[[bytes], None]) -> list[str]:
-        """Read checkpoints, and move those away that `verify` finds broken (it raises ValueError).
+    def check_blobs(self, names: Iterable[str], verify: Callable[[str, bytes], None]) -> list[str]:
+        """Read checkpoints, and move away those that `verify`, given name and bytes, refuses by a ValueError.
 
         Returns:
             A message for each that is missing or was moved.
         """
         return [message for name in names if (message := self._check_blob(name, verify))]
 
-    def _check_blob(self, name: str, verify: Callable[[bytes], None]) -> str:
+    def _check_blob(self, name: str, verify: Callable[[str, bytes], None]) -> str:
         try:
-            verify(self.read_blob(name))
+            verify(name, self.read_blob(name))
         except FileNotFoundError:
             self.inventory.blobs.pop(name, None)
             return f"{BLOBS}/{name}: missing; it will be computed again"
