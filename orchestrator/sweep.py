@@ -244,7 +244,7 @@ class Sweep:
             broken = self._check((inputs | produced) & set(self.store.blobs()), starts)
             if not broken:
                 self._drop_stale_states(plan)
-                return plan, tuple(problems)
+                return plan, (*problems, *self.store.files.mended())
             problems += broken
 
     def _check(self, names: set[str], starts: Mapping[str, int | None]) -> list[str]:
