@@ -25,6 +25,7 @@ from espalier.orchestrator.store.inventory import Inventory
 from espalier.orchestrator.store.parquet_parts import (
     PartError,
     check_rows,
+    check_size,
     decode,
     encode,
     merged_metadata,
@@ -91,16 +92,16 @@ class Store:
             found.problems += self.files.mended()
             try:
                 for table in SCHEMAS:
-                    for part in self.files.list(f"{TABLES}/{table}"):
-                        self._scan_part(table, f"{TABLES}/{table}/{part}", repair)
+                    for part, size in self.files.sizes(f"{TABLES}/{table}").items():
+                        self._scan_part(table, f"{TABLES}/{table}/{part}", size, repair)
             except BaseException:
                 self._inventory = None  # half of what is there would make the rest be written twice
                 raise
         return found
 
-    def _scan_part(self, table: str, name: str, repair: bool) -> None:
+    def _scan_part(self, table: str, name: str, size: int, repair: bool) -> None:
         try:
-            rows = self._read_part(table, name)
+            rows = self._read_part(table, name, size)
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair)
             return
@@ -171,8 +172,10 @@ class Store:
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair=True)
 
-    def _read_part(self, table: str, name: str) -> pa.Table:
+    def _read_part(self, table: str, name: str, size: int = 0) -> pa.Table:
+        """Rows of a part whose file is listed with so many bytes."""
         try:
+            check_size(size)
             return decode(table, self.files.read(name))
         except Misplaced as error:
             raise PartError(error.what) from error
@@ -205,9 +208,9 @@ class Store:
             PartError: A part is broken; a scan moves it away.
         """
         parts = []
-        for part in self.files.list(f"{TABLES}/{table}"):
+        for part, size in self.files.sizes(f"{TABLES}/{table}").items():
             try:
-                parts.append(self._read_part(table, f"{TABLES}/{table}/{part}"))
+                parts.append(self._read_part(table, f"{TABLES}/{table}/{part}", size))
             except PartError as error:
                 if skip_broken:
                     continue
