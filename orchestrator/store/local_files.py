@@ -99,7 +99,9 @@ class LocalFiles(Files):
 
     def read(self, name: str) -> bytes:
         """See `Files.read`."""
-        path = self._place(name)
+        path, whole = self._place(name), found(self._root)
+        if whole not in (None, FOLDER, LINK):
+            raise Misplaced(self.root, whole, FOLDER)
         if (there := found(path)) not in (None, FILE):
             raise Misplaced(f"{self.root}/{name}", there, FILE)
         with os.fdopen(open_real(path, os.O_RDONLY), "rb") as file:

@@ -1,6 +1,8 @@
 """What a run reads is what its name says, or is put aside, told of and made again: never believed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,7 +11,13 @@ import torch
 
 import espalier.tasks.training.train
 from espalier.tasks.networks.sealed_tensors import pack, unpack
-from tests.integration.conftest import all_rows, run, write_config
+from tests.integration.conftest import all_rows, run, smallest_config
+
+
+@pytest.fixture
+def finished(smallest, tmp_path):
+    """A copy of the smallest finished sweep."""
+    return Path(shutil.copytree(smallest, tmp_path / "finished"))
 
 
 def without_grafts(folder):
@@ -20,14 +28,13 @@ def without_grafts(folder):
     return folder
 
 
-def trained(folder, width=3, seed=1):
+def trained(folder, seed=1):
     """The checkpoint of a trained net."""
     nets = pd.read_parquet(folder / "tables" / "nets")
-    name = nets.query(f"width == {width} and seed == {seed} and epoch == 2").checkpoint.item()
-    return folder / "checkpoints" / name
+    return folder / "checkpoints" / nets.query(f"seed == {seed} and epoch == 1").checkpoint.item()
 
 
-def assert_made_again(folder, reference, *told, count=1):
+def assert_made_again(folder, smallest, *told, count=1):
     summary = run(folder)
     assert summary.complete
     assert len(summary.repaired) == count
@@ -35,26 +42,26 @@ def assert_made_again(folder, reference, *told, count=1):
         assert ".broken" in message
         assert "computed again" in message
         assert all(word in message for word in told)
-    assert all_rows(folder) == all_rows(reference)
+    assert all_rows(folder) == all_rows(smallest)
     assert run(folder).repaired == ()
 
 
-def test_another_activation_in_a_header_is_not_taken_for_the_nets(finished, reference):
+def test_another_activation_in_a_header_is_not_taken_for_the_nets(finished, smallest):
     path = trained(without_grafts(finished))
     path.write_bytes(path.read_bytes().replace(rb"\"relu\"", rb"\"selu\"", 1))
-    assert_made_again(finished, reference, path.name, "seal")
+    assert_made_again(finished, smallest, path.name, "seal")
 
 
-def test_checkpoints_swapped_by_name_are_not_taken_for_each_other(finished, reference):
+def test_checkpoints_swapped_by_name_are_not_taken_for_each_other(finished, smallest):
     one, other = (trained(finished, seed=seed) for seed in (0, 1))
     without_grafts(finished)
     first, second = one.read_bytes(), other.read_bytes()
     one.write_bytes(second)
     other.write_bytes(first)
-    assert_made_again(finished, reference, "its own key", count=2)
+    assert_made_again(finished, smallest, "its own key", count=2)
 
 
-def test_checkpoints_from_before_there_were_seals_are_made_again(finished, reference):
+def test_checkpoints_from_before_there_were_seals_are_made_again(finished, smallest):
     without_grafts(finished)
     paths = sorted(finished.glob("checkpoints/*"))
     for path in paths:
@@ -62,16 +69,14 @@ def test_checkpoints_from_before_there_were_seals_are_made_again(finished, refer
         meta = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         old = {name: text for name, text in meta.items() if name not in ("seal", "key")} | {"sha256": "1f"}
         path.write_bytes(safetensors.torch.save(safetensors.torch.load(data), old))
-    assert_made_again(finished, reference, "before checkpoints had one", count=len(paths))
+    assert_made_again(finished, smallest, "before checkpoints had one", count=len(paths))
 
 
 @pytest.fixture(scope="module")
 def longer(tmp_path_factory):
     """Two nets with a snapshot on the way, finished."""
-    folder = write_config(
-        tmp_path_factory.mktemp("longer") / "whole",
-        train__epochs=3, train__snapshots=[0, 1, 3], sweep__widths=[2],
-    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("longer") / "whole"
+    smallest_config(folder, train__epochs=3, train__snapshots=[0, 1, 3])
     assert run(folder).complete
     return folder
 

@@ -7,7 +7,6 @@ this file; what fails names the step and its damages.
 import os
 import random
 import shutil
-import signal
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 from espalier.analysis.tables import load
 from espalier.orchestrator.sweep import Sweep
-from tests.integration.conftest import TABLES, all_rows, run, write_config
+from tests.integration.conftest import TABLES, all_rows, run
 
 STEPS = int(os.environ.get("ESPALIER_FUZZ_STEPS", "5"))
 SEED = int(os.environ.get("ESPALIER_FUZZ_SEED", "0"))
@@ -92,24 +91,11 @@ NOT_SEEN = {bit_flipped, another_of_its_kind, removed}
 """A bit may say nothing, an equal part holds what others hold, and what is gone is not there to be named."""
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A finished sweep of two nets, never to be written to; and its rows."""
-    folder = write_config(
-        tmp_path_factory.mktemp("whole") / "sweep",
-        data__limit_train=60, data__limit_test=40, network__layers=[1],
-        train__epochs=1, train__snapshots=[0, 1], sweep__widths=[2],
-    )  # fmt: skip
-    assert run(folder).complete
-    return folder
-
-
 @pytest.fixture
-def damaged(whole, tmp_path):
+def damaged(smallest, tmp_path, no_hang):
     """A copy to damage."""
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    yield Path(shutil.copytree(whole, tmp_path / "sweep"))
-    signal.alarm(0)
+    no_hang(SECONDS)
+    return Path(shutil.copytree(smallest, tmp_path / "sweep"))
 
 
 def damage(folder, step, choose, outside):
@@ -140,11 +126,13 @@ def loaded(folder):
         raise (OneLine if str(error).isprintable() else AssertionError)(str(error)) from error
 
 
-def test_whatever_is_damaged_a_run_ends_in_the_same_rows_and_the_next_is_clean(damaged, whole, tmp_path):
-    choose, wanted, outside = random.Random(SEED), all_rows(whole), tmp_path / "outside"
+def test_whatever_is_damaged_a_run_ends_in_the_same_rows_and_the_next_is_clean(
+    damaged, smallest, tmp_path, no_hang
+):
+    choose, wanted, outside = random.Random(SEED), all_rows(smallest), tmp_path / "outside"
     outside.mkdir()
     for step in range(STEPS):
-        signal.alarm(SECONDS)
+        no_hang(SECONDS)
         if step % 2:  # so that grafts are missing, and their nets' checkpoints are needed
             for part in [*damaged.glob("tables/grafts/*")][step % 4 :]:
                 part.unlink()
@@ -178,7 +166,6 @@ def test_whatever_is_damaged_a_run_ends_in_the_same_rows_and_the_next_is_clean(d
 def test_what_lies_in_the_place_of_a_record_is_one_clear_error_until_it_is_moved(
     damaged, tmp_path, name, how
 ):
-    signal.alarm(SECONDS)
     path, outside = damaged / name, tmp_path / "outside"
     outside.mkdir()
     data = path.read_bytes()
@@ -195,20 +182,19 @@ def test_what_lies_in_the_place_of_a_record_is_one_clear_error_until_it_is_moved
 
 
 @pytest.mark.parametrize("how", [emptied, zeroed])
-def test_a_damaged_sweep_toml_is_told_by_name(damaged, whole, how):
+def test_a_damaged_sweep_toml_is_told_by_name(damaged, smallest, how):
     how(damaged / "sweep.toml", random.Random(SEED), None, None)
     with pytest.raises(ValueError, match=r"sweep\.toml|sweep of another config"):
         run(damaged)
-    shutil.copy(whole / "sweep.toml", damaged)
+    shutil.copy(smallest / "sweep.toml", damaged)
     assert run(damaged).complete
-    assert all_rows(damaged) == all_rows(whole)
+    assert all_rows(damaged) == all_rows(smallest)
 
 
 @pytest.mark.parametrize(
     ("name", "how"), [("tables/nets", a_link_in_a_circle), ("checkpoints", a_pipe), ("tables", emptied)]
 )
-def test_what_lies_in_the_place_of_a_folder_is_put_aside_or_told(damaged, whole, tmp_path, name, how):
-    signal.alarm(SECONDS)
+def test_what_lies_in_the_place_of_a_folder_is_put_aside_or_told(damaged, smallest, tmp_path, name, how):
     shutil.rmtree(damaged / name)
     (damaged / name).touch()
     how(damaged / name, random.Random(SEED), None, None)
@@ -217,5 +203,5 @@ def test_what_lies_in_the_place_of_a_folder_is_put_aside_or_told(damaged, whole,
             run(damaged)
         (damaged / name).unlink()
     assert run(damaged).complete
-    assert all_rows(damaged) == all_rows(whole)
+    assert all_rows(damaged) == all_rows(smallest)
     assert run(damaged).repaired == ()

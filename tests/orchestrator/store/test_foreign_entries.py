@@ -1,7 +1,6 @@
 """Whatever lies in a sweep's folder, nothing outside it is touched, and nothing hangs."""
 
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -18,12 +17,8 @@ from tests.orchestrator.store.test_sweep_store import commit, counted, make
 
 
 @pytest.fixture(autouse=True)
-def _no_hang():
-    """A read of a named pipe would wait for ever."""
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
+def _no_hang(no_hang):
+    no_hang(20)
 
 
 class Outside:
@@ -317,6 +312,13 @@ def test_the_whole_folder_may_be_behind_a_link(root, tmp_path):
     assert counted(Store(root)) == {"a": 1}
     assert Store(tmp_path / "link").scan().problems == []
     assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("plant", ["pipe", "socket", "foreign file"])
+def test_what_is_no_folder_at_all_is_told(root, outside, plant):
+    PLANTS[plant](root / "file", outside)
+    with pytest.raises(Misplaced, match=r"file is a .*, where a folder belongs"):
+        LocalFiles(root / "file").read("sweep.toml")
 
 
 def test_printable_names_are_left_as_they_are():
