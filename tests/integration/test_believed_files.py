@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import safetensors.torch
-import torch
 
 import espalier.tasks.training.train
 from espalier.tasks.networks.sealed_tensors import pack, unpack
@@ -87,15 +86,10 @@ def resealed(data):
     return pack(tensors, metadata | {"epoch": "3"})
 
 
-def other_parameters(data):
-    tensors, metadata = unpack(data)
-    return pack({name: torch.zeros_like(value) for name, value in tensors.items()}, metadata | {"key": "k"})
-
-
 @pytest.mark.parametrize(
     "change",
-    [lambda data: data.replace(b'"epoch":"1"', b'"epoch":"3"'), resealed, other_parameters],
-    ids=["edited", "edited and sealed anew", "of another net"],
+    [lambda data: data.replace(b'"epoch":"1"', b'"epoch":"3"'), resealed],
+    ids=["edited", "edited and sealed anew"],
 )
 def test_a_state_that_is_not_where_training_goes_on_is_made_again(tmp_path, longer, monkeypatch, change):
     folder = tmp_path / "cut"

@@ -99,12 +99,13 @@ def damaged(smallest, tmp_path, no_hang):
 
 
 def damage(folder, step, choose, outside):
-    """Damage some files of every group, by turns in every way; the damages by file."""
-    done = {}
+    """Damage some files of every group, by turns in every way and then in any; the damages by file."""
+    done, turns = {}, AT_ONCE * step < len(DAMAGES)
     for offset, pattern in enumerate(GROUPS.values()):
         files = sorted(path for path in folder.glob(pattern))
         for number, path in enumerate(choose.sample(files, min(AT_ONCE, len(files)))):
-            way = DAMAGES[(AT_ONCE * step + number + offset) % len(DAMAGES)]
+            turn = AT_ONCE * step + number + offset if turns else choose.randrange(len(DAMAGES))
+            way = DAMAGES[turn % len(DAMAGES)]
             way(path, choose, choose.choice(files), outside)
             done[path.relative_to(folder)] = way
     return done
