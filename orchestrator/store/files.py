@@ -112,6 +112,10 @@ class Files(Protocol):
             Misplaced: A link, behind which somebody may have put the folder.
         """
 
+    def irregular(self, folder: str) -> dict[str, str]:  # noqa: ARG002 - a place of objects has none
+        """What in `folder` is listed but is no file, by name, in words."""
+        return {}
+
     def mended(self) -> list[str]:
         """Messages on what was put aside since the last call."""
         return []

@@ -123,6 +123,13 @@ class LocalFiles(Files):
                     sizes[entry.name] = entry.lstat().st_size
         return sizes
 
+    def irregular(self, folder: str) -> dict[str, str]:
+        """See `Files.irregular`."""
+        kinds = {name: found(self._root / folder / name) for name in self.list(folder)}
+        return {
+            name: Misplaced(name, kind, FILE).what for name, kind in kinds.items() if kind and kind != FILE
+        }
+
     def remove(self, name: str) -> None:
         """See `Files.remove`."""
         path = self._place(name)

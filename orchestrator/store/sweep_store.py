@@ -91,6 +91,9 @@ class Store:
             self._inventory = found = Inventory(blobs=self.files.sizes(BLOBS))
             found.problems += self.files.mended()
             try:
+                for name, what in self.files.irregular(BLOBS).items():
+                    found.blobs.pop(name)
+                    self._put_aside(f"{BLOBS}/{name}", what, "made again if something needs it", repair)
                 for table in SCHEMAS:
                     for part, size in self.files.sizes(f"{TABLES}/{table}").items():
                         self._scan_part(table, f"{TABLES}/{table}/{part}", size, repair)

@@ -155,7 +155,7 @@ def test_where_a_folder_of_results_belongs_the_rest_is_put_aside_and_a_link_refu
                 attempt()
         (root / name).unlink()
     problems = store.scan().problems
-    here = plant == "full folder" and name == "tables/grafts"  # its folder is no part
+    here = plant == "full folder" and name != "tables"  # its folder is no part, and no checkpoint
     assert len(problems) == (here or (plant not in LINKS and "folder" not in plant))
     put(store)
     assert counted(store) == {"a": 1}
@@ -223,9 +223,10 @@ def test_among_parts_and_checkpoints_regular_files_alone_are_read(root, outside,
 
     looked = Store(root).scan(repair=False)
     assert looked.rows["grafts"] == 1
-    assert len(looked.problems) == 1
+    files = plant in ("foreign file", "empty file", "hard link")  # a checkpoint is read when it is needed
+    assert len(looked.problems) == (1 if files else 2)
     store = Store(root)
-    problems = store.scan().problems + store.check_blobs(store.blobs(), verify)
+    problems = store.scan().problems + (store.check_blobs(store.blobs(), verify) if files else [])
     assert len(problems) == 2
     assert all("x.parquet: " in text and ".broken" in text for text in problems)
     assert store.read_table("grafts").num_rows == 1
