@@ -6,18 +6,18 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
+from espalier.orchestrator.store.files import TABLES, Files, Misplaced, printable
+from espalier.orchestrator.store.parquet_parts import OtherSchema, PartError, check_size, decode
+from espalier.orchestrator.store.places import open_files
+from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,38 +70,32 @@ def load(folder: str | os.PathLike[str]) -> Tables:
             f"no sweep folder at '{folder}'; `espalier new {quote(str(folder))}` makes one"
         )
     know_tables()
-    frames = {name: _read_table(filesystem, root, name) for name in SCHEMAS}
+    files = open_files(os.fspath(folder))
+    frames = {name: _read_table(files, name) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
     return Tables(**named, more=frames)
 
 
-def _read_table(filesystem: Any, root: str, name: str) -> pd.DataFrame:
-    paths = _parts(filesystem, f"{root.rstrip('/')}/tables/{name}")
+def _read_table(files: Files, name: str) -> pd.DataFrame:
+    sizes = files.sizes(f"{TABLES}/{name}")
+    paths = {f"{TABLES}/{name}/{part}": sizes[part] for part in sizes if part.endswith(".parquet")}
     with ThreadPoolExecutor() as pool:  # on object storage the time is the round trips
-        parts = list(pool.map(lambda path: _read_part(filesystem, path, name), paths))
+        parts = list(pool.map(lambda path: _read_part(files, path, paths[path], name), paths))
     whole = pa.concat_tables([SCHEMAS[name].empty_table(), *parts]).to_pandas()
     return _each_once(whole, [part.num_rows for part in parts], ROW_IDENTITY.get(name, ()))
 
 
-def _parts(filesystem: Any, folder: str) -> list[str]:
-    """The table's files in order of name; `.` and `_` begin names of staged or private files."""
-    if not filesystem.isdir(folder):
-        return []
-    paths = sorted(filesystem.ls(folder, detail=False))
-    return [path for path in paths if path.endswith(".parquet") and Path(path).name[0] not in "._"]
-
-
-def _read_part(filesystem: Any, path: str, name: str) -> pa.Table:
-    schema = SCHEMAS[name]
+def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table:
+    schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
     try:
-        with filesystem.open(path, "rb") as stream:
-            part = pq.ParquetFile(stream, page_checksum_verification=True).read()
-    except (OSError, pa.ArrowException) as error:
-        found = str(error).strip().split("\n")[0]
-        raise ValueError(f"cannot read {path}: {found}; {_CURE}") from error
-    part = completed(name, part)
-    if not part.schema.equals(schema):
-        raise ValueError(f"{path} is not a part of table '{name}': {_at_odds(part.schema, schema)}; {_CURE}")
+        check_size(size)
+        part = decode(name, files.read(path))
+    except OtherSchema as error:
+        told = _at_odds(error.found, schema)
+        raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
+    except (OSError, PartError) as error:
+        found = error.what if isinstance(error, Misplaced) else str(error).strip().split("\n")[0]
+        raise ValueError(f"cannot read {place}: {found}; {_CURE}") from error
     return part.replace_schema_metadata(None).cast(schema)
 
 

@@ -423,14 +423,31 @@ class Measurement:
         return self.snapshots
 
 
+_BLOB, _STATE = ".safetensors", ".resume.safetensors"
+
+
 def blob_name(key: str) -> str:
     """File of a snapshot, by its key."""
-    return f"{key}.safetensors"
+    return f"{key}{_BLOB}"
 
 
 def state_name(key: str) -> str:
     """File of the optimizer's state at a snapshot, by its key."""
-    return f"{key}.resume.safetensors"
+    return f"{key}{_STATE}"
+
+
+def is_state(name: str) -> bool:
+    """Whether a file of that name is an optimizer's state."""
+    return name.endswith(_STATE)
+
+
+def key_of(name: str) -> str:
+    """The key in the name of a snapshot's file, or of a state's.
+
+    >>> key_of(blob_name("k")) == key_of(state_name("k")) == "k"
+    True
+    """
+    return name.removesuffix(_STATE if is_state(name) else _BLOB)
 
 
 def segments_of(payload: object) -> tuple[TrainSegment, ...]:

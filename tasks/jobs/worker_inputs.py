@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from espalier.tasks.data.tensors import Data, Normalization
-from espalier.tasks.networks.checkpoint import unpack_network
+from espalier.tasks.networks.checkpoint import unpack_network, unpack_state
 from espalier.tasks.networks.network import Network
-from espalier.tasks.spec import DataSpec, Snapshot, blob_name
+from espalier.tasks.spec import DataSpec, NetSpec, Snapshot, blob_name, key_of
+from espalier.tasks.training.train import State, initial_state
 from espalier.tasks.worker.devices import load_on, on
 
 
@@ -39,7 +40,15 @@ class Inputs:
 
     def networks(self, snapshots: Iterable[Snapshot]) -> list[Network]:
         """The nets at some snapshots, on the device."""
-        return [on(unpack_network(self.blobs[blob_name(snap.key)]), self.device) for snap in snapshots]
+        read = [unpack_network(self.blobs[blob_name(snap.key)], snap.key) for snap in snapshots]
+        return [on(network, self.device) for network in read]
+
+    def states(self, nets: Sequence[NetSpec], starts: Sequence[int | None]) -> list[State]:
+        """Where nets stand at epochs `starts`: at the blobs, a state for each, or at their beginning."""
+        if not self.blobs:
+            return [initial_state(net) for net in nets]
+        read = zip(self.blobs.items(), starts, strict=True)
+        return [State(*unpack_state(blob, key_of(name), start)) for (name, blob), start in read]
 
 
 Rows = Sequence[Mapping[str, Any]]
