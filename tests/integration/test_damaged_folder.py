@@ -20,11 +20,12 @@ STEPS = int(os.environ.get("ESPALIER_FUZZ_STEPS", "5"))
 SEED = int(os.environ.get("ESPALIER_FUZZ_SEED", "0"))
 SECONDS = 60
 """After which a step counts as hung."""
+FLIPS = 30
+"""Bits that are flipped in each record."""
 AT_ONCE = 2
 """Files of each kind that are damaged in a step."""
 
-PARSED_BY_A_SCHEMA = ("run.json", "probes.json")
-"""Records of ours whose content is judged where they are parsed: here only by what lies in their place."""
+RECORDS = ("run.json", "probes.json")
 GROUPS = {table: f"tables/{table}/*" for table in (*TABLES, "jobs")} | {
     "checkpoints": "checkpoints/*", "the lock": ".lock"
 }  # fmt: skip
@@ -160,7 +161,7 @@ def test_whatever_is_damaged_a_run_ends_in_the_same_rows_and_the_next_is_clean(
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        *zip([*PARSED_BY_A_SCHEMA, "sweep.toml", "sweep.toml"], IN_ITS_PLACE, strict=True),
+        *zip([*RECORDS, "sweep.toml", "sweep.toml"], IN_ITS_PLACE, strict=True),
         ("run.json", a_pipe),
     ],
 )
@@ -180,6 +181,35 @@ def test_what_lies_in_the_place_of_a_record_is_one_clear_error_until_it_is_moved
     path.write_bytes(data)
     assert run(damaged).complete
     assert seen(outside) == before
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("how", [truncated, emptied, zeroed, another_of_its_kind])
+def test_a_damaged_record_is_told_by_name_and_written_anew_once_it_is_deleted(damaged, smallest, name, how):
+    other = damaged / next(one for one in RECORDS if one != name)
+    how(damaged / name, random.Random(SEED), other, None)
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")) as caught:
+        run(damaged)
+    assert str(caught.value).isprintable()
+    (damaged / name).unlink()
+    assert run(damaged).complete
+    assert all_rows(damaged) == all_rows(smallest)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_flipped_bit_of_a_record_is_a_refusal_or_changes_no_row(damaged, smallest, name):
+    choose, whole, told = random.Random(SEED), (damaged / name).read_bytes(), []
+    for _ in range(FLIPS):
+        (damaged / name).write_bytes(whole)
+        bit_flipped(damaged / name, choose, None, None)
+        try:
+            assert run(damaged).plan.tasks == ()
+        except ValueError as error:
+            told.append(str(error))
+    (damaged / name).write_bytes(whole)
+    assert all_rows(damaged) == all_rows(smallest)
+    assert FLIPS / 10 < len(told) < FLIPS
+    assert all(line.isprintable() for text in told for line in text.splitlines())
 
 
 @pytest.mark.parametrize("how", [emptied, zeroed])
