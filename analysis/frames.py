@@ -7,6 +7,7 @@ their list: they can be compared, joined and sorted like texts.
 
 from __future__ import annotations
 
+import mmap
 from collections import defaultdict
 from typing import Any
 
@@ -39,46 +40,54 @@ class FrameBuilder:
         self._schema = schema
         self._waiting: list[pa.Table] = []
         self._rows = 0
-        self._arrays: dict[str, list[Any]] = {name: [] for name in schema.names}
+        self._numbers = {field.name: Growing() for field in schema if _grows(field.type)}
+        self._others: dict[str, list[pd.Series]] = {
+            field.name: [] for field in schema if not _grows(field.type)
+        }
         self._texts: dict[str, dict[str, int]] = defaultdict(dict)
 
     def add(self, part: pa.Table) -> None:
         """Take the rows of a part; its texts may be plain, or dictionaries."""
+        if self._waiting and self._waiting[0].schema != part.schema:
+            self._flush()
         self._waiting.append(part)
         self._rows += part.num_rows
         if self._rows >= CHUNK_ROWS:
             self._flush()
 
     def frame(self) -> pd.DataFrame:
-        """All rows, in the order in which they came."""
+        """All rows, in the order in which they came; the builder is empty afterwards."""
         self._flush()
         order = {axis: _sorted(texts) for axis, texts in self._texts.items()}
         columns: dict[str, Any] = {}
-        for field in self._schema:
-            arrays = self._arrays.pop(field.name)  # freed column by column
-            if pa.types.is_string(field.type):
-                columns[field.name] = _categorical(arrays, *order.get(axis_of(field.name), _sorted({})))
-            else:
-                columns[field.name] = _whole(arrays, field.type)
+        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
+            if not _grows(kind):
+                empty = pa.array([], kind).to_pandas()
+                columns[name] = pd.concat(self._others.pop(name) or [empty], ignore_index=True)
+                continue
+            values = self._numbers.pop(name).whole()  # freed column by column, where it is copied
+            if pa.types.is_string(kind):
+                values = _categorical(values, *order.get(axis_of(name), _sorted({})))
+            elif not len(values):
+                values = pa.array([], kind).to_numpy()
+            columns[name] = values
         return pd.DataFrame(columns, copy=False)
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        chunk = pa.concat_tables(self._waiting)
+        chunk = pa.concat_tables(self._waiting).combine_chunks()
         self._waiting, self._rows = [], 0
-        for name in self._schema.names:
-            self._arrays[name].append(self._values(name, chunk.column(name)))
+        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
+            column = chunk.column(name)
+            if not _grows(kind):
+                self._others[name].append(column.to_pandas())
+            elif pa.types.is_string(kind):
+                self._numbers[name].extend(self._codes(self._texts[axis_of(name)], column))
+            else:
+                self._numbers[name].extend(column.to_numpy())
 
-    def _values(self, name: str, column: pa.ChunkedArray) -> Any:
-        kind = self._schema.field(name).type
-        if pa.types.is_string(kind):
-            return self._codes(self._texts[axis_of(name)], column)
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            return column.to_numpy()
-        return column.to_pandas()
-
-    def _codes(self, known: dict[str, int], column: pa.ChunkedArray) -> NDArray[np.int32]:
+    def _codes(self, known: dict[str, int], column: pa.ChunkedArray) -> NDArray[Any]:
         """Numbers of texts, -1 for none; new texts get the next ones."""
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
@@ -87,25 +96,51 @@ class FrameBuilder:
             texts = chunk.dictionary.to_pylist()
             places = np.array([known.setdefault(text, len(known)) for text in texts] + [-1], np.int32)
             parts.append(places[chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
-        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+        return np.concatenate([np.empty(0, np.int32), *parts]).astype(_code_type(len(known)), copy=False)
 
 
-def _whole(arrays: list[Any], kind: pa.DataType) -> Any:
-    """The pieces of a column as one."""
-    if not arrays:
-        return pa.array([], kind).to_pandas()
-    return (
-        np.concatenate(arrays) if isinstance(arrays[0], np.ndarray) else pd.concat(arrays, ignore_index=True)
-    )
+class Growing:
+    """An array that grows at its end, and takes no more memory than what was put into it.
+
+    Its room is doubled when it is full. What is not written to is not in memory yet, and what is given up goes
+    back to the system at once: both hold of mapped memory, and not of what `malloc` gives.
+    """
+
+    def __init__(self) -> None:
+        self._room, self._rows = np.empty(0, np.int8), 0
+
+    def extend(self, values: NDArray[Any]) -> None:
+        """Append values; the type becomes one that holds both."""
+        rows = self._rows + len(values)
+        kind = np.promote_types(self._room.dtype, values.dtype) if self._rows else values.dtype
+        if rows > len(self._room) or kind != self._room.dtype:
+            room = _mapped(
+                max(rows, 2 * len(self._room) if rows > len(self._room) else len(self._room)), kind
+            )
+            room[: self._rows] = self._room[: self._rows]
+            self._room = room
+        self._room[self._rows : rows] = values
+        self._rows = rows
+
+    def whole(self) -> NDArray[Any]:
+        """All values, as a view."""
+        return self._room[: self._rows]
 
 
-def _categorical(
-    codes: list[NDArray[np.int32]], categories: list[str], places: NDArray[np.int32]
-) -> pd.Categorical:
-    whole = np.concatenate([np.empty(0, np.int32), *codes])
-    return pd.Categorical.from_codes(
-        _narrow(places[whole], len(categories)), dtype=pd.CategoricalDtype(categories)
-    )
+def _mapped(length: int, kind: np.dtype[Any]) -> NDArray[Any]:
+    size = length * kind.itemsize
+    if size < mmap.PAGESIZE:
+        return np.empty(length, kind)
+    return np.frombuffer(mmap.mmap(-1, size), kind)
+
+
+def _grows(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind)
+
+
+def _categorical(codes: NDArray[Any], categories: list[str], places: NDArray[np.int32]) -> pd.Categorical:
+    kind = pd.CategoricalDtype(pd.Index(categories, dtype="str"))
+    return pd.Categorical.from_codes(places.astype(_code_type(len(categories)))[codes], dtype=kind)
 
 
 def _sorted(texts: dict[str, int]) -> tuple[list[str], NDArray[np.int32]]:
@@ -116,6 +151,6 @@ def _sorted(texts: dict[str, int]) -> tuple[list[str], NDArray[np.int32]]:
     return ordered, places
 
 
-def _narrow(codes: NDArray[np.int32], categories: int) -> NDArray[Any]:
-    """Codes in the smallest type that holds them, as pandas keeps them."""
-    return codes.astype(np.min_scalar_type(-max(1, categories)), copy=False)
+def _code_type(categories: int) -> np.dtype[Any]:
+    """The smallest type of codes, as pandas keeps them."""
+    return np.min_scalar_type(-max(1, categories))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from espalier.analysis.frames import FrameBuilder
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
+from espalier.orchestrator.store.files import TABLES, Files, Misplaced, printable
+from espalier.orchestrator.store.parquet_parts import OtherSchema, PartError, check_size, decode
+from espalier.orchestrator.store.places import open_files
+from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,42 +72,53 @@ def load(folder: str | os.PathLike[str]) -> Tables:
             f"no sweep folder at '{folder}'; `espalier new {quote(str(folder))}` makes one"
         )
     know_tables()
-    frames = {name: _read_table(filesystem, root, name) for name in SCHEMAS}
+    files = open_files(os.fspath(folder))
+    frames = {name: _read_table(files, name) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
     return Tables(**named, more=frames)
 
 
-def _read_table(filesystem: Any, root: str, name: str) -> pd.DataFrame:
-    paths = _parts(filesystem, f"{root.rstrip('/')}/tables/{name}")
-    with ThreadPoolExecutor() as pool:  # on object storage the time is the round trips
-        parts = list(pool.map(lambda path: _read_part(filesystem, path, name), paths))
-    builder = FrameBuilder(SCHEMAS[name])
-    for part in parts:
+def _read_table(files: Files, name: str) -> pd.DataFrame:
+    sizes = files.sizes(f"{TABLES}/{name}")
+    parts = {f"{TABLES}/{name}/{part}": sizes[part] for part in sizes if part.endswith(".parquet")}
+    builder, rows = FrameBuilder(SCHEMAS[name]), list[int]()
+    cores = os.cpu_count() or 1
+    workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
+    for part in _in_turn(lambda path: _read_part(files, path, parts[path], name), parts, workers):
         builder.add(part)
-    whole = builder.frame()
-    return _each_once(whole, [part.num_rows for part in parts], ROW_IDENTITY.get(name, ()))
+        rows.append(part.num_rows)
+    return _each_once(builder.frame(), rows, ROW_IDENTITY.get(name, ()))
 
 
-def _parts(filesystem: Any, folder: str) -> list[str]:
-    """The table's files in order of name; `.` and `_` begin names of staged or private files."""
-    if not filesystem.isdir(folder):
-        return []
-    paths = sorted(filesystem.ls(folder, detail=False))
-    return [path for path in paths if path.endswith(".parquet") and Path(path).name[0] not in "._"]
+AT_ONCE_BYTES = 16 * 2**20
+"""Of files, which take several times as much when they are decoded, that are read ahead."""
 
 
-def _read_part(filesystem: Any, path: str, name: str) -> pa.Table:
-    schema = SCHEMAS[name]
+def _in_turn(read: Callable[[str], pa.Table], parts: Mapping[str, int], workers: int) -> Iterator[pa.Table]:
+    """The parts in order, some read ahead."""
+    ahead = max(2, min(8 * workers, AT_ONCE_BYTES // max(1, *parts.values(), 1)))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[pa.Table]] = deque()
+        for path in parts:
+            waiting.append(pool.submit(read, path))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table:
+    schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
     try:
-        with filesystem.open(path, "rb") as stream:
-            part = pq.ParquetFile(stream, page_checksum_verification=True).read()
-    except (OSError, pa.ArrowException) as error:
-        found = str(error).strip().split("\n")[0]
-        raise ValueError(f"cannot read {path}: {found}; {_CURE}") from error
-    part = completed(name, part)
-    if not part.schema.equals(schema):
-        raise ValueError(f"{path} is not a part of table '{name}': {_at_odds(part.schema, schema)}; {_CURE}")
-    return part.replace_schema_metadata(None).cast(schema)
+        check_size(size)
+        part = decode(name, files.read(path), shared=True)
+    except OtherSchema as error:
+        told = _at_odds(error.found, schema)
+        raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
+    except (OSError, PartError) as error:
+        found = error.what if isinstance(error, Misplaced) else str(error).strip().split("\n")[0]
+        raise ValueError(f"cannot read {place}: {found}; {_CURE}") from error
+    return part.replace_schema_metadata(None)
 
 
 _CURE = "move it away, and `espalier run FOLDER` recomputes its rows"
@@ -130,6 +142,9 @@ def _each_once(frame: pd.DataFrame, part_rows: list[int], identity: tuple[str, .
     """
     if not identity or len(part_rows) < 2:
         return frame
-    part = pd.Series([index for index, rows in enumerate(part_rows) for _ in range(rows)], index=frame.index)
+    part = pd.Series(np.repeat(np.arange(len(part_rows)), part_rows), index=frame.index)
     first = part.groupby([frame[column] for column in identity]).transform("min")
-    return frame.take(np.flatnonzero(part == first)).reset_index(drop=True)
+    once = (part == first).to_numpy()
+    if once.all():  # a copy of all rows would take as much memory again
+        return frame
+    return frame.take(np.flatnonzero(once)).reset_index(drop=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
-from espalier.tasks.grafting.gram import ChannelMoments, channel_sums, fraction_unexplained
+from espalier.tasks.grafting.fvu import fraction_unexplained
+from espalier.tasks.grafting.gram import ChannelMoments, channel_sums
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
 from espalier.tasks.networks.cuts import Arm, arm_sizes
 from espalier.tasks.networks.network import Network
@@ -114,4 +115,4 @@ def fraction(z_hat: Tensor, z: Tensor) -> float:
     moments = ChannelMoments(z.shape[1])
     moments.add(z)
     error_C = channel_sums((z_hat - z).double().square()) / moments.rows
-    return fraction_unexplained(error_C, moments.variance_C)
+    return fraction_unexplained(error_C, moments.variance_C) or 0.0

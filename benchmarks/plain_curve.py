@@ -104,7 +104,7 @@ def fit(
                 images = torch.stack([cropped(image) for image in images])
             optimizer.zero_grad()
             loss = F.cross_entropy(model(images), data.y_train[batch])
-            (loss + recipe.reg_weight * penalty(model, recipe.regularizer)).backward()
+            (loss + recipe.reg_weight * penalty(model, recipe.regularizer, recipe.reg_biases)).backward()
             optimizer.step()
             schedule.step()
             total += loss.item() * len(batch)
@@ -127,13 +127,14 @@ def cropped(image_CHW: Tensor) -> Tensor:
     return crop.flip(2) if torch.rand(()) < 0.5 else crop
 
 
-def penalty(model: nn.Module, regularizer: str) -> Tensor:
-    """Half the squares, or Gu et al.'s l12, of all maps' weights."""
+def penalty(model: nn.Module, regularizer: str, biases: bool = False) -> Tensor:
+    """Half the squares, or Gu et al.'s l12, of all maps' weights; with `biases` l2 of all parameters."""
     weights = [layer.weight for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     if regularizer == "none":
         return torch.zeros(())
     if regularizer == "l2":
-        return sum((weight.square().sum() / 2 for weight in weights), torch.zeros(()))
+        squared = model.parameters() if biases else weights
+        return sum((weight.square().sum() / 2 for weight in squared), torch.zeros(()))
     by_input = [weight.transpose(0, 1).flatten(1).abs() * weight.shape[1] ** 0.5 for weight in weights]
     return sum((one.mean(1).square().mean() for one in by_input), torch.zeros(()))
 

@@ -67,7 +67,8 @@ class Failed:
 
     `reason` is `lost` (the worker or its node died), `error` (the task raised), `memory` (there was too
     little) or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits
-    would fail again).
+    would fail again). `shared` says that the error's class has a true attribute of that name: every other
+    job that reads the same input fails alike.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Failed:
     seconds: float
     node: str = ""
     device: str = ""
+    shared: bool = False
 
 
 Execute = Callable[[Job, Mapping[str, bytes]], Output]
@@ -108,7 +110,8 @@ def failure(job: Job, attempt: int, error: Exception, seconds: float, **place: s
     """The event for an exception that `execute` raised."""
     reason = "memory" if isinstance(error, MemoryError) else "error"
     reason = "hopeless" if getattr(error, "hopeless", False) else reason
-    return Failed(job.key, attempt, reason, described(error), seconds, **place)
+    shared = bool(getattr(error, "shared", False))
+    return Failed(job.key, attempt, reason, described(error), seconds, **place, shared=shared)
 
 
 def described(error: Exception) -> str:

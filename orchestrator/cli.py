@@ -234,11 +234,12 @@ def new(
     target = Path(folder)
     origin = find(source, target.parent)
     place = target / "sweep.toml"
-    if place.exists():
+    if os.path.lexists(place):
         fail(f"{place} exists already: choose another folder, or edit it")
     SweepConfig.parse_toml(origin.text.encode(), origin.name)
     target.mkdir(parents=True, exist_ok=True)
-    place.write_text(origin.text, encoding="utf-8")
+    with place.open("x", encoding="utf-8") as file:  # never through a link
+        file.write(origin.text)
     say(f"{place} made from {origin.name}. Edit it, then:  {command_line('espalier', 'run', folder)}")
 
 

@@ -43,7 +43,7 @@ from espalier.orchestrator.tuning.run_studies import (
 from espalier.tasks.data import images
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.data.sources.known_sources import is_path
-from espalier.tasks.spec import segments_of
+from espalier.tasks.spec import is_state, segments_of
 
 JOBS_IN_FLIGHT_PER_SLOT = 3
 """Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
@@ -166,6 +166,7 @@ class Sweep:
         Raises:
             ConfigError: The folder holds another config's sweep, a job exceeds a slot's memory, or a library
                 that the config asks for is not installed.
+            SharedFault: The images cannot be had or used, as a worker found.
             StoreLocked: Another run writes to this folder.
             StoreWriteError: The disk is full, say; what was published is whole.
         """
@@ -225,7 +226,7 @@ class Sweep:
 
         @cache
         def pool() -> Pool:
-            made = Heard(maker(fetch, self.config), tell)
+            made = Heard(maker(fetch, self.config), tell, self.config.run.attempts)
             stack.callback(made.close)
             return made
 
@@ -236,28 +237,36 @@ class Sweep:
         problems = list(inventory.problems)
         while True:
             plan = self._plan(self.have(self.store.inventory))
+            starts = {
+                name: segment.start
+                for task in plan.tasks
+                for segment, name in zip(segments_of(task.job.payload), task.job.inputs, strict=False)
+            }
             produced = {name for task in plan.tasks for name in task.produces}
             inputs = {name for task in plan.tasks for name in task.job.inputs}
             # What a job is to produce may lie there, broken: it would be kept, since published files are.
-            broken = self._check((inputs | produced) & set(self.store.blobs()))
+            broken = self._check((inputs | produced) & set(self.store.blobs()), starts)
             if not broken:
                 self._drop_stale_states(plan)
-                return plan, tuple(problems)
+                return plan, (*problems, *self.store.files.mended())
             problems += broken
 
-    def _check(self, names: set[str]) -> list[str]:
-        """Messages about the broken among some checkpoints, which are put aside."""
+    def _check(self, names: set[str], starts: Mapping[str, int | None]) -> list[str]:
+        """Messages about the broken among some checkpoints, which are put aside.
+
+        `starts` gives by the name of a state the epoch from which training goes on.
+        """
         if not names:
             return []
         from espalier.tasks.networks.checkpoint import verify
 
-        return self.store.check_blobs(sorted(names), verify)
+        return self.store.check_blobs(sorted(names), lambda name, data: verify(name, data, starts.get(name)))
 
     def _drop_stale_states(self, plan: Plan) -> None:
         """Optimizer states that no segment goes on from."""
         inputs = {name for task in plan.tasks for name in task.job.inputs}
         for name in self.store.blobs():
-            if name.endswith(".resume.safetensors") and name not in inputs:
+            if is_state(name) and name not in inputs:
                 self.store.remove_blob(name)
 
     def _drive(

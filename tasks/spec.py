@@ -124,7 +124,8 @@ class Recipe:
     """How a net is trained: SGD on the loss plus `reg_weight` times the regularizer, or AdamW.
 
     The regularizers are those of `tasks.training.regularizer`, of the weights of the linear maps (biases and
-    BN left out). The loss `mse`, of a regression, is the mean over images and outputs of the squared error.
+    BN left out, unless `reg_biases` has l2 take them in). The loss `mse`, of a regression, is the mean over
+    images and outputs of the squared error.
 
     Attributes:
         momentum: Of SGD, as is `nesterov`; 0 and False with AdamW.
@@ -153,6 +154,7 @@ class Recipe:
     class_keep: tuple[float, ...] = ()
     label_noise: float = 0.0
     data_seed: int = 0
+    reg_biases: bool = False
 
 
 @dataclass(frozen=True)
@@ -307,7 +309,8 @@ class GraftOptions:
 
     `products` is the type in which a wide conv's products are taken; their sums are float64 always.
     `statistics` are those of BN at the cut and above: grafts without such a BN have one row in any case.
-    `skips` says how many layers are left out below the fitted one, 0 for none.
+    `skips` says how many layers are left out below the fitted one, 0 for none. `augment` says what the
+    training images go through before a layer is fitted on them.
     `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64. `ridges`
     are tried instead of `ridge`, and that share of the training images is held back for the choice.
     """
@@ -322,6 +325,7 @@ class GraftOptions:
     adam_batches: int = 780
     ridges: tuple[float, ...] = ()
     validation: float = 0.2
+    augment: Augment = "none"
 
     def validation_images(self, images: int) -> int:
         """How many of the training images are held back to choose the ridge: none without a choice."""
@@ -419,14 +423,31 @@ class Measurement:
         return self.snapshots
 
 
+_BLOB, _STATE = ".safetensors", ".resume.safetensors"
+
+
 def blob_name(key: str) -> str:
     """File of a snapshot, by its key."""
-    return f"{key}.safetensors"
+    return f"{key}{_BLOB}"
 
 
 def state_name(key: str) -> str:
     """File of the optimizer's state at a snapshot, by its key."""
-    return f"{key}.resume.safetensors"
+    return f"{key}{_STATE}"
+
+
+def is_state(name: str) -> bool:
+    """Whether a file of that name is an optimizer's state."""
+    return name.endswith(_STATE)
+
+
+def key_of(name: str) -> str:
+    """The key in the name of a snapshot's file, or of a state's.
+
+    >>> key_of(blob_name("k")) == key_of(state_name("k")) == "k"
+    True
+    """
+    return name.removesuffix(_STATE if is_state(name) else _BLOB)
 
 
 def segments_of(payload: object) -> tuple[TrainSegment, ...]:

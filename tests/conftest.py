@@ -1,8 +1,26 @@
-"""One local Ray for all tests of a process that want one: starting it takes ten seconds and more."""
+"""What tests of all folders share: a limit of time, and one Ray, whose start takes ten seconds and more."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+
+class Hung(BaseException):
+    """A test waits for something that will not come, such as the other end of a named pipe."""
+
+
+@pytest.fixture
+def no_hang():
+    """Fails the test after so many seconds from the call: nothing that it tests may catch that."""
+
+    def ring(number, frame):
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, ring)
+    yield signal.alarm
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,7 @@ def test_the_committed_constraints_record_no_index():
 KERNELS = {
     "compiled_network", "conv_kernels", "fused_norm", "norm_kernels", "plane_products", "sgd_kernel",
     "strips", "tile_transforms", "tiling", "toom_cook", "vector_code", "winograd",
+    "zero_patches",
 }  # fmt: skip
 DOOR = "compiled"
 """The module that the rest asks for compiled kernels."""

@@ -53,6 +53,7 @@ def current(rows: pd.DataFrame) -> pd.DataFrame:
 
     Those of the most nets are taken, of `wider_subset` those drawn from the widest nets alone.
     """
+    rows = where(rows, rows["ratio"].notna())  # of a constant target nothing is known
     widest = rows.groupby("null")["null_width"].transform("max")
     rows = where(rows, (rows["null"] == "pooled") | (rows["null_width"] == widest))
     target = ["null", "target_net", "target_epoch", "layer"]

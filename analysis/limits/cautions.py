@@ -54,6 +54,12 @@ def twice(rows: int) -> str:
     return f"{rows} rows are there again and count once" if rows else ""
 
 
+def uninformative(left: int, rows: int) -> str:
+    """That so many of the rows tell nothing of an error; empty if all do."""
+    why = "the target is constant, or the error below its floor"
+    return f"{left} of {rows} rows left out: {why}" if left else ""
+
+
 def not_finite(frame: pd.DataFrame, y: str) -> str:
     """How many rows of a group are no finite numbers, and at which widths; empty if all are."""
     odd = ~np.isfinite(frame[y].to_numpy(dtype=float))

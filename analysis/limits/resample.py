@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from espalier.analysis.limits.selection import comparable, narrower_width, net_codes
+from espalier.analysis.limits.selection import comparable, measured, narrower_width, net_codes
 
 Floats = NDArray[np.float64]
 
@@ -125,11 +125,11 @@ def width_means(frame: pd.DataFrame, y: str) -> list[WidthMean]:
 def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean and standard error over nets of `y`, a row per group of `by` and width.
 
-    The rows are chosen as in `analysis.limits.selection.comparable`. Columns: those of `by`, `width`,
-    `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the narrower one of
-    a pair's two.
+    The rows are chosen as in `analysis.limits.selection.comparable` and `measured`. Columns: those of `by`,
+    `width`, `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the
+    narrower one of a pair's two.
     """
-    rows = comparable(frame, by)
+    rows = measured(comparable(frame, by), y)
     lines = [
         {**group, "width": m.width, "mean": m.mean, "error": float(np.sqrt(m.variance)), "nets": m.seeds}
         for group, part in groups(rows, by)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from espalier.tasks.spec import METHODS
+from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 
 SETTING = ("architecture", "parametrization", "init", "dataset", "regularizer", "reg_weight", "recipe")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""
@@ -45,6 +46,22 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     _refuse_mixed_widths(frame, by)
     _refuse_mixed_axes(frame, by)
     return frame
+
+
+def measured(frame: pd.DataFrame, y: str) -> pd.DataFrame:
+    """The rows whose error `y` tells something; of other measures than errors (`fvu_*`) all.
+
+    Errors are null where the target's layer is constant, and rounding where they are below their floor: such
+    rows say so in `warning`. In tables without it (`downstream`, `ridges`) null is what tells them.
+    """
+    if not y.startswith("fvu"):
+        return frame
+    if "warning" not in frame.columns:
+        return where(frame, frame[y].notna())
+    return where(frame, ~frame["warning"].astype("str").str.contains(_SAYS_NOTHING, na=False))
+
+
+_SAYS_NOTHING = "|".join([CONSTANT_TARGET, BELOW_FLOOR])
 
 
 def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from espalier.analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
-from espalier.analysis.limits.cautions import fit_warnings, not_finite, twice
+from espalier.analysis.limits.cautions import fit_warnings, not_finite, twice, uninformative
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
-from espalier.analysis.limits.selection import comparable, where
+from espalier.analysis.limits.selection import comparable, measured, where
 
 MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [
@@ -49,7 +49,8 @@ def fit_width_limit(
     **Rows.** Of pair tables (`source_width`, `source_seed`, `target_width`, `target_seed`; both widths
     equal) or of net tables (`width`, `seed`). Rows with `null != "none"` are left out unless `by` has
     `null`; of several epochs the last is taken (`source_epoch == target_epoch`) unless `by` has
-    the epochs. Any other axis with several values within a group is refused.
+    the epochs. Any other axis with several values within a group is refused. Rows whose error says nothing
+    (`analysis.limits.selection.measured`) are left out, and counted in `warning`.
 
     A row that is there several times counts once, and `warning` says so. A group with rows that are not
     finite is not fitted; `warning` says how many they are at which widths.
@@ -160,7 +161,29 @@ def fit_groups(
     rows = comparable(frame, by)
     if rows.empty:
         raise ValueError(f"no rows to fit '{y}' from: {len(frame)} came, none is of a real pair or net")
-    return [_fit_group(group, part, y, plateau, level, bootstraps, seed) for group, part in groups(rows, by)]
+    return [
+        _fit_measured(group, part, y, plateau, level, bootstraps, seed) for group, part in groups(rows, by)
+    ]
+
+
+def _fit_measured(
+    group: dict[str, Any], part: pd.DataFrame, y: str, plateau: Plateau, level: float, draws: int, seed: int
+) -> WidthLimit:
+    """The fit of the rows that tell something, each once, and what to say of the others."""
+    once = part.drop_duplicates()
+    kept = measured(once, y)
+    means = width_means(where(kept, np.isfinite(kept[y].to_numpy(dtype=float))), y)
+    left = len(once) - len(kept)
+    said = twice(len(part) - len(once)), uninformative(left, len(once))
+    odd = not_finite(kept, y) or (left and _too_few(means))
+    if odd:
+        return WidthLimit(group, means, _listed(f"no fit: {odd}", *said))
+    fit = _fit_group(group, means, plateau, level, draws, seed)
+    return replace(fit, warning=_listed(fit.warning, *said))
+
+
+def _listed(*warnings: str) -> str:
+    return "; ".join(filter(None, warnings))
 
 
 def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, bootstraps: int) -> None:
@@ -175,21 +198,9 @@ def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, 
 
 
 def _fit_group(
-    group: dict[str, Any],
-    rows: pd.DataFrame,
-    y: str,
-    plateau: Plateau,
-    level: float,
-    bootstraps: int,
-    seed: int,
+    group: dict[str, Any], means: list[WidthMean], plateau: Plateau, level: float, bootstraps: int, seed: int
 ) -> WidthLimit:
     name = ", ".join(f"{key} {value}" for key, value in group.items()) or "all rows"
-    once = rows.drop_duplicates()
-    finite = where(once, np.isfinite(once[y].to_numpy(dtype=float)))
-    means = width_means(finite, y)
-    odd = not_finite(once, y)
-    if odd:
-        return WidthLimit(group, means, f"no fit: {odd}")
     _refuse_few(name, means)
     negative = [m.width for m in means if m.mean <= 0]
     if negative:
@@ -202,22 +213,22 @@ def _fit_group(
     both = [fit for fit in (power, with_plateau) if fit]
     chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
     interval = quantiles(draws.alpha_B, chosen.tail("alpha"))
-    warnings = [twice(len(rows) - len(once)), fit_warnings(chosen, both, interval, means)]
-    warning = "; ".join(filter(None, warnings))
+    warning = fit_warnings(chosen, both, interval, means)
     return WidthLimit(group, means, warning, chosen, power, with_plateau, draws)
 
 
-def _refuse_few(name: str, means: Sequence[WidthMean]) -> None:
+def _too_few(means: Sequence[WidthMean]) -> str:
+    """What a fit lacks, or nothing."""
     seeds = {m.width: m.seeds for m in means}
     if len(means) < MIN_WIDTHS:
-        raise ValueError(
-            f"{name}: a fit needs {MIN_WIDTHS} widths or more, found {len(means)}: {list(seeds)}"
-        )
+        return f"a fit needs {MIN_WIDTHS} widths or more, found {len(means)}: {list(seeds)}"
     few = {width: count for width, count in seeds.items() if count < MIN_SEEDS}
-    if few:
-        raise ValueError(
-            f"{name}: a fit needs {MIN_SEEDS} seeds or more at each width, found {few} (width: seeds)"
-        )
+    return f"a fit needs {MIN_SEEDS} seeds or more at each width, found {few} (width: seeds)" if few else ""
+
+
+def _refuse_few(name: str, means: Sequence[WidthMean]) -> None:
+    if few := _too_few(means):
+        raise ValueError(f"{name}: {few}")
     stuck = [m.width for m in means if np.isfinite(m.mean) and not np.isfinite(m.variance)]
     if stuck:
         raise ValueError(

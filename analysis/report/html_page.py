@@ -15,9 +15,13 @@ from markupsafe import Markup
 
 from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.style import png_bytes, svg_text
-from espalier.analysis.limits.selection import where
+from espalier.analysis.limits.selection import measured, where
 from espalier.analysis.report.chapters import Chapter, chapters
 from espalier.analysis.tables import Tables, load
+from espalier.orchestrator.store.files import Files
+from espalier.orchestrator.store.places import open_files
+
+PAGE = "report/index.html"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +69,12 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
         raise ValueError(f"level must lie between 0 and 1 and bootstraps be positive: {level}, {bootstraps}")
     tables = load(place)
     made = chapters(tables, level, bootstraps)
-    where_to = place / "report"
-    where_to.mkdir(exist_ok=True)
+    files = open_files(place)
     svgs = {
-        captioned.name: _write_figure(where_to, captioned)
-        for chapter in made
-        for captioned in chapter.figures
+        captioned.name: _write_figure(files, captioned) for chapter in made for captioned in chapter.figures
     }
-    (where_to / "index.html").write_text(_page(place, tables, made, svgs, level), encoding="utf-8")
-    return Report(where_to / "index.html", tables, _fits(made), _reason(made))
+    files.replace(PAGE, _page(files, place.resolve().name, tables, made, svgs, level).encode())
+    return Report(place / PAGE, tables, _fits(made), _reason(made))
 
 
 def _fits(made: Sequence[Chapter]) -> pd.DataFrame:
@@ -91,25 +92,27 @@ def _reason(made: Sequence[Chapter]) -> str:
     return snapshots[0].reason if snapshots else "there are no grafts between nets of one width yet"
 
 
-def _write_figure(folder: Path, captioned: CaptionedFigure) -> str:
+def _write_figure(files: Files, captioned: CaptionedFigure) -> str:
     text = svg_text(captioned.figure, captioned.name)
-    (folder / f"{captioned.name}.svg").write_text(text, encoding="utf-8")
-    (folder / f"{captioned.name}.png").write_bytes(png_bytes(captioned.figure))
+    files.replace(f"report/{captioned.name}.svg", text.encode())
+    files.replace(f"report/{captioned.name}.png", png_bytes(captioned.figure))
     return text
 
 
-def _page(place: Path, tables: Tables, made: Sequence[Chapter], svgs: dict[str, str], level: float) -> str:
+def _page(
+    files: Files, name: str, tables: Tables, made: Sequence[Chapter], svgs: dict[str, str], level: float
+) -> str:
     source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     return template.render(
-        name=place.resolve().name,
+        name=name,
         chapters=made,
         svgs={name: Markup(svg) for name, svg in svgs.items()},
         level=f"{100 * level:g} %",
         facts=_facts(tables),
         problems=_problems(tables.jobs),
-        toml=_text(place / "sweep.toml"),
-        run=_run(place / "run.json"),
+        toml=_text(files, "sweep.toml"),
+        run=_run(files),
     )
 
 
@@ -118,12 +121,15 @@ def _facts(tables: Tables) -> list[tuple[str, str]]:
     nets, grafts, jobs = tables.nets, tables.grafts, tables.jobs
     warned = (grafts["warning"].fillna("") != "").mean() if len(grafts) else 0.0
     widths = ", ".join(map(str, sorted(nets["width"].unique()))) or "none yet"
+    mute = len(grafts) - len(measured(grafts, "fvu_test"))
+    left_out = [("rows left out of means", f"{mute} grafts: constant target, or error below its floor")]
     return [
         ("nets", f"{nets['net'].nunique()} ({len(nets)} snapshots)"),
         ("widths", widths),
         ("seeds", str(nets["seed"].nunique())),
         ("grafts", f"{_pairs_in_words(grafts)} (pair × layer × epoch)"),
         ("rows with a warning", f"{100 * warned:.1f} % of grafts"),
+        *(left_out if mute else []),
         ("tables", ", ".join(f"{len(rows):,} {name}" for name, rows in tables.frames().items() if len(rows))),
         ("computing time", _hours(float(jobs.loc[jobs["outcome"] == "done", "seconds"].sum()))),
         (
@@ -154,14 +160,18 @@ def _problems(jobs: pd.DataFrame) -> list[dict[str, Any]]:
     return where(jobs, (jobs["outcome"] != "done") & ~diverged_trial).to_dict("records")
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def _text(files: Files, name: str) -> str:
+    """A file's text; nothing if there is none."""
+    try:
+        return files.read(name).decode(errors="replace")
+    except OSError:
+        return ""
 
 
-def _run(path: Path) -> dict[str, Any]:
+def _run(files: Files) -> dict[str, Any]:
     """`run.json` without its copy of the config; empty if it is missing or is not JSON."""
     try:
-        found = json.loads(_text(path) or "{}")
+        found = json.loads(_text(files, "run.json") or "{}")
     except json.JSONDecodeError:
         return {}
     return found if isinstance(found, dict) else {}

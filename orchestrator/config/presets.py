@@ -1,6 +1,7 @@
 """Recipes by name: `train.preset`, which gives the fields of `[train]` that are left out.
 
-`gu2020` is the recipe of Gu et al., NeurIPS 2020 (docs/method.md, section 4).
+`gu2020` is the recipe of Gu et al., NeurIPS 2020, and `gu2020-synthetic` that of their study of cos 4x. Where
+each field comes from, docs/method.md says (section 4).
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ GU_DROPOUT = 0.5
 """Before the dense layers of VGG16 and VGG19: a field of `[network]`."""
 
 FREE = ("epochs", "snapshots", "regularizer", "reg_weight")
-"""What may differ from `gu2020`: the length, what is kept, and the regularizer, which the paper varies."""
+"""What may differ from a preset: the length, what is kept, and the regularizer, which the paper varies."""
+
+SYNTHETIC_EPOCHS = 20
+SYNTHETIC_SNAPSHOTS = (0, 1, 2, 5, 10)
 
 
 def gu2020(epochs: int) -> dict[str, Any]:
@@ -45,6 +49,7 @@ def gu2020(epochs: int) -> dict[str, Any]:
         "warmup_epochs": 1.0,
         "regularizer": "l12",
         "reg_weight": 1.0,
+        "reg_biases": True,
         "augment": "crop_flip",
         "data_order": "shared",
         "class_keep": (),
@@ -52,7 +57,35 @@ def gu2020(epochs: int) -> dict[str, Any]:
     }
 
 
-PRESETS = {"gu2020": gu2020}
+def gu2020_synthetic(epochs: int) -> dict[str, Any]:
+    """The fields of `[train]` of the authors' study of cos 4x.
+
+    >>> gu2020_synthetic(3)["snapshots"]
+    (0, 1, 2, 3)
+    """
+    return {
+        "epochs": epochs,
+        "snapshots": (*(epoch for epoch in SYNTHETIC_SNAPSHOTS if epoch < epochs), epochs),
+        "optimizer": "sgd",
+        "lr": 1e-3,
+        "momentum": 0.9,
+        "nesterov": True,
+        "batch_size": 100,
+        "schedule": "constant",
+        "milestones": (),
+        "warmup_epochs": 0.0,
+        "regularizer": "l2",
+        "reg_weight": 2e-4,
+        "reg_biases": True,
+        "augment": "none",
+        "data_order": "shared",
+        "class_keep": (),
+        "label_noise": 0.0,
+    }
+
+
+PRESETS = {"gu2020": (gu2020, GU_EPOCHS), "gu2020-synthetic": (gu2020_synthetic, SYNTHETIC_EPOCHS)}
+"""Each with its own number of epochs."""
 
 
 def filled(given: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +97,8 @@ def filled(given: dict[str, Any]) -> dict[str, Any]:
     name = given.get("preset", "none")
     if not isinstance(name, str) or name not in PRESETS:
         return given
-    preset = PRESETS[name](_epochs(given.get("epochs")))
+    make, usual = PRESETS[name]
+    preset = make(_epochs(given.get("epochs"), usual))
     for field, value in preset.items():
         found = given.get(field, value)
         if field not in FREE and _plain(found) != value:
@@ -72,16 +106,16 @@ def filled(given: dict[str, Any]) -> dict[str, Any]:
                 f"{field} is {value!r} in the preset '{name}', found {found!r}: leave {field} out, or leave "
                 f"the preset out and write the recipe's fields down ({', '.join(FREE)} are free beside it)"
             )
-    if given.get("regularizer", "l12") != "l12":
-        del preset["reg_weight"]  # which is a weight of l12
+    if given.get("regularizer", preset["regularizer"]) != preset["regularizer"]:
+        del preset["reg_weight"]  # which is a weight of the preset's own regularizer
     return preset | given
 
 
-def _epochs(given: object) -> int:
+def _epochs(given: object, usual: int) -> int:
     """The number of epochs, as far as it is one: what is wrong with it the field itself says."""
     if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
         return given
-    return GU_EPOCHS
+    return usual
 
 
 def _plain(value: object) -> object:
@@ -98,10 +132,10 @@ def refuse_other_dropout(preset: str, family: str, dropout: float) -> None:
 
 
 def refuse_regularizer_without_weight(preset: str, varied: Sequence[Collection[str]]) -> None:
-    """Raise ValueError where regularizers are varied at the preset's one weight, which is a weight of l12."""
+    """Raise ValueError where regularizers are varied at the preset's one weight, which is a weight of one."""
     for fields in varied:
         if preset != "none" and "train.regularizer" in fields and "train.reg_weight" not in fields:
             raise ValueError(
-                f"'train.regularizer' is varied under the preset '{preset}', whose weight is of l12: vary "
+                f"'train.regularizer' is varied under the preset '{preset}', whose weight is of one: vary "
                 "'train.reg_weight' with it, such as in [[sweep.settings]]"
             )

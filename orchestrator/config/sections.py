@@ -148,6 +148,7 @@ class GraftConfig(Section):
     adam_lr: Annotated[Real, Field(gt=0)] = 1e-3
     adam_epochs: Positive = 6
     adam_batches: Positive = 780
+    augment: Literal["none", "crop_flip"] = "none"
     bn: Annotated[
         tuple[Literal["target", "reestimated"], ...], BeforeValidator(listed), Field(min_length=1)
     ] = STATISTICS

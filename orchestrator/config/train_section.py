@@ -13,7 +13,7 @@ from espalier.orchestrator.config.sections import Natural, Positive, Real, Secti
 class TrainConfig(Section):
     """`[train]`: the recipe, and the epochs whose snapshots are kept."""
 
-    preset: Literal["none", "gu2020"] = "none"
+    preset: Literal["none", "gu2020", "gu2020-synthetic"] = "none"
     epochs: Positive = 20
     snapshots: Annotated[tuple[Natural, ...], BeforeValidator(listed)] = (0, 1, 2, 5, 10, 20)
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -30,6 +30,7 @@ class TrainConfig(Section):
     warmup_epochs: Annotated[Real, Field(ge=0)] = 1.0
     regularizer: Literal["l2", "l12", "none"] = "l2"
     reg_weight: Annotated[Real, Field(ge=0)] = 5e-4
+    reg_biases: bool = False
     data_order: Literal["shared", "independent"] = "independent"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     augment: Literal["none", "crop_flip"] = "none"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from espalier.orchestrator.planning.row_memory import row_bytes
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, parts, whole
 from espalier.tasks.kernels.compiled import work_bytes
@@ -206,7 +207,11 @@ def _evaluation_bytes(architecture: Architecture, facts: DataFacts) -> int:
 
 
 def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost:
-    """Cost of a tile: Gram matrices once per source, forward passes, cross terms and tops in every part."""
+    """Cost of a tile: Gram matrices once per source, forward passes, cross terms and tops in every part.
+
+    Fits that turn out to be ill-conditioned and are made from their rows take a pass more
+    (`tasks.grafting.row_fit`); their memory is counted, their operations are not.
+    """
     flops, peak = 0.0, 0
     for some_layers in parts(tile, at_once):
         factored: set[Source] = set()
@@ -217,7 +222,8 @@ def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost
             factored |= new
             peak = max(peak, part_memory(tile, part, facts, len(factored)))
     parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
-    images = image_bytes(facts) * (2 + bool(tile.options.ridges))
+    copies = 2 + bool(tile.options.ridges) + 2 * (tile.options.augment != "none")
+    images = image_bytes(facts) * copies
     memory = BASE_BYTES + 8 * parameters + images + peak
     return Cost(flops, sum(snapshot_bytes(snapshot.net.architecture) for snapshot in tile.snapshots), memory)
 
@@ -355,11 +361,14 @@ def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) ->
     images = mixed_batch(frame) if again else images_per_batch(frame)
     images = max(images, ADAM_BATCH) if by_adam else images
     unfolded = images * unfolded_bytes(tile.options, read[: len(read) // len(sources)])
+    variants = 1 + len({source.variant for source in part.sources if source.variant != "plain"})
+    goals = [(size, min(count, variants * len(part.targets))) for size, count in solved]
+    by_rows = row_bytes(tile.options, facts.train, variants * read, goals, factored / len(sources))
     features = sum(
         count * sum(size.inputs + size.out * size.positions for size in layer_sizes(net))
         for net, count in passes(tile, part)
     )
-    return int(8 * (squares + crosses) + unfolded + 4 * images * features)
+    return int(8 * (squares + crosses) + by_rows + unfolded + 4 * images * features)
 
 
 def unfolded_bytes(options: GraftOptions, read: Sequence[ArmSizes]) -> int:

@@ -38,6 +38,7 @@ def recipe(train: TrainConfig) -> Recipe:
         augment=train.augment,
         class_keep=() if all(share == 1.0 for share in train.class_keep) else train.class_keep,
         label_noise=train.label_noise,
+        reg_biases=train.reg_biases and train.regularizer == "l2",
     )
     if plan.class_keep or plan.label_noise:
         plan = replace(plan, data_seed=train.data_seed)
@@ -136,14 +137,18 @@ def nets_of(
         ConfigError: A field of `[train]` is none for these images.
         ValueError: The tuned values do not go together.
     """
-    _refuse_unfit(config.train, facts)
+    layers = architecture(config, facts, width)
     network, loss = config.network, "mse" if facts.regression else "cross_entropy"
     base = replace(recipe(config.train), loss=loss)
-    tuned = replace(recipe(with_parameters(config.train, parameters)), loss=loss) if parameters else base
+    train = with_parameters(config.train, parameters) if parameters else config.train
+    tuned = replace(recipe(train), loss=loss)
+    _refuse_unfit(train, facts)
+    _refuse_shifts(config.graft.augment, facts, "graft.augment")
+    _refuse_small(train, used(config, facts), layers)
     names = tuple(sorted(place.removeprefix(PREFIX) for place in config.tune.space))
     made = NetSpec(
         family=label(network),
-        architecture=architecture(config, facts, width),
+        architecture=layers,
         width=width,
         parametrization=network.parametrization,
         init=network.init,
@@ -171,17 +176,41 @@ def data_spec(config: SweepConfig, facts: DataFacts) -> DataSpec:
 
 def _refuse_unfit(train: TrainConfig, facts: DataFacts) -> None:
     """Raise ConfigError where a field of `[train]` is none for these images."""
-    for name, default in (("augment", "none"), ("class_keep", ()), ("label_noise", 0.0)):
+    _refuse_shifts(train.augment, facts, "train.augment")
+    for name, default in (("class_keep", ()), ("label_noise", 0.0)):
         found = getattr(train, name)
         if facts.regression and found != default:
             raise ConfigError(
-                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes and "
-                f"no images to shift: leave train.{name} out"
+                f"train.{name}: found {found!r}, but {facts.name} is a regression, which has no classes: "
+                f"leave train.{name} out"
             )
+    if train.class_keep and sum(share > 0 for share in train.class_keep) < 2:
+        raise ConfigError(
+            f"train.class_keep: found {list(train.class_keep)}, which keeps fewer than two classes: nothing "
+            "can be told apart; give two or more a share above 0"
+        )
     if train.class_keep and len(train.class_keep) != facts.classes:
         raise ConfigError(
             f"train.class_keep: found {len(train.class_keep)} shares, but {facts.name} has {facts.classes} "
             "classes: give one share for each"
+        )
+
+
+def _refuse_shifts(augment: str, facts: DataFacts, field: str) -> None:
+    """Raise ConfigError where numbers are to be cropped and flipped."""
+    if facts.regression and augment != "none":
+        raise ConfigError(
+            f"{field}: found {augment!r}, but {facts.name} is a regression, which has no images to shift: "
+            f"leave {field} out"
+        )
+
+
+def _refuse_small(train: TrainConfig, facts: DataFacts, layers: Architecture) -> None:
+    """Raise ConfigError where BN would never see a batch of the size that is asked for."""
+    if facts.train < train.batch_size and any(layer.batch_norm for layer in layers.layers):
+        raise ConfigError(
+            f"train.batch_size: found {train.batch_size}, but {facts.name} has {facts.train} training images "
+            "in use, and batch normalisation measures whole batches: take a batch of as many or fewer"
         )
 
 

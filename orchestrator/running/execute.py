@@ -35,7 +35,7 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
         {name: table(name, rows) for name, rows in results.rows.items()},
         results.blobs,
         {key: described(error) for key, error in results.failures.items()},
-        tuple(use_of_kernels.notes),
+        (*use_of_kernels.notes, *inputs.notes),
         results.answer,
     )
 

@@ -35,11 +35,21 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
     )
 
 
-class Heard:
-    """A pool whose outputs' notes are told, each once, with the node that said it first."""
+class SharedFault(RuntimeError):
+    """What every job would meet, such as an image that is broken; the message says what to mend."""
 
-    def __init__(self, pool: Pool, tell: Callable[[str], None]) -> None:
+
+class Heard:
+    """A pool whose outputs' notes are told, each once, with the node that said it first.
+
+    Where a job meets a fault that all jobs share, and `attempts` tries are over or no use, no job is worth
+    another: what other jobs gave is handed on, and then `wait` raises.
+    """
+
+    def __init__(self, pool: Pool, tell: Callable[[str], None], attempts: int = 1) -> None:
         self._pool, self._tell, self._told = pool, tell, set[str]()
+        self._attempts = attempts
+        self._fault: SharedFault | None = None
 
     @property
     def slots(self) -> int:
@@ -51,14 +61,30 @@ class Heard:
         self._pool.submit(job, attempt)
 
     def wait(self, timeout: float) -> list[Done | Failed]:
-        """The pool's events."""
+        """The pool's events.
+
+        Raises:
+            SharedFault: A job has met one; its event is not among those that came before.
+        """
+        if self._fault:
+            raise self._fault
         events = self._pool.wait(timeout)
         for event in events:
             for note in event.output.notes if isinstance(event, Done) else ():
                 if note not in self._told:
                     self._told.add(note)
                     self._tell(f"{event.node}: {note}")
-        return events
+        return [event for event in events if not self._ends(event)]
+
+    def _ends(self, event: Done | Failed) -> bool:
+        """Whether an event is a fault that ends the run."""
+        if isinstance(event, Done) or not event.shared:
+            return False
+        if event.reason != "hopeless" and event.attempt < self._attempts:
+            return False
+        _class, _, said = event.error.partition(": ")
+        self._fault = self._fault or SharedFault(f"{said} (found on {event.node}; every job needs it)")
+        return True
 
     def close(self) -> None:
         """Cancel what is in flight and give back all workers."""

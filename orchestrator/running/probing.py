@@ -22,6 +22,7 @@ from espalier.orchestrator.planning.kind import SINGLY, Choice
 from espalier.orchestrator.store.json_shape import shaped
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.kernels.compiled import ROUNDING
 from espalier.tasks.spec import COMPILED, BitsTest, Layout, NetSpec, Probe, Snapshot, TrainMode, TrainSegment
 
 RECORD = "probes.json"
@@ -167,7 +168,12 @@ def probe(pool: Pool, wanted: Mapping[str, Alike], where: Where, log: Log, now: 
     answers |= ask(pool, asked, where, tell, now)
     # What failed may be measured by the next run.
     whole = [key for key in sorted(answers) if "error" not in answers[key]]
-    return {key: _said(wanted[key], where["device"]) | answers[key] for key in whole}
+    return {key: _said(wanted[key], where["device"]) | _rounded(answers[key]) for key in whole}
+
+
+def _rounded(answer: dict[str, Any]) -> dict[str, Any]:
+    """With the kernels whose rounding the folder's nets will have, if they are trained by some."""
+    return {**answer, "kernels": [ROUNDING]} if answer.get("compiled") else answer
 
 
 def ask(

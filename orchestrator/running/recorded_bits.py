@@ -3,12 +3,15 @@
 A way of training nets together keeps their bits on one processor, and on another it may not. So a run asks
 its pool before it trains: under conditions that the folder knows, the answer is there; under new ones the way
 is tested and the answer kept in `probes.json`. Where a way does not hold, its nets are trained one by one.
+
+Compiled kernels round as their version does (`tasks.kernels.compiled.ROUNDING`): the record lists, under
+`kernels`, the versions by which a folder's nets were trained.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +33,7 @@ from espalier.orchestrator.running.probing import (
     row,
 )
 from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.kernels.compiled import ROUNDING, kernels, usable
 from espalier.tasks.spec import BitsTest
 
 Choices = dict[str, Choice]
@@ -61,11 +65,14 @@ def settle(
     known = {key: some for key, some in wanted.items() if key in record}
     new = {key: some for key, some in wanted.items() if key not in record}
     verdicts = judge(pool, record, known, where, store.append_job, now)
-    after = recorded(record, verdicts) | probe(pool, new, where, store.append_job, now)
+    newer = rounded_anew(record, known)
+    newer = newer if newer and _has_kernels(where) else {}
+    after = recorded(record, verdicts) | newer | probe(pool, new, where, store.append_job, now)
     if after != record:
         store.write_json(RECORD, after)
     chosen = {key: choice(key, answer) for key, answer in after.items()}
-    return chosen | {key: verdict.instead for key, verdict in verdicts.items()}, notes(verdicts, known)
+    ways = chosen | {key: verdict.instead for key, verdict in verdicts.items()}
+    return ways, notes(verdicts, known) + rounding_notes(newer, known)
 
 
 def judge(
@@ -112,6 +119,33 @@ def recorded(record: Record, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
             }
             found[key] = {**found[key], "bits": bits | {verdict.conditions: here}}
     return found
+
+
+def rounded_anew(record: Record, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The answers of `wanted` nets that kernels of another rounding trained so far, with this one added."""
+    trained = {key: record[key] for key in wanted if record[key].get("compiled")}
+    # Before it was written down there was one alone.
+    by = {key: answer.get("kernels", [1]) for key, answer in trained.items()}
+    new = {key: [*some, ROUNDING] for key, some in by.items() if ROUNDING not in some}
+    return {key: {**trained[key], "kernels": versions} for key, versions in new.items()}
+
+
+def _has_kernels(where: Where) -> bool:
+    """Whether kernels can be used, on this machine for all."""
+    with kernels(where["kernels"]):
+        return usable()
+
+
+def rounding_notes(newer: Record, wanted: Mapping[str, Alike]) -> list[str]:
+    """What to tell of nets whose kernels round otherwise than those that trained them so far."""
+    nets = sorted(f"{wanted[key].net.family} of width {wanted[key].net.width}" for key in newer)
+    if not nets:
+        return []
+    return [
+        f"nets of this folder were trained by compiled kernels of another version than {ROUNDING}, which is "
+        f"used now: those that are trained from now on have other bits ('kernels' in {RECORD}): "
+        + ", ".join(nets)
+    ]
 
 
 def notes(verdicts: Mapping[str, Verdict], wanted: Mapping[str, Alike]) -> list[str]:

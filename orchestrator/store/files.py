@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Protocol
 
+BLOBS, TABLES = "checkpoints", "tables"
 BROKEN, LOCK = ".broken", ".lock"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -35,6 +36,23 @@ class StoreFull(StoreWriteError):
     """The disk, or the user's quota, is full."""
 
     cure = "free space and run again"
+
+
+class Misplaced(OSError):
+    """Something else lies where a file or a folder of ours belongs; nothing of it was read or written.
+
+    Attributes:
+        what: What is wrong, without the name.
+    """
+
+    def __init__(self, name: str, found: str, wanted: str) -> None:
+        self.what = f"{found}, where {wanted} belongs"
+        cure = (
+            f"links are not followed, so put {wanted} itself there (a link to the whole sweep is fine)"
+            if "link" in found
+            else "move it away and run again"
+        )
+        super().__init__(f"{printable(name)} is {self.what}: {cure}")
 
 
 class StoreLocked(RuntimeError):
@@ -60,7 +78,11 @@ class Files(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file; FileNotFoundError if there is none."""
+        """All bytes of a file; FileNotFoundError if there is none.
+
+        Raises:
+            Misplaced: It is none, but a folder, a link or a pipe.
+        """
         ...
 
     def exists(self, name: str) -> bool:
@@ -68,7 +90,7 @@ class Files(Protocol):
         ...
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Name to bytes of what lies in `folder`, sorted; empty if there is no such folder."""
+        """Name to bytes of what lies in `folder`, sorted, files or not; empty if there is no such folder."""
         ...
 
     def list(self, folder: str) -> list[str]:
@@ -76,12 +98,27 @@ class Files(Protocol):
         return list(self.sizes(folder))
 
     def remove(self, name: str) -> None:
-        """Delete a file; none there is fine."""
+        """Delete a file; none there is fine. A folder is put aside."""
         ...
 
     def quarantine(self, name: str) -> str:
         """Move a file out of the readers' way and say where it went."""
         ...
+
+    def make_way(self, folder: str) -> None:
+        """Put aside what lies where `folder` belongs, which `mended` then tells. For the holder of the lock.
+
+        Raises:
+            Misplaced: A link, behind which somebody may have put the folder.
+        """
+
+    def irregular(self, folder: str) -> dict[str, str]:  # noqa: ARG002 - a place of objects has none
+        """What in `folder` is listed but is no file, by name, in words."""
+        return {}
+
+    def mended(self) -> list[str]:
+        """Messages on what was put aside since the last call."""
+        return []
 
     def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put `files` in the place of all that `folder` holds; a crash on the way loses nothing.
@@ -112,8 +149,17 @@ def this_process() -> bytes:
     return f"pid {os.getpid()} on {socket.gethostname()}, since {since}".encode()
 
 
-def write_error(name: str, error: OSError) -> StoreWriteError:
+def printable(text: str) -> str:
+    r"""Text that stays in its line on any terminal, whatever name or content a file has.
+
+    >>> print(printable("a\nb\udcff"))
+    a\nb\udcff
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def write_error(name: str, error: OSError) -> OSError:
     """The error of a failed write, by what the place said."""
-    if isinstance(error, StoreWriteError):
+    if isinstance(error, StoreWriteError | Misplaced):
         return error
     return (StoreFull if error.errno in FULL else StoreWriteError)(name, error)

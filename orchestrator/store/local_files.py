@@ -1,23 +1,36 @@
-"""Files in a local (or mounted) folder: staged, flushed to disk, linked; the lock is the kernel's.
+"""Files in a local (or mounted) folder: staged, flushed to disk, linked.
 
-After a crash or a power cut at any step each file is whole or absent (see `Files`).
+After a crash or a power cut at any step each file is whole or absent (see `Files`). The folder itself may be
+behind a link. In it no link is followed, and regular files alone are read.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from espalier.orchestrator.store.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, TABLES, Files, Misplaced, printable, write_error
+from espalier.orchestrator.store.local_lock import hold, is_held
+from espalier.orchestrator.store.real_entries import (
+    FILE,
+    FOLDER,
+    LINK,
+    found,
+    link_new,
+    make_folder,
+    open_real,
+    sync_folder,
+    unused,
+    write_new,
+)
+from espalier.tasks.tables.schemas import SCHEMAS
 
 STAGING, SWAPS = ".staging", ".compact"
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class LocalFiles(Files):
@@ -26,73 +39,151 @@ class LocalFiles(Files):
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
         self._root = Path(root)
+        self._mended: list[str] = []
+
+    def _place(self, name: str) -> Path:
+        """The path of `name`, to which folders alone lead that are really here.
+
+        Raises:
+            ValueError: The name leads out of the folder.
+            Misplaced: Something else lies where one of the folders belongs.
+        """
+        parts = name.split("/")
+        if not {"", ".", ".."}.isdisjoint(parts):
+            raise ValueError(f"'{printable(name)}' is no place in {self.root}")
+        for count in range(1, len(parts)):
+            self._check_folder("/".join(parts[:count]))
+        return self._root / name
+
+    def _check_folder(self, name: str) -> None:
+        there = found(self._root / name)
+        if there is not None and there != FOLDER:
+            raise Misplaced(f"{self.root}/{name}", there, FOLDER)
+
+    def _folder(self, name: str) -> Path:
+        """A folder, made if it is missing. Raises as `_place`."""
+        path = self._place(f"{name}/x").parent
+        make_folder(path)
+        return path
 
     def publish(self, name: str, data: bytes) -> bool:
         """Stage, flush to disk, link to the final name (see `Files.publish`)."""
         if self.exists(name):
             return False
         with self._staged(name, data) as staged:
-            return _link(staged, self._root / name)
+            return link_new(staged, self._root / name)
 
     def replace(self, name: str, data: bytes) -> None:
-        """Stage, flush to disk, rename over the final name."""
+        """Stage, flush to disk, rename over the final name; a link there is replaced, not followed."""
         with self._staged(name, data) as staged:
+            if found(self._root / name) == FOLDER:
+                raise Misplaced(f"{self.root}/{name}", FOLDER, FILE)
             staged.replace(self._root / name)
 
     @contextmanager
     def _staged(self, name: str, data: bytes) -> Iterator[Path]:
         """A file of our own with `data` on disk; afterwards it goes, and the final name is on disk too."""
-        staged, final = self._root / STAGING / uuid.uuid4().hex, self._root / name
+        staged, final = self._root / STAGING / uuid.uuid4().hex, self._place(name)
         try:
-            _make_folder(staged.parent)
-            _make_folder(final.parent)
-            _write(staged, data)
+            self._folder(STAGING)
+            if final.parent != self._root:
+                self._folder(str(PurePosixPath(name).parent))
+            write_new(staged, data)
             yield staged
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except OSError as error:
             raise write_error(f"{self.root}/{name}", error) from error
         finally:
-            staged.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                staged.unlink()
 
     def read(self, name: str) -> bytes:
         """See `Files.read`."""
-        return (self._root / name).read_bytes()
+        path, whole = self._place(name), found(self._root)
+        if whole not in (None, FOLDER, LINK):
+            raise Misplaced(self.root, whole, FOLDER)
+        if (there := found(path)) not in (None, FILE):
+            raise Misplaced(f"{self.root}/{name}", there, FILE)
+        with os.fdopen(open_real(path, os.O_RDONLY), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Misplaced(f"{self.root}/{name}", "no file", FILE)
+            return file.read()
 
     def exists(self, name: str) -> bool:
-        """See `Files.exists`."""
-        return (self._root / name).exists()
+        """See `Files.exists`; a link counts, wherever it leads."""
+        return found(self._place(name)) is not None
 
     def sizes(self, folder: str) -> dict[str, int]:
         """See `Files.sizes`; folders count too, since a reader of Parquet would descend into them."""
-        path = self._root / folder
+        path = self._place(f"{folder}/x").parent if folder else self._root
         sizes: dict[str, int] = {}
         for entry in sorted(path.iterdir()) if path.is_dir() else []:
             with suppress(FileNotFoundError):  # a running sweep removes files beside a reader
                 if entry.name[0] not in "._":
-                    sizes[entry.name] = entry.stat().st_size
+                    sizes[entry.name] = entry.lstat().st_size
         return sizes
+
+    def irregular(self, folder: str) -> dict[str, str]:
+        """See `Files.irregular`."""
+        kinds = {name: found(self._root / folder / name) for name in self.list(folder)}
+        return {
+            name: Misplaced(name, kind, FILE).what for name, kind in kinds.items() if kind and kind != FILE
+        }
 
     def remove(self, name: str) -> None:
         """See `Files.remove`."""
-        (self._root / name).unlink(missing_ok=True)
+        path = self._place(name)
+        if found(path) == FOLDER:
+            self._put_aside(name, Misplaced(name, FOLDER, FILE).what)
+        path.unlink(missing_ok=True)
 
     def quarantine(self, name: str) -> str:
-        """Rename the file to `.broken/<name>`, numbered if that is taken."""
-        place = _unused(self._root / BROKEN / name)
-        _move(self._root / name, place)
+        """Rename to `.broken/<name>`, numbered if that is taken."""
+        source, number = self._place(name), 1
+        while True:
+            broken = BROKEN if number == 1 else f"{BROKEN}-{number}"
+            try:
+                place = unused(self._folder(str(PurePosixPath(f"{broken}/{name}").parent)) / source.name)
+                break
+            except (
+                Misplaced,
+                NotADirectoryError,
+            ):  # something else lies there: it stays, and we go elsewhere
+                number += 1
+        _move(source, place)
         return str(place)
+
+    def _put_aside(self, name: str, what: str) -> None:
+        self._mended.append(f"{printable(name)}: {what}; moved to {printable(self.quarantine(name))}")
+
+    def make_way(self, folder: str) -> None:
+        """See `Files.make_way`."""
+        parts = PurePosixPath(folder).parts
+        for name in ("/".join(parts[:count]) for count in range(1, len(parts) + 1)):
+            there = found(self._root / name)
+            if there == LINK:
+                raise Misplaced(f"{self.root}/{name}", LINK, FOLDER)
+            if there is not None and there != FOLDER:
+                self._put_aside(name, Misplaced(name, there, FOLDER).what)
+
+    def mended(self) -> list[str]:
+        """See `Files.mended`."""
+        told, self._mended = self._mended, []
+        return told
 
     def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Build the new folder aside, then two renames: the old one out, the new one in.
 
         `_finish_swaps` undoes a swap cut off before the second rename, and ends one cut off after it.
         """
-        final, work = self._root / folder, self._root / SWAPS / folder.replace("/", "@")
+        if folder not in _swappable().values():
+            raise ValueError(f"{printable(folder)} is no table's folder: those alone are swapped")
+        final, name = self._place(folder), f"{SWAPS}/{folder.replace('/', '@')}"
         try:
-            _make_folder(work / "new")
-            for name, data in files.items():
-                _write(work / "new" / name, data)
-            _sync_folder(work / "new")
+            work = self._folder(f"{name}/new").parent
+            for part, data in files.items():
+                write_new(work / "new" / part, data)
+            sync_folder(work / "new")
             _move(final, work / "old")
             _move(work / "new", final)
             shutil.rmtree(work)
@@ -101,25 +192,32 @@ class LocalFiles(Files):
             raise write_error(f"{self.root}/{folder}", error) from error
 
     def _finish_swaps(self) -> None:
-        swaps = self._root / SWAPS
-        for work in sorted(swaps.iterdir()) if swaps.is_dir() else []:
-            # While `new` stands the swap did not happen: each old file goes back, before `new` goes.
-            old = work / "old"
-            if (work / "new").exists() and old.exists():
-                for path in sorted(old.iterdir()):
-                    _move(path, _unused(self._root / work.name.replace("@", "/") / path.name))
-            shutil.rmtree(work)
+        """What a crash left of swaps; what we did not make is put aside, and never followed."""
+        swaps, known = self._root / SWAPS, _swappable()
+        if found(swaps) not in (None, FOLDER):
+            self._put_aside(SWAPS, "no folder of ours")
+        for work in sorted(swaps.iterdir()) if swaps.exists() else []:
+            if work.name in known and found(work) == FOLDER and _has_parts_alone(work):
+                self._finish_swap(work, known[work.name])
+            else:
+                self._put_aside(f"{SWAPS}/{work.name}", "not the parts of a known table")
+
+    def _finish_swap(self, work: Path, folder: str) -> None:
+        # While `new` stands the swap did not happen: each old file goes back, before `new` goes.
+        old = work / "old"
+        if (work / "new").exists() and old.exists():
+            self.make_way(folder)
+            for path in sorted(old.iterdir()):
+                _move(path, unused(self._folder(folder) / path.name))
+        shutil.rmtree(work)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """`flock` on `.lock`, which the kernel lets go when its holder dies, however it dies."""
-        _make_folder(self._root)
-        handle = os.open(self._root / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        """The kernel's lock (`orchestrator.store.local_lock`)."""
+        make_folder(self._root)
+        handle = hold(self._root / LOCK, lambda what: self._put_aside(LOCK, what))
         try:
-            self._flock(handle)
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, this_process(), 0)
-            shutil.rmtree(self._root / STAGING, ignore_errors=True)
+            _clear(self._root / STAGING)
             self._finish_swaps()
             yield
         finally:
@@ -127,98 +225,28 @@ class LocalFiles(Files):
 
     def locked(self) -> bool:
         """Whether a living process holds the lock."""
-        try:
-            handle = os.open(self._root / LOCK, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
-        return False
-
-    def _flock(self, handle: int) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(handle, 4096, 0).decode(errors="replace") or "an unknown process"
-            raise StoreLocked(f"{self.root} is in use by {holder}: wait for it, or end it") from None
-        except OSError as error:
-            text = (
-                f"{self.root} is on a file system without file locks; mount it with them (Lustre: -o flock)"
-            )
-            raise OSError(error.errno, text) from error
+        return is_held(self._root / LOCK)
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _swappable() -> dict[str, str]:
+    """The folders of tables by what a swap calls them."""
+    return {f"{TABLES}@{table}": f"{TABLES}/{table}" for table in SCHEMAS}
 
 
-def _link(staged: Path, final: Path) -> bool:
-    """Give the staged file its final name unless that is taken: a link, unlike a rename, never overwrites."""
-    try:
-        os.link(staged, final)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        return _claim(staged, final)
-    return True
+def _has_parts_alone(work: Path) -> bool:
+    """Whether `old` and `new` are folders, as far as they are there."""
+    return {found(work / part) for part in ("old", "new")} <= {FOLDER, None}
 
 
-def _claim(staged: Path, final: Path) -> bool:
-    """`_link` where there are no hard links (exFAT, some network and FUSE mounts).
-
-    A rename overwrites, so the right to it is an exclusive claim. The claim lies in the staging
-    folder: one of a crashed process goes when the lock is next taken, and no reader ever sees it.
-    """
-    claim = staged.parent / f"{final.parent.name}@{final.name}.claim"
-    try:
-        claim.touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    try:
-        if final.exists():
-            return False
-        staged.rename(final)
-    finally:
-        claim.unlink()
-    return True
-
-
-def _sync_folder(path: Path) -> None:
-    """Flush the names in a folder: without it a power cut may forget a file whose bytes are on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _make_folder(path: Path) -> None:
-    if not path.is_dir():
-        _make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
+def _clear(staging: Path) -> None:
+    """Remove what a crash left, or what lies where the folder belongs: a link, not what it leads to."""
+    if found(staging) == FOLDER:
+        shutil.rmtree(staging, ignore_errors=True)
+    else:
+        staging.unlink(missing_ok=True)
 
 
 def _move(source: Path, place: Path) -> None:
-    _make_folder(place.parent)
     source.rename(place)
-    _sync_folder(place.parent)
-    _sync_folder(source.parent)
-
-
-def _unused(path: Path) -> Path:
-    """`path`, or its first numbered neighbour that does not exist."""
-    free, number = path, 1
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
+    sync_folder(place.parent)
+    sync_folder(source.parent)

@@ -9,15 +9,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from espalier.orchestrator.store.files import printable
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 Identity = tuple[Any, ...]
 
+SMALL_BYTES = 2**20
+"""In memory, below which a part is small: as a job writes them."""
+PART_LIMIT = 2**30
+"""Bytes that a part may take in memory, and on disk: eight times what `espalier compact` makes at most."""
+NUMBER_BYTES = 8
+"""Of a number, a truth or the place of a text; no column of a table has wider ones."""
+
 
 class PartError(ValueError):
     """A file in a table's folder is not a whole part of that table."""
+
+
+class OtherSchema(PartError):
+    """A whole Parquet file whose columns are not the table's; `found` is its schema."""
+
+    def __init__(self, table: str, found: pa.Schema, differ: str) -> None:
+        super().__init__(f"not the schema of table '{table}': {differ}")
+        self.found = found
 
 
 def encode(table: str, rows: pa.Table) -> bytes:
@@ -27,28 +44,94 @@ def encode(table: str, rows: pa.Table) -> bytes:
     """
     sink = pa.BufferOutputStream()
     schema = SCHEMAS[table].with_metadata(rows.schema.metadata)
-    pq.write_table(rows.cast(schema), sink, compression="zstd", use_dictionary=True, write_page_checksum=True)
+    repeating: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    pq.write_table(
+        rows.cast(schema),
+        sink,
+        # To start zstd anew for each of the pages takes most of the time in which a small part is read.
+        compression="snappy" if rows.nbytes < SMALL_BYTES else "zstd",
+        use_dictionary=repeating,
+        write_page_checksum=True,
+    )
     return sink.getvalue().to_pybytes()
 
 
-def decode(table: str, data: bytes) -> pa.Table:
+def decode(table: str, data: bytes, shared: bool = False) -> pa.Table:
     """The rows of a part, every page checked.
 
+    With `shared` the texts of a large part stay what they are in the file, dictionaries: a fraction of the
+    memory, and of the time.
+
     Raises:
-        PartError: Empty, torn, changed, not Parquet, or of another schema.
+        PartError: Empty, torn, changed, not Parquet, of another schema, or too large to be a part.
     """
     if not data:
         raise PartError("the file is empty")
     try:
         # Its few KB are decoded faster by one thread than by handing them around.
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        rows = file.read(use_threads=False)
+        rows = _read_bounded(table, file, data, shared)
         rows.validate(full=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise PartError(f"no whole Parquet file ({str(error).splitlines()[0]})") from error
-    rows = completed(table, rows)
-    _check_schema(table, rows.schema)
-    return rows
+    except (pa.ArrowException, OSError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, PartError):
+            raise
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PartError(f"no whole Parquet file ({printable(first)[:300]})") from error
+    return completed(table, rows)
+
+
+def _read_bounded(table: str, file: pq.ParquetFile, data: bytes, shared: bool) -> pa.Table:
+    """The rows, once the footer says that they are few enough."""
+    rows, pages = check_footer(table, file)
+    if rows * pages <= PART_LIMIT:  # even if every row had the longest text
+        return file.read(use_threads=False)
+    texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+    # As dictionaries texts take no more than in the file, and tell what they will take as they are.
+    large = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, read_dictionary=texts)
+    found = large.read(use_threads=False)
+    check_size(sum(map(_text_bytes, found.columns)))
+    return found if shared else found.cast(file.schema_arrow)
+
+
+def check_footer(table: str, file: pq.ParquetFile) -> tuple[int, int]:
+    """The rows and the bytes of all pages, by the footer alone, before anything is decoded.
+
+    A text that rows share counts once, as in the file.
+
+    Raises:
+        PartError: Another schema than the table's, or too many rows or bytes for a part.
+    """
+    schema = file.schema_arrow
+    if not schema.equals(SCHEMAS[table], check_metadata=False):
+        _check_schema(table, completed(table, schema.empty_table()).schema)
+    rows = pages = 0
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        rows += group.num_rows
+        for column in map(group.column, range(group.num_columns)):
+            if column.num_values != group.num_rows:
+                raise PartError(f"{column.num_values} values in a column of {group.num_rows} rows")
+            pages += max(0, column.total_uncompressed_size)
+    check_size(rows * file.metadata.num_columns * NUMBER_BYTES + pages)
+    return rows, pages
+
+
+def check_size(size: int) -> None:
+    """Refuse a part of so many bytes, on disk or in memory, if that is too many."""
+    if size > PART_LIMIT:
+        limit = PART_LIMIT / 2**30
+        raise PartError(
+            f"its rows would take {size / 2**30:.3g} GiB of memory, and a part may take {limit:g}"
+        )
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """What a column of dictionaries takes as plain texts; 0 of any other."""
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    lengths = (
+        pc.call_function("binary_length", [chunk.dictionary]).take(chunk.indices) for chunk in column.chunks
+    )
+    return sum(pc.call_function("sum", [each]).as_py() or 0 for each in lengths)
 
 
 def identities(table: str, rows: pa.Table) -> list[Identity]:
@@ -62,7 +145,7 @@ def _check_schema(table: str, found: pa.Schema) -> None:
         return
     have, want = ({f"{f.name}: {f.type}" for f in schema} for schema in (found, wanted))
     differ = f"lacks {sorted(want - have)}, has instead {sorted(have - want)}"
-    raise PartError(f"not the schema of table '{table}': {differ if have != want else 'another order'}")
+    raise OtherSchema(table, found, differ if have != want else "another order")
 
 
 def check_rows(table: str, rows: pa.Table) -> None:

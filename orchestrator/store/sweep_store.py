@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from espalier.orchestrator.store.files import BLOBS, TABLES, Misplaced, printable
 from espalier.orchestrator.store.inventory import Inventory
 from espalier.orchestrator.store.parquet_parts import (
     PartError,
     check_rows,
+    check_size,
     decode,
     encode,
     merged_metadata,
@@ -33,7 +36,6 @@ from espalier.orchestrator.store.places import open_files
 from espalier.tasks.tables.rows import table as rows_table
 from espalier.tasks.tables.schemas import SCHEMAS
 
-BLOBS, TABLES = "checkpoints", "tables"
 JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts
 PART_BYTES = 128 * 2**20
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -84,19 +86,25 @@ class Store:
             StoreLocked: `repair` needs the lock, and another process holds it.
         """
         with self.lock() if repair and not self._locked else nullcontext():
+            for folder in (BLOBS, *(f"{TABLES}/{table}" for table in SCHEMAS)) if repair else ():
+                self.files.make_way(folder)
             self._inventory = found = Inventory(blobs=self.files.sizes(BLOBS))
+            found.problems += self.files.mended()
             try:
+                for name, what in self.files.irregular(BLOBS).items():
+                    found.blobs.pop(name)
+                    self._put_aside(f"{BLOBS}/{name}", what, "made again if something needs it", repair)
                 for table in SCHEMAS:
-                    for part in self.files.list(f"{TABLES}/{table}"):
-                        self._scan_part(table, f"{TABLES}/{table}/{part}", repair)
+                    for part, size in self.files.sizes(f"{TABLES}/{table}").items():
+                        self._scan_part(table, f"{TABLES}/{table}/{part}", size, repair)
             except BaseException:
                 self._inventory = None  # half of what is there would make the rest be written twice
                 raise
         return found
 
-    def _scan_part(self, table: str, name: str, repair: bool) -> None:
+    def _scan_part(self, table: str, name: str, size: int, repair: bool) -> None:
         try:
-            rows = self._read_part(table, name)
+            rows = self._read_part(table, name, size)
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair)
             return
@@ -104,15 +112,15 @@ class Store:
         if fresh.num_rows < rows.num_rows:
             # the rows that only this part has are published before it goes: a crash repeats this step
             if repair:
-                self._publish_part(table, f"{PurePosixPath(name).stem}-rest", fresh)
+                self._publish_part(table, f"rest-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}", fresh)
             self._put_aside(name, "some of its rows are in other parts too", "each was kept once", repair)
             if repair:
                 return
         self.inventory.count(table, fresh)
 
     def _put_aside(self, name: str, what: str, cure: str, repair: bool) -> None:
-        place = f"moved to {self.files.quarantine(name)}" if repair else "left in place"
-        self.inventory.problems.append(f"{name}: {what}; {place}; {cure}")
+        place = f"moved to {printable(self.files.quarantine(name))}" if repair else "left in place"
+        self.inventory.problems.append(f"{printable(name)}: {what}; {place}; {cure}")
 
     def commit(
         self,
@@ -167,11 +175,13 @@ class Store:
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair=True)
 
-    def _read_part(self, table: str, name: str) -> pa.Table:
+    def _read_part(self, table: str, name: str, size: int = 0) -> pa.Table:
+        """Rows of a part whose file is listed with so many bytes."""
         try:
+            check_size(size)
             return decode(table, self.files.read(name))
-        except IsADirectoryError as error:
-            raise PartError("a folder, where Parquet files are wanted") from error
+        except Misplaced as error:
+            raise PartError(error.what) from error
 
     def append_job(self, row: Mapping[str, Any]) -> None:
         """Log an attempt at a job; written once 64 wait, or the last write is 10 s ago.
@@ -201,14 +211,14 @@ class Store:
             PartError: A part is broken; a scan moves it away.
         """
         parts = []
-        for part in self.files.list(f"{TABLES}/{table}"):
+        for part, size in self.files.sizes(f"{TABLES}/{table}").items():
             try:
-                parts.append(self._read_part(table, f"{TABLES}/{table}/{part}"))
+                parts.append(self._read_part(table, f"{TABLES}/{table}/{part}", size))
             except PartError as error:
                 if skip_broken:
                     continue
                 raise PartError(
-                    f"{self.table_path(table)}/{part}: {error}; `espalier run` moves it away"
+                    f"{self.table_path(table)}/{printable(part)}: {error}; `espalier run` moves it away"
                 ) from error
         shared = SCHEMAS[table].with_metadata(merged_metadata(part.schema.metadata for part in parts))
         return pa.concat_tables([part.cast(shared) for part in parts]) if parts else shared.empty_table()
@@ -259,24 +269,26 @@ class Store:
         self.files.remove(f"{BLOBS}/{name}")
         self.inventory.blobs.pop(name, None)
 
-    def check_blobs(self, names: Iterable[str], verify: Callable[[bytes], None]) -> list[str]:
-        """Read checkpoints, and move those away that `verify` finds broken (it raises ValueError).
+    def check_blobs(self, names: Iterable[str], verify: Callable[[str, bytes], None]) -> list[str]:
+        """Read checkpoints, and move away those that `verify`, given name and bytes, refuses by a ValueError.
 
         Returns:
             A message for each that is missing or was moved.
         """
         return [message for name in names if (message := self._check_blob(name, verify))]
 
-    def _check_blob(self, name: str, verify: Callable[[bytes], None]) -> str:
+    def _check_blob(self, name: str, verify: Callable[[str, bytes], None]) -> str:
+        told, cure = f"{BLOBS}/{printable(name)}", "it will be computed again"
         try:
-            verify(self.read_blob(name))
+            verify(name, self.read_blob(name))
         except FileNotFoundError:
             self.inventory.blobs.pop(name, None)
-            return f"{BLOBS}/{name}: missing; it will be computed again"
-        except ValueError as error:
+            return f"{told}: missing; {cure}"
+        except (ValueError, Misplaced) as error:
             self.inventory.blobs.pop(name, None)
-            place = self.files.quarantine(f"{BLOBS}/{name}")
-            return f"{BLOBS}/{name}: {error}; moved to {place}; it will be computed again"
+            place = printable(self.files.quarantine(f"{BLOBS}/{name}"))
+            what = error.what if isinstance(error, Misplaced) else str(error)
+            return f"{told}: {what}; moved to {place}; {cure}"
         return ""
 
     def write_json(self, name: str, value: Any) -> None:

@@ -17,6 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from espalier.orchestrator.config.sweep_config import ConfigError
 from espalier.orchestrator.store.local_files import LocalFiles
+from espalier.orchestrator.store.real_entries import FILE, FOLDER, found
 from espalier.orchestrator.store.sweep_store import Store
 
 JOURNAL = "study.journal"
@@ -34,10 +35,12 @@ def open_storage(store: Store, url: str | None) -> tuple[BaseStorage, list[str]]
         return _named(url), []
     if not isinstance(store.files, LocalFiles):
         return InMemoryStorage(), []
-    path = Path(store.root) / JOURNAL
-    _free(path.with_name(path.name + ".lock"))
-    told = mend(path)
-    fault = _fault(path) if path.exists() else ""
+    path, told = Path(store.root) / JOURNAL, list[str]()
+    _free(path.with_name(path.name + ".lock"), store)
+    fault = _not_ours(path)
+    if not fault:
+        told = mend(path)
+        fault = _fault(path) if path.exists() else ""
     if not fault:
         try:
             return JournalStorage(JournalFileBackend(str(path))), told
@@ -58,6 +61,14 @@ def _named(url: str) -> BaseStorage:
             f"tune.storage: {url} cannot be opened ({type(error).__name__}): an Optuna storage is wanted, "
             "such as sqlite:////disk/studies.db or postgresql://me:$PASSWORD@host/studies"
         ) from None
+
+
+def _not_ours(path: Path) -> str:
+    """Why what lies there may not be written to: Optuna would follow a link, or wait at a pipe."""
+    there = found(path)
+    if there not in (None, FILE):
+        return f"{there}, where {FILE} belongs"
+    return "a file that has another name too" if there and path.lstat().st_nlink > 1 else ""
 
 
 def mend(path: Path) -> list[str]:
@@ -86,9 +97,11 @@ def _fault(path: Path) -> str:
     return ""
 
 
-def _free(lock: Path) -> None:
+def _free(lock: Path, store: Store) -> None:
     """Remove the lock of a process that was killed while it wrote; Optuna itself would wait 30 s for it."""
     end = time.monotonic() + LOCK_SECONDS
     while os.path.lexists(lock) and time.monotonic() < end:
         time.sleep(0.05)
+    if found(lock) == FOLDER:
+        store.files.quarantine(lock.name)
     lock.unlink(missing_ok=True)

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from espalier.tasks.seeds import stream
-from espalier.tasks.spec import NetSpec
+from espalier.tasks.spec import Augment, NetSpec
 
 BORDER = 4
+_CHUNK = 1024  # images cropped at once: bounds the copies with borders
 
 
 class Draws(NamedTuple):
@@ -38,7 +39,19 @@ def draws(net: NetSpec, epoch: int, images: int) -> Draws | None:
     """What `images` training images go through in `epoch` (from 1); None if they stay as they are."""
     if net.recipe.augment == "none":
         return None
-    generator = stream("augment", *net.order, epoch)
+    return _drawn(images, stream("augment", *net.order, epoch))
+
+
+def view(x_NCHW: Tensor, augment: Augment, number: int = 0) -> Tensor:
+    """All images, each as drawn for the view of that `number`: what grafts are fitted on."""
+    if augment == "none":
+        return x_NCHW
+    drawn = _drawn(len(x_NCHW), stream("graft augment", len(x_NCHW), number))
+    parts = torch.arange(len(x_NCHW)).split(_CHUNK)
+    return torch.cat([crop_flip(x_NCHW[part], drawn.of(part)) for part in parts])
+
+
+def _drawn(images: int, generator: torch.Generator) -> Draws:
     row_N, column_N = torch.randint(2 * BORDER + 1, (2, images), generator=generator)
     return Draws(row_N, column_N, torch.rand(images, generator=generator) < 0.5)
 

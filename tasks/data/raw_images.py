@@ -14,9 +14,13 @@ PREFIX = "parquet:"
 
 
 class DataError(ValueError):
-    """The images asked for cannot be had; `hopeless` says whether trying again gives the same."""
+    """The images asked for cannot be had or used.
+
+    `hopeless` says whether trying again gives the same, `shared` that each job which reads them meets it.
+    """
 
     hopeless = True
+    shared = True
 
 
 class DownloadError(DataError):
@@ -27,7 +31,7 @@ class DownloadError(DataError):
 
 @dataclass(frozen=True)
 class RawImages:
-    """Images as they are stored: `x_*` uint8 [N, C, H, W], `y_*` int64 [N], `split` the rule in words.
+    """Images as they are stored: `x_*` uint8 or uint16 [N, C, H, W], `y_*` int64 [N], `split` in words.
 
     A regression has float32 numbers instead, `x_*` [N, C, H, W] and `y_*` [N, K], used as they are.
     """

@@ -1,6 +1,6 @@
 """Images ready for a network: normalised float32 NCHW tensors and int64 labels (float32 of a regression).
 
-Letters of shapes: N images, C channels, H rows, W columns, V the 256 values of a uint8.
+Letters of shapes: N images, C channels, H rows, W columns, V the values of a pixel, 256 or 65,536.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from espalier.tasks.data import images
-from espalier.tasks.data.images import Folder
+from espalier.tasks.data.images import Folder, RawImages
+from espalier.tasks.data.soundness import refuse_unsound, warnings_about
 
 _CHUNK = 1024  # images counted at once: bounds the int64 copy that bincount makes
 
@@ -36,6 +37,14 @@ class Normalization:
     std: tuple[float, ...]
 
 
+class Loaded(NamedTuple):
+    """Data, how it was normalised, and what a user should know of it, in lines."""
+
+    data: Data
+    normalization: Normalization
+    warnings: tuple[str, ...]
+
+
 def load(
     dataset: str, *, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
 ) -> Data:
@@ -55,6 +64,28 @@ def load_with_normalization(
     They are those of the training images in use, after `limit_train`: a net knows no other images.
     """
     raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
+    return _ready(raw, dataset)
+
+
+@functools.lru_cache(maxsize=2)
+def load_cached(
+    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> tuple[Data, Normalization]:
+    """As `load_with_normalization`, decoded once a process; all callers share it and must not write to it."""
+    return load_warned(dataset, limit_train, limit_test, folder)[:2]
+
+
+@functools.lru_cache(maxsize=2)
+def load_warned(
+    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+) -> Loaded:
+    """As `load_cached`, with what a user should know of the images."""
+    raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
+    return Loaded(*_ready(raw, dataset), tuple(warnings_about(raw, dataset)))
+
+
+def _ready(raw: RawImages, dataset: str) -> tuple[Data, Normalization]:
+    refuse_unsound(raw, dataset)
     normalization = measure(raw.x_train)
     data = Data(
         normalize(raw.x_train, normalization),
@@ -65,31 +96,29 @@ def load_with_normalization(
     return data, normalization
 
 
-@functools.lru_cache(maxsize=2)
-def load_cached(
-    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
-) -> tuple[Data, Normalization]:
-    """As `load_with_normalization`, decoded once a process; all callers share it and must not write to it."""
-    return load_with_normalization(dataset, limit_train=limit_train, limit_test=limit_test, folder=folder)
-
-
 def measure(x_NCHW: np.ndarray) -> Normalization:
-    """Mean and (population) deviation of each channel of uint8 images, in float64; 0 and 1 of real numbers.
+    """Mean and (population) deviation of each channel of images, in float64; 0 and 1 of real numbers.
 
     The sums of values and squares are whole numbers, so that they are the same in any order and on
     any machine. A constant channel gets deviation 1, and becomes 0 rather than a division by zero.
     """
-    if x_NCHW.dtype != np.uint8:
+    if x_NCHW.dtype.kind != "u":
         return Normalization((0.0,) * x_NCHW.shape[1], (1.0,) * x_NCHW.shape[1])
-    values_V = np.arange(256)
-    means, deviations = [], []
-    for channel in range(x_NCHW.shape[1]):
-        counts_V = _histogram(x_NCHW[:, channel])
-        size, total, squares = (int(counts_V @ values_V**power) for power in (0, 1, 2))
-        spread = size * squares - total**2  # size^2 times the variance, exact in Python's integers
-        means.append(total / size)
-        deviations.append(math.sqrt(spread) / size if spread else 1.0)
-    return Normalization(tuple(means), tuple(deviations))
+    measured = [measure_counts(_histogram(x_NCHW[:, channel])) for channel in range(x_NCHW.shape[1])]
+    means, deviations = zip(*measured, strict=True)
+    return Normalization(means, deviations)
+
+
+def measure_counts(counts_V: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation of values 0..V-1 that occur so often.
+
+    >>> measure_counts(np.array([1, 0, 1]))
+    (1.0, 1.0)
+    """
+    counts = [(value, int(counts_V[value])) for value in np.flatnonzero(counts_V).tolist()]
+    size, total, squares = (sum(count * value**power for value, count in counts) for power in (0, 1, 2))
+    spread = size * squares - total**2  # size^2 times the variance, exact in Python's integers
+    return total / size, math.sqrt(spread) / size if spread else 1.0
 
 
 def normalize(x_NCHW: np.ndarray, normalization: Normalization) -> torch.Tensor:
@@ -102,8 +131,9 @@ def normalize(x_NCHW: np.ndarray, normalization: Normalization) -> torch.Tensor:
 
 
 def _histogram(x_NHW: np.ndarray) -> np.ndarray:
-    """How often each of the 256 values occurs, int64 [V]."""
-    counts_V = np.zeros(256, np.int64)
+    """How often each of the values of a uint8 or uint16 occurs, int64 [V]."""
+    values = np.iinfo(x_NHW.dtype).max + 1
+    counts_V = np.zeros(values, np.int64)
     for start in range(0, len(x_NHW), _CHUNK):
-        counts_V += np.bincount(x_NHW[start : start + _CHUNK].ravel(), minlength=256)
+        counts_V += np.bincount(x_NHW[start : start + _CHUNK].ravel(), minlength=values)
     return counts_V

@@ -6,7 +6,8 @@ numbers come from its own pair alone. Legend: N images, C output channels, H x W
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -96,30 +97,40 @@ def drawn(images: int, options: GraftOptions) -> Iterator[Tensor]:
         yield from torch.cat(orders)[:wanted].split(ADAM_BATCH)
 
 
-def adam_maps(nets: TileNets, x: Tensor) -> dict[Place, AdamMap]:
-    """Fit every arm of the cuts by Adam, for every pair of the tile, on images `x` (N, C, H, W)."""
+def adam_maps(nets: TileNets, images: int, views: Callable[[int], Tensor]) -> dict[Place, AdamMap]:
+    """Fit every arm of the cuts by Adam, for every pair of the tile.
+
+    Args:
+        nets: The tile.
+        images: N.
+        views: From an epoch, counted from 1, to the images (N, C, H, W) that are shown in it.
+    """
     options = nets.tile.options
     arms = all_arms([cut for cut in nets.cuts if cut.by_adam])
     maps = {
-        (source, pair, arm): _start(nets, pair, arm, x.device)
+        (source, pair, arm): _start(nets, pair, arm)
         for source, pairs in nets.pairs_of.items()
         for pair in pairs
         for arm in arms
     }
     if not maps:
         return maps
-    batches = nets.drawn_batches(drawn(len(x), options), len(x), "train")
-    for rate, batch in zip(rates(options), batches, strict=True):
-        _move(maps, nets.features(x, batch), batch, rate)
+    batches = nets.drawn_batches(drawn(images, options), images, "train")
+    steps = zip(rates(options), batches, strict=True)
+    for epoch in range(1, options.adam_epochs + 1):
+        x = views(epoch)
+        for rate, batch in islice(steps, options.adam_batches):
+            _move(maps, nets.features(x, batch), batch, rate)
     return maps
 
 
-def _start(nets: TileNets, pair: Pair, arm: Arm, device: torch.device) -> AdamMap:
+def _start(nets: TileNets, pair: Pair, arm: Arm) -> AdamMap:
     """The map of an arm at its initial weight, drawn for the pair whatever the tile or the schedule."""
     source, target = (nets.networks[index].architecture for index in (pair.source, pair.target))
     sizes = arm_sizes(source, target, arm)
     names = [nets.tile.snapshots[index].key for index in (pair.source, pair.target)]
     weight = initial_weight(weight_shape(sizes.map, sizes.shape), *names, pair.null, *arm)
+    device = next(iter(nets.networks[pair.source].parameters.values())).device
     return AdamMap(sizes.map, weight.to(device))
 
 

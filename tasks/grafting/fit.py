@@ -6,11 +6,13 @@ depend on which other pairs share its tile. Legend: as in `tasks.grafting.gram`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from espalier.tasks.data.augment import view
 from espalier.tasks.grafting.adam import AdamMap, adam_maps
 from espalier.tasks.grafting.gram import (
     Centred,
@@ -22,6 +24,7 @@ from espalier.tasks.grafting.gram import (
     factorise,
 )
 from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.row_fit import RowFactor, TileRows, factorise_rows, wanted
 from espalier.tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
 from espalier.tasks.grafting.tile_nets import Batch, Features, Layers, TileNets, arm_output, goal
 from espalier.tasks.grafting.tile_parts import Source, gram_source
@@ -100,21 +103,31 @@ class _Sums:
 def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:
     """Fit every arm of every pair of the tile on images `x` (N, C, H, W).
 
-    With `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
+    With `options.augment` each image is shown as drawn: once to exact fits, anew in each epoch to Adam. With
+    `options.ridges` some images are held back, on which the ridge of each map is chosen. `known` are
     factors of the same images from an earlier fit, which are used again.
 
     Raises:
         ValueError: Too few images to hold some back.
     """
     fitting_N, held_N = split(len(x), options)
-    x_fit = x[fitting_N] if options.ridges else x
+
+    def views(number: int) -> Tensor:
+        shown = view(x, options.augment, number)
+        return shown[fitting_N] if options.ridges else shown
+
+    x_fit = views(0)
     sums = _summed(nets, x_fit, "train", known or {})
-    held = _summed(nets, x[held_N], "validation", known or {}) if options.ridges else None
+    held = None
+    if options.ridges:
+        held = _summed(nets, view(x, options.augment)[held_N], "validation", known or {})
     factors = _factors(nets, sums, held, known or {})
-    fits: dict[tuple[str, Arm], Fit] = {}
+    fits = _from_rows(nets, x_fit, options, factors)
     trials: dict[tuple[str, Arm], list[Trial]] = {}
     for source, pair, arm, place in _maps(nets):
         factor = factors[source, place]
+        if (pair.key, arm) in fits:
+            continue
         if held is None or factor.held is None:
             fits[pair.key, arm] = solve(factor, sums.of(pair, arm, factor), options.ridge)
         else:
@@ -122,9 +135,32 @@ def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None 
             fits[pair.key, arm], trials[pair.key, arm] = choose(factor, *parts, options.ridges)
     adam = {
         (pair.key, arm): _adam_fit(made, sums.of(pair, arm, factors[source, nets.arms[arm].reading]))
-        for (source, pair, arm), made in adam_maps(nets, x_fit).items()
+        for (source, pair, arm), made in adam_maps(nets, len(x_fit), views).items()
     }
     return Fits(factors, fits, adam, trials, len(x_fit))
+
+
+def _from_rows(
+    nets: TileNets, x: Tensor, options: GraftOptions, factors: Factors
+) -> dict[tuple[str, Arm], Fit]:
+    """The fits that sums are too coarse for. Their sources' factors are replaced by those of the rows."""
+    chosen = [
+        entry
+        for entry in _maps(nets)
+        if isinstance(factor := factors[entry[0], entry[3]], RowFactor) or wanted(factor, options)
+    ]
+    if not chosen:
+        return {}
+    places: dict[Source, set[Arm]] = defaultdict(set)
+    for source, _, arm, _ in chosen:
+        places[source].add(arm)
+    rows, fits = TileRows(nets, x, places), dict[tuple[str, Arm], Fit]()
+    for source, pair, arm, place in chosen:
+        factor = factors[source, place]
+        if not isinstance(factor, RowFactor):
+            factor = factors[source, place] = factorise_rows(rows.inputs[source, place], factor.live)
+        fits[pair.key, arm] = rows.fit(factor, (source, place), pair.target, arm, options.ridge)
+    return fits
 
 
 def _summed(nets: TileNets, x: Tensor, split: str, known: Factors) -> _Sums:
@@ -140,7 +176,7 @@ def _factors(nets: TileNets, sums: _Sums, held: _Sums | None, known: Factors) ->
     if held is not None:
         made = {place: replace(factor, held=centre(held.grams[place])) for place, factor in made.items()}
     made = known | made
-    return made | {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(nets)}
+    return {(source, place): made[gram_source(source), place] for source, _, _, place in _maps(nets)} | made
 
 
 def _maps(nets: TileNets) -> Iterator[tuple[Source, Pair, Arm, Reading]]:

@@ -10,13 +10,8 @@ import torch
 
 from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.fit import Factors, Fits, fit
-from espalier.tasks.grafting.gram import (
-    ChannelMoments,
-    Factor,
-    fraction_unexplained,
-    fraction_unexplained_mean,
-    live_channels,
-)
+from espalier.tasks.grafting.fvu import fraction_unexplained, fraction_unexplained_mean, live_channels
+from espalier.tasks.grafting.gram import ChannelMoments, Factor
 from espalier.tasks.grafting.score import Graft, GraftScore, Scores, score
 from espalier.tasks.grafting.tile_nets import TileNets
 from espalier.tasks.grafting.tile_parts import Source, parts
@@ -24,6 +19,7 @@ from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
 from espalier.tasks.tables.axes import net_axes, pairing
+from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 from espalier.tasks.training.loss import share
 
 ALL = AtOnce()
@@ -70,8 +66,10 @@ def add_rows(rows: GraftRows, nets: TileNets, fits: Fits, scores: Scores, data: 
     for source, pair, cut in nets.grafts():
         for statistics in nets.statistics(pair.target, cut):
             axes = _axes(nets.tile, pair, cut) | {"bn": statistics, "draw": 0, "source_nets": 1}
-            row = _graft_row(nets, scores, source, pair, (pair.key, cut, statistics))
-            rows.grafts.append(axes | row | _sizes(nets, data, fits, source, pair, cut))
+            row = axes | _graft_row(nets, scores, source, pair, (pair.key, cut, statistics))
+            row |= _sizes(nets, data, fits, source, pair, cut)
+            row["warning"] = joined(row["warning"], error_warning(row, _floor(fits, pair, cut)))
+            rows.grafts.append(row)
             downstream = _downstream_rows(nets, scores, pair, (pair.key, cut, statistics))
             rows.downstream.extend(axes | row for row in downstream)
         rows.ridges.extend(_ridge_rows(nets, data, fits, pair, cut))
@@ -131,6 +129,13 @@ def _sizes(nets: TileNets, data: Data, fits: Fits, source: Source, pair: Pair, c
     return {"fvu_train": fvu_train, "ridge": main.ridge, **shared, **products}
 
 
+def _floor(fits: Fits, pair: Pair, cut: Cut) -> float:
+    """The FVU below which a graft's is rounding; of maps whose truth is 0, and of approximate ones, none."""
+    if pair.source == pair.target or cut.method != "exact":
+        return 0.0
+    return fits.of(pair.key, cut, cut.arms[0]).floor
+
+
 def sizes(factors: Sequence[Factor], images: int, images_test: int) -> dict[str, Any]:
     """Sizes and spectrum of the main path's fit, the first, on so many images; a warning of any arm's."""
     warnings = [warning(len(factor.values_K), factor.dim, images) for factor in factors]
@@ -160,6 +165,20 @@ def warning(kept: int, dim: int, images: int) -> str:
         unseen = dim - kept
         return f"{unseen} of {dim} patch directions (almost) do not occur in the fitting images"
     return ""
+
+
+def error_warning(row: Mapping[str, Any], floor: float = 0.0) -> str:
+    """Why a row's errors say nothing, or nothing: it lacks some of them, or one is below the floor."""
+    names = ["fvu_test"] if row["method"] == "stitch" else ["fvu_test", "fvu_train"]
+    if any(row[name] is None for name in names):
+        return CONSTANT_TARGET
+    low = [f"{name} {row[name]:.1g}" for name in names if row[name] < floor]
+    return f"{BELOW_FLOOR} of rounding, {floor:.1g}: {', '.join(low)}" if low else ""
+
+
+def joined(*texts: str) -> str:
+    """Those that say something."""
+    return "; ".join(text for text in texts if text)
 
 
 def _ridge_rows(nets: TileNets, data: Data, fits: Fits, pair: Pair, cut: Cut) -> Iterator[dict[str, Any]]:

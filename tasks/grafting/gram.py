@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from espalier.tasks.grafting.fvu import known_variance
 from espalier.tasks.grafting.lag_gram import LagSums
 from espalier.tasks.grafting.layer_input import LayerInput, rounding
 from espalier.tasks.grafting.row_gram import RowSums
@@ -57,8 +58,8 @@ class ChannelMoments:
 
     @property
     def variance_C(self) -> Tensor:
-        """Variance of each channel over rows, never below 0."""
-        return (self.square_C / self.rows - self.mean_C.square()).clamp_min(0.0)
+        """Variance of each channel over rows, 0 where it is rounding."""
+        return known_variance(self.mean_C, self.square_C / self.rows - self.mean_C.square())
 
 
 class _Whole(NamedTuple):
@@ -133,6 +134,10 @@ class CentredRows:
     mean_D: Tensor
     rows_MD: Tensor
 
+    def variance_D(self) -> Tensor:
+        """Of each patch dimension."""
+        return self.rows_MD.square().mean(0)
+
     def explained(self, weight_DC: Tensor) -> Tensor:
         """`w^T G w` of each column of `weight_DC`, shape (C,)."""
         return (self.rows_MD @ weight_DC).square().sum(0)
@@ -145,6 +150,10 @@ class CentredGram:
     rows: int
     mean_D: Tensor
     gram_DD: Tensor
+
+    def variance_D(self) -> Tensor:
+        """Of each patch dimension."""
+        return self.gram_DD.diagonal() / self.rows
 
     def explained(self, weight_DC: Tensor) -> Tensor:
         """`w^T G w` of each column of `weight_DC`, shape (C,)."""
@@ -168,8 +177,8 @@ class Factor:
     """The eigendecomposition of a source's centred Gram matrix, `G = Q S Q^T`, at one layer.
 
     It depends on the source alone and serves every target and every ridge. Eigenvalues that are rounding
-    are left out, which gives the minimum-norm solution. `held` is the source's Gram matrix on images that
-    were held back to choose a ridge, if any were.
+    are left out, which gives the minimum-norm solution. `live` dimensions are not constant. `held` is the
+    source's Gram matrix on images that were held back to choose a ridge, if any were.
     """
 
     rows: int
@@ -177,12 +186,18 @@ class Factor:
     mean_D: Tensor
     values_K: Tensor
     vectors_DK: Tensor
+    live: int
     held: Centred | None = None
 
     @property
     def dim(self) -> int:
         """D."""
         return len(self.mean_D)
+
+    @property
+    def square_D(self) -> Tensor:
+        """Mean square of each patch dimension."""
+        return (self.vectors_DK.square() @ self.values_K) / self.rows + self.mean_D.square()
 
     @property
     def effective_rank(self) -> float:
@@ -228,31 +243,5 @@ def factorise(moments: PatchMoments) -> Factor:
     values, vectors = values[kept], vectors[:, kept]
     if isinstance(centred, CentredRows):
         vectors = centred.rows_MD.T @ (vectors / values.sqrt())
-    return Factor(moments.rows, moments.products, centred.mean_D, values, vectors)
-
-
-DEAD_VARIANCE = 1e-8
-"""A channel is dead if its variance is below this share of its layer's mean: float32 rounding is 1e-14."""
-
-
-def live_channels(variance_C: Tensor) -> Tensor:
-    """Mask (C,) of the channels with more than rounding's variance."""
-    return variance_C > DEAD_VARIANCE * variance_C.mean()
-
-
-def fraction_unexplained(error_C: Tensor, variance_C: Tensor) -> float:
-    """FVU: mean squared error over variance, each summed over channels, never over the uncentred norm.
-
-    For a layer without variance it is 0 if there is no error, else 1.
-    """
-    tiny = torch.finfo(torch.float32).tiny
-    error, variance = error_C.sum().item(), variance_C.sum().item()
-    if variance > tiny:
-        return 0.0 if error < 0 else error / variance  # and NaN stays NaN
-    return float(error > tiny)
-
-
-def fraction_unexplained_mean(error_C: Tensor, variance_C: Tensor) -> float:
-    """Mean over live channels of error over variance (Gu et al. 2020's normalisation); 0 without any."""
-    live = live_channels(variance_C)
-    return (error_C[live] / variance_C[live]).mean().item() if live.any() else 0.0
+    live = int(known_variance(centred.mean_D, centred.variance_D()).count_nonzero())
+    return Factor(moments.rows, moments.products, centred.mean_D, values, vectors, live)

@@ -7,7 +7,7 @@ from typing import Any
 
 from espalier.tasks.data.tensors import Data, Normalization
 from espalier.tasks.jobs.worker_inputs import Inputs, Results
-from espalier.tasks.networks.checkpoint import pack_network, pack_state, unpack_state
+from espalier.tasks.networks.checkpoint import pack_network, pack_state
 from espalier.tasks.spec import (
     ALONE,
     TrainGroup,
@@ -19,7 +19,7 @@ from espalier.tasks.spec import (
     state_name,
 )
 from espalier.tasks.training import train
-from espalier.tasks.training.train import Diverged, State, Trained, initial_state
+from espalier.tasks.training.train import Diverged, State, Trained
 
 
 def train_nets(payload: TrainSegment | TrainGroup, inputs: Inputs) -> Results:
@@ -30,8 +30,8 @@ def train_nets(payload: TrainSegment | TrainGroup, inputs: Inputs) -> Results:
     """
     segments = segments_of(payload)
     data, normalization = inputs.images(segments[0].snapshot.net.data)
-    states = [State(*unpack_state(blob)) for blob in inputs.blobs.values()]
-    states = states or [initial_state(segment.snapshot.net) for segment in segments]
+    nets = [segment.snapshot.net for segment in segments]
+    states = inputs.states(nets, [segment.start for segment in segments])
     return _packed(segments, _trained(segments, states, data, mode_of(inputs.where)), normalization)
 
 
@@ -61,7 +61,7 @@ def _packed(
         blobs[blob_name(snap.key)] = pack_network(result.network, snap, normalization.mean, normalization.std)
         if segment.keep_state:
             after = result.state
-            blobs[state_name(snap.key)] = pack_state(after.parameters, after.momentum, after.epoch)
+            blobs[state_name(snap.key)] = pack_state(after.parameters, after.momentum, after.epoch, snap.key)
         curves += result.curve_rows
         nets.append(result.net_row)
     return Results({"curves": curves, "nets": nets}, blobs, failures)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from espalier.tasks.data.tensors import Data, Normalization
-from espalier.tasks.networks.checkpoint import unpack_network
+from espalier.tasks.networks.checkpoint import unpack_network, unpack_state
 from espalier.tasks.networks.network import Network
-from espalier.tasks.spec import DataSpec, Snapshot, blob_name
+from espalier.tasks.spec import DataSpec, NetSpec, Snapshot, blob_name, key_of
+from espalier.tasks.training.train import State, initial_state
 from espalier.tasks.worker.devices import load_on, on
 
 
@@ -17,11 +18,13 @@ from espalier.tasks.worker.devices import load_on, on
 class Inputs:
     """The blobs that a job reads, by name in the order of its inputs, and where it runs.
 
-    `where` (device, data set's place, how to bound the memory) changes no result but by rounding.
+    `where` (device, data set's place, how to bound the memory) changes no result but by rounding. `notes` are
+    lines for the user about what was read.
     """
 
     blobs: Mapping[str, bytes]
     where: Mapping[str, Any]
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def device(self) -> str:
@@ -31,11 +34,21 @@ class Inputs:
     def images(self, spec: DataSpec) -> tuple[Data, Normalization]:
         """The images on the device, and how they were normalised."""
         folder = self.where.get("folder")
-        return load_on(self.device, self.where["dataset"], spec.limit_train, spec.limit_test, folder)
+        loaded = load_on(self.device, self.where["dataset"], spec.limit_train, spec.limit_test, folder)
+        self.notes[:] = loaded.warnings
+        return loaded.data, loaded.normalization
 
     def networks(self, snapshots: Iterable[Snapshot]) -> list[Network]:
         """The nets at some snapshots, on the device."""
-        return [on(unpack_network(self.blobs[blob_name(snap.key)]), self.device) for snap in snapshots]
+        read = [unpack_network(self.blobs[blob_name(snap.key)], snap.key) for snap in snapshots]
+        return [on(network, self.device) for network in read]
+
+    def states(self, nets: Sequence[NetSpec], starts: Sequence[int | None]) -> list[State]:
+        """Where nets stand at epochs `starts`: at the blobs, a state for each, or at their beginning."""
+        if not self.blobs:
+            return [initial_state(net) for net in nets]
+        read = zip(self.blobs.items(), starts, strict=True)
+        return [State(*unpack_state(blob, key_of(name), start)) for (name, blob), start in read]
 
 
 Rows = Sequence[Mapping[str, Any]]

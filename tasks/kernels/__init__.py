@@ -17,9 +17,13 @@ What they promise:
 - Shapes, parameters and types are PyTorch's. Maps come with channels last in memory.
 - The function is the same but for rounding. Outputs and gradients of convs on tiles of 4 x 4 are off by 1e-6
   to 3e-6 of their norms, where PyTorch's are off by 2e-7 to 1e-6. A small output beside a number a thousand
-  times as large has three digits less. NaN or infinity reaches the whole tile. Where numbers of a pooled
-  square are equal but for rounding, any of them may get the gradient. A step of SGD is rounded in float32 as
-  PyTorch's is, not always to the same bits; those of a number do not depend on where in its tensor it stands.
+  times as large has three digits less. NaN or infinity reaches the whole tile. A step of SGD is rounded in
+  float32 as PyTorch's is, not always to the same bits; those of a number do not depend on where in its tensor
+  it stands.
+- Where all of a patch is zeros, a conv is exactly its bias, as PyTorch's is, so that a ReLU passes a gradient
+  where PyTorch's does (`tasks.kernels.zero_patches`). Taps that only ever read the border have no gradient.
+- Where numbers of a pooled square are equal but for rounding, because their patches are equal, any of them
+  may get the gradient. Gradients of parameters do not change with that: equal patches give equal shares.
 - The same input gives the same bits, from run to run and however training is cut at snapshots.
 
 A network comes back as it was if it is several nets in one, if its numbers are not float32 on a CPU, under

@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING
 from espalier.tasks.kernels.tiling import work_bytes
 from espalier.tasks.spec import Architecture, Kernels
 
+ROUNDING = 2
+"""Bumped by hand when a change of the kernels changes the bits of a training; `probes.json` keeps it.
+
+Since 2 a patch of zeros gives the bias exactly (`tasks.kernels.zero_patches`).
+"""
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from espalier.tasks.kernels.sgd_kernel import Step
     from espalier.tasks.networks.network import Network
 
-__all__ = ["Use", "compiles", "faster", "kernels", "sgd_step", "work_bytes"]
+__all__ = ["ROUNDING", "Use", "compiles", "faster", "kernels", "sgd_step", "usable", "work_bytes"]
 
 
 @dataclass
@@ -54,7 +60,7 @@ def kernels(setting: Kernels) -> Iterator[Use]:
 
 def faster(network: Network) -> Network:
     """The network by compiled kernels where they take its numbers, else the network itself."""
-    if not _usable():
+    if not usable():
         return network
     from espalier.tasks.kernels.compiled_network import compiled
 
@@ -63,7 +69,7 @@ def faster(network: Network) -> Network:
 
 def compiles(architecture: Architecture) -> bool:
     """Whether the kernels may be used, and take any layer."""
-    if not _usable():
+    if not usable():
         return False
     from espalier.tasks.kernels import compiled_network
 
@@ -74,7 +80,7 @@ def sgd_step(
     weights: Sequence[Tensor], *, rate: float, decay: float, momentum: float, nesterov: bool
 ) -> Step | None:
     """A step of SGD in one pass over each of these tensors, or None if PyTorch is to take it."""
-    if not momentum or any(weight.device.type != "cpu" for weight in weights) or not _usable():
+    if not momentum or any(weight.device.type != "cpu" for weight in weights) or not usable():
         return None
     from espalier.tasks.kernels.sgd_kernel import Step, suits
 
@@ -83,8 +89,8 @@ def sgd_step(
     return Step(rate=rate, decay=decay, momentum=momentum, nesterov=nesterov)
 
 
-def _usable() -> bool:
-    """Whether kernels may be used and llvmlite can be loaded; why it cannot is noted once."""
+def usable() -> bool:
+    """Whether kernels may be used and llvmlite can be loaded, which it is; why it cannot is noted once."""
     use = _use.get()
     if use.setting == "off":
         return False

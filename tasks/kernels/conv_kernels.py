@@ -21,6 +21,7 @@ from espalier.tasks.kernels.tile_transforms import both_sides
 from espalier.tasks.kernels.tiling import CHANNELS, POINTS, planes_of
 from espalier.tasks.kernels.toom_cook import TAPS, matrices, transposed
 from espalier.tasks.kernels.vector_code import Code, Kernel, Value
+from espalier.tasks.kernels.zero_patches import ZeroPatches
 
 SIZES = 10
 """N, H, W, rows and columns of tiles, rows of tiles in work at once, C, O, and 1 or 0: rectified, pooled."""
@@ -35,23 +36,28 @@ def forward(m: int, size: Block) -> Kernel:
 
     `filters` are matrices C x O (`tasks.kernels.plane_products`, of blocks of `size`). `z` and `winners` are
     (N, H, W, O), or of half the height and width when pooled; `winners` are written then alone. There are C
-    `zeros`, and room for O numbers `beyond`. `work`: strips of h, zeros, and of z; planes of h and of z.
+    `zeros`, and room for O numbers `beyond`. `work`: strips of h, zeros, and of z; planes of h and of z;
+    `tasks.kernels.zero_patches.room`.
     """
-    code = Code(11, SIZES, CHANNELS)
-    h, filters, bias, z, winners, zeros, beyond, *work = code.arguments[:11]
+    code = Code(13, SIZES, CHANNELS)
+    h, filters, bias, z, winners, zeros, beyond, *work = code.arguments[:13]
     cut = _Arguments(code, m)
     strip_h, strip_z = (Strip(cut.tiles, start) for start in work[:2])
-    planes_h, planes_z = (Planes(start, planes_of(m)) for start in work[2:])
+    planes_h, planes_z = (Planes(start, planes_of(m)) for start in work[2:4])
+    zero_patches = ZeroPatches(cut.tiles, *work[4:])
     map_h, (map_z, won) = cut.read(h), cut.written(z, winners)
     factors = Matrices(filters, cut.channels, cut.outputs, size)
     a_t, _, b_t = (_floats(matrix) for matrix in matrices(POINTS[m]))
     for group in cut.tiles.groups(cut.together):
+        for row in group.rows():
+            zero_patches.find(map_h, row, zeros, cut.floor)
         for row, vector in cut.parts(group, cut.channels):
             strip_h.read(map_h, row, vector, zeros, BORDER, cut.floor)
             strip_h.to_planes(b_t, row, planes_h, vector)
         times_matrices(code, planes_h, factors, planes_z, group.size)
         for row, vector in cut.parts(group, cut.outputs):
             strip_z.from_planes(a_t, row, planes_z, vector)
+            zero_patches.clear(strip_z, row, map_z.width)
             offset = code.load(bias + vector * CHANNELS)
             with code.when(cut.pooled.exceeds(0)):
                 strip_z.pool(map_z.pooled(), won.pooled(), row, vector, beyond, offset)

@@ -54,13 +54,21 @@ def strip_of(height: int, width: int) -> tuple[int, int]:
     return m + TAPS - 1, columns * m + TAPS - 1
 
 
+def marks_of(height: int, width: int) -> tuple[int, int]:
+    """Length of a line of marks (`tasks.kernels.zero_patches`), and how many rows in work have at most."""
+    m, (_, columns) = outputs_of(height, width), tiles_of(height, width)
+    pitch = columns * m + TAPS - 1
+    # Vectors of outputs may read so many more.
+    return -(-(pitch + CHANNELS) // CHANNELS) * CHANNELS, AT_ONCE // columns * m
+
+
 def planes_of(m: int) -> int:
     """P."""
     return (m + TAPS - 1) ** 2
 
 
 def work_bytes(architecture: Architecture) -> int:
-    """Bytes that a step holds beside maps: one conv's filters and their gradients, planes and strips."""
+    """Bytes that a step holds beside maps: a conv's filters and their gradients, planes, strips and marks."""
     convs = [
         (shape[0], layer.out, output_size(layer, shape))
         for layer, shape in zip(architecture.layers, input_shapes(architecture), strict=True)
@@ -70,4 +78,5 @@ def work_bytes(architecture: Architecture) -> int:
     # Room for planes is kept from one conv to the next.
     room = [planes_of(outputs_of(*size)) * (AT_ONCE + 1) * (read + out) for read, out, size in convs]
     strips = [prod(strip_of(*size)) * (read + 2 * CHANNELS) for read, _, size in convs]
-    return 4 * sum(max(numbers, default=0) for numbers in (filters, room, strips))
+    marks = [prod(marks_of(*size)) for _, _, size in convs]
+    return 4 * sum(max(numbers, default=0) for numbers in (filters, room, strips, marks))

@@ -87,6 +87,10 @@ class Value:
         """Whether a vector's numbers are this one."""
         return Value(self.builder, self.builder.fcmp_ordered("==", self.raw, self._raw(number)))
 
+    def differs(self, number: float) -> Value:
+        """Whether a vector's numbers are not this one, or NaN."""
+        return Value(self.builder, self.builder.fcmp_unordered("!=", self.raw, self._raw(number)))
+
     def is_nan(self) -> Value:
         """Whether a vector's numbers are NaN."""
         return Value(self.builder, self.builder.fcmp_unordered("uno", self.raw, self.raw))
@@ -158,6 +162,18 @@ class Code:
         """Write a vector where a pointer points to."""
         place = self.builder.bitcast(pointer.raw, self._vector.as_pointer())
         self.builder.store(vector.raw, place, align=BYTES)
+
+    def store_mark(self, pointer: Value, condition: Value) -> None:
+        """Write one number: 1 if a comparison of vectors holds anywhere, else 0."""
+        bits = self.builder.bitcast(condition.raw, ir.IntType(self.lanes))
+        anywhere = self.builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(self.lanes), 0))
+        mark = self.builder.select(anywhere, ir.Constant(_NUMBER, 1.0), ir.Constant(_NUMBER, 0.0))
+        self.builder.store(mark, pointer.raw, align=BYTES)
+
+    def is_marked(self, pointer: Value) -> Value:
+        """Whether the number that a pointer points to is more than 0."""
+        one = self.builder.load(pointer.raw, align=BYTES, typ=_NUMBER)
+        return Value(self.builder, self.builder.fcmp_ordered(">", one, ir.Constant(_NUMBER, 0.0)))
 
     def largest(self, vectors: Sequence[Value]) -> tuple[Value, Value]:
         """The largest of some vectors, NaN where any is, and which it is, the first of equal ones."""

@@ -9,8 +9,9 @@ pooling after are taken on the way (`tasks.kernels.conv_kernels`), so that their
 Legend: N images, H x W positions, I x J taps, C channels read, O channels written, P = (m+2)^2 planes.
 With m = 4 outputs are rounded to about 1e-6 of their norm, a direct convolution's to 3e-7; at 256 channels to
 3e-6 and 8e-7. That is of a tile's largest numbers: small outputs beside a number a thousand times as large
-have three digits less, and one that is NaN or infinite makes all of its tile so. Of numbers of a square that
-are equal but for rounding any may be the largest, and get its gradient: all of a region where h is constant.
+have three digits less, and one that is NaN or infinite makes all of its tile so. Of a patch of zeros z is the
+bias exactly. Of numbers of a square that are equal but for rounding any may be the largest, and get its
+gradient: all of a region where h is constant. Gradients of weight and bias are the same whichever it is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from espalier.tasks.kernels import conv_kernels
+from espalier.tasks.kernels import conv_kernels, zero_patches
 from espalier.tasks.kernels.plane_products import Matrices, Planes, block
 from espalier.tasks.kernels.tiling import AT_ONCE, CHANNELS, POOL, outputs_of, planes_of, strip_of, tiles_of
 from espalier.tasks.kernels.toom_cook import TAPS
@@ -92,6 +93,13 @@ class _Cut:
         side = POOL if self.pooled else 1
         return images, height // side, width // side, self.outputs
 
+    def clear_outside(self, g_weight_OIJC: Tensor) -> None:
+        """Put 0 for taps that never meet the map: on a side of 1 all but the middle one, to rounding."""
+        for axis, side in enumerate(self.shape[1:3], start=1):
+            if side == 1:
+                for tap in (0, TAPS - 1):
+                    g_weight_OIJC.select(axis, tap).zero_()
+
     def matrices(self, rows: int, columns: int) -> Tensor:
         """Room for filters, or their gradients, as planes."""
         return torch.empty(Matrices.numbers(planes_of(self.m), rows, columns), dtype=torch.float32)
@@ -139,7 +147,7 @@ class _Conv(Function):
         z_NHWO = h_NHWC.new_empty(cut.made())
         winners = torch.empty_like(z_NHWO) if pooled else z_NHWO
         maps = h_NHWC, filters, bias.contiguous(), z_NHWO, winners, _zeros(channels), _zeros(outputs)
-        work = cut.strips(), cut.strips(), *cut.planes()
+        work = cut.strips(), cut.strips(), *cut.planes(), *zero_patches.room(*cut.shape[1:3])
         conv_kernels.forward(cut.m, size)(*maps, *work, *cut.sizes())
         ctx.save_for_backward(h_NHWC, weight, winners if pooled else None)
         ctx.cut = cut
@@ -163,5 +171,6 @@ class _Conv(Function):
         work = cut.strips(), cut.strips(), cut.strips(channels // CHANNELS), *cut.planes()
         conv_kernels.backward(cut.m, size)(*maps, *outside, *work, *cut.sizes())
         conv_kernels.from_filters(cut.m, size)(g_weight, g_filters, *apart)
+        cut.clear_outside(g_weight)
         below = g_h.permute(0, 3, 1, 2) if ctx.needs_input_grad[0] else None
         return below, g_weight.permute(0, 3, 1, 2), g_bias, None, None

@@ -42,9 +42,12 @@ def deal(channels: Channels, pool: Pool, layer: int) -> Groups:
 
 
 class Trial(NamedTuple):
-    """A group's held-out FVU, and how many of the d directions of its patches the fitting images show."""
+    """A group's held-out FVU, and how many of the d directions of its patches the fitting images show.
 
-    fvu: float
+    FVU is None where the target is constant.
+    """
+
+    fvu: float | None
     kept: int
     dim: int
 

@@ -44,8 +44,8 @@ class Classifier(NamedTuple):
 def refit(h_ND: Tensor, y: Tensor, outputs: int, recipe: Recipe, ridge: float) -> Classifier:
     """The minimum of the net's objective over its last layer alone, without dropout.
 
-    Of cross-entropy: the mean over images + weight / 2 x the sum of squared weights, biases free, by
-    L-BFGS. Of a regression: the same with the mean squared error, which is least squares.
+    Of cross-entropy: the mean over images + weight / 2 x the sum of squared weights, by L-BFGS. Biases are
+    free, under `reg_biases` too. Of a regression: the same with the mean squared error, least squares.
 
     Args:
         h_ND: What the layer reads, float32: the one thing that is held for all images.

@@ -17,16 +17,18 @@ from typing import Any
 
 import torch
 
+from espalier.tasks.data.augment import view
 from espalier.tasks.data.tensors import Data
-from espalier.tasks.grafting.graft import warning
-from espalier.tasks.mixing.channel_groups import Fitter, deal
+from espalier.tasks.grafting.graft import joined, warning
+from espalier.tasks.mixing.channel_groups import Fitter, Trial, deal
 from espalier.tasks.mixing.channels import Channels, measure
 from espalier.tasks.mixing.group_grafts import Draw, draw, graft_rows
-from espalier.tasks.mixing.permutation import pooled, wider_subset
+from espalier.tasks.mixing.permutation import Verdict, pooled, wider_subset
 from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Pool, PoolTile, layer_name
 from espalier.tasks.tables.axes import net_axes
+from espalier.tasks.tables.marks import CONSTANT_TARGET
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def exchange(tile: PoolTile, networks: Sequence[Network], data: Data) -> Exchang
     """
     check(tile)
     channels = Channels(tile, networks)
+    data = data._replace(x_train=view(data.x_train, tile.options.augment))
     place = {pool.key: number for number, pool in enumerate(tile.pools)}
     rows: list[dict[str, Any]] = []
     draws: list[Draw] = []
@@ -93,10 +96,9 @@ def _row(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> dict[str, Any]:
     trial = partial(fitter.trial, pool.target, cut.arms[0])
     real = [trial(group_c) for group_c in groups.real]
     dealt = [[trial(group_c) for group_c in partition] for partition in groups.dealt]
-    judge = pooled if pool.null == "pooled" else wider_subset
-    verdict = judge([one.fvu for one in real], [[one.fvu for one in partition] for partition in dealt])
     trials = [*real, *(one for partition in dealt for one in partition)]
-    warnings = [warning(one.kept, one.dim, len(data.y_train)) for one in trials]
+    said = next((text for one in trials if (text := warning(one.kept, one.dim, len(data.y_train)))), "")
+    verdict = _verdict(pool, real, dealt)
     snapshots = channels.tile.snapshots
     return {
         "key": pool.key,
@@ -108,14 +110,24 @@ def _row(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> dict[str, Any]:
         "one_width": snapshots[pool.sources[0]].net.width,
         "null_width": snapshots[(pool.wide or pool.sources)[0]].net.width,
         "partitions": channels.tile.partitions,
-        **verdict._asdict(),
+        **verdict,
         "ridge": channels.tile.options.ridge,
         "products": fitter.train.patches[channels.readings[cut.arms[0]]].products,
         "patch_dim": real[0].dim,
         "images_train": len(data.y_train),
         "images_test": len(data.y_test),
-        "warning": next((text for text in warnings if text), ""),
+        "warning": joined(said, CONSTANT_TARGET if verdict["fvu_one"] is None else ""),
     }
+
+
+def _verdict(pool: Pool, real: Sequence[Trial], dealt: Sequence[Sequence[Trial]]) -> dict[str, float | None]:
+    """Statistics and p-values; all of them are None where the target is constant."""
+    judge = pooled if pool.null == "pooled" else wider_subset
+    known = [one.fvu for one in real if one.fvu is not None]
+    if len(known) < len(real):
+        return dict.fromkeys(Verdict._fields)
+    partitions = [[one.fvu for one in partition if one.fvu is not None] for partition in dealt]
+    return judge(known, partitions)._asdict()
 
 
 def _draws(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> list[Draw]:

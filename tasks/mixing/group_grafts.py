@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from espalier.tasks.data.tensors import Data
-from espalier.tasks.grafting.graft import GraftRows, answers, held_out, later_layers, sizes
+from espalier.tasks.grafting.graft import (
+    GraftRows,
+    answers,
+    error_warning,
+    held_out,
+    joined,
+    later_layers,
+    sizes,
+)
 from espalier.tasks.grafting.grafted_net import exact_joint
 from espalier.tasks.grafting.gram import ChannelMoments, Factor
 from espalier.tasks.grafting.layer_input import LayerInput
@@ -132,7 +140,8 @@ def graft_rows(channels: Channels, draws: Sequence[Draw], data: Data) -> GraftRo
             "layer_name": layer_name(channels.architecture, layer),
             "ridge": channels.tile.options.ridge,
         }
-        rows.grafts.append(axes | scored)
+        row = axes | scored
+        rows.grafts.append(row | {"warning": joined(row["warning"], error_warning(row))})
         later = later_layers(channels.architecture, layer, total, outputs)
         rows.downstream.extend(axes | row for row in later)
     return rows

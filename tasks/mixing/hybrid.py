@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from espalier.tasks.data.tensors import Data
-from espalier.tasks.grafting.gram import ChannelMoments, add_to, channel_sums, fraction_unexplained
+from espalier.tasks.grafting.fvu import fraction_unexplained
+from espalier.tasks.grafting.gram import ChannelMoments, add_to, channel_sums
 from espalier.tasks.grafting.tile_nets import given
 from espalier.tasks.grafting.tile_parts import groups
 from espalier.tasks.mixing.classifier import refit
@@ -25,8 +26,9 @@ from espalier.tasks.mixing.mixture import Masks
 from espalier.tasks.networks.architectures import images_per_batch, input_shapes, patch_dim
 from espalier.tasks.networks.cuts import Arm
 from espalier.tasks.networks.network import LayerFeatures, Network
-from espalier.tasks.spec import HybridTile, Pair, Recipe
+from espalier.tasks.spec import HybridTile, Pair, Recipe, layer_name
 from espalier.tasks.tables.axes import net_axes
+from espalier.tasks.tables.marks import CONSTANT_TARGET
 from espalier.tasks.training.evaluation import evaluate
 
 Features = Sequence[LayerFeatures]
@@ -120,15 +122,15 @@ class _Errors:
             missed = (given(arm, own[arm.reads]) - wanted).double().square()
             add_to(self._errors_C, arm, channel_sums(missed))
 
-    def fvus(self) -> dict[Arm, float]:
-        """FVU of every map."""
+    def fvus(self) -> dict[Arm, float | None]:
+        """FVU of every map, None where the mixture is constant."""
         return {
             arm: fraction_unexplained(self._errors_C[arm] / output.rows, output.variance_C)
             for arm, output in self._outputs.items()
         }
 
 
-def unexplained(parents: Parents, made: Sequence[Hybrid], x: Tensor) -> list[dict[Arm, float]]:
+def unexplained(parents: Parents, made: Sequence[Hybrid], x: Tensor) -> list[dict[Arm, float | None]]:
     """For each hybrid the FVU of every fitted map against the mixture, on images `x` (N, C, H, W)."""
     architecture = parents.a.architecture
     arms = [entry.arm for layer in range(1, architecture.depth) for entry in maps_at(architecture, layer)]
@@ -140,16 +142,22 @@ def unexplained(parents: Parents, made: Sequence[Hybrid], x: Tensor) -> list[dic
     return [entry.fvus() for entry in errors]
 
 
-def _scores(hybrid: Hybrid, fvus: dict[Arm, float], recipe: Recipe, data: Data) -> dict[str, Any]:
+def _scores(hybrid: Hybrid, fvus: dict[Arm, float | None], recipe: Recipe, data: Data) -> dict[str, Any]:
     network, last = hybrid.network, hybrid.network.architecture.depth - 1
     loss_train, accuracy_train = evaluate(network, data.x_train, data.y_train, recipe.loss)
     loss_test, accuracy_test = evaluate(network, data.x_test, data.y_test, recipe.loss)
+    known = [fvu for fvu in fvus.values() if fvu is not None]
+    constant = [
+        f"{layer_name(network.architecture, arm.into)}: {CONSTANT_TARGET}"
+        for arm, fvu in fvus.items()
+        if fvu is None
+    ]
     return {
         "loss_train": loss_train,
         "accuracy_train": accuracy_train,
         "loss_test": loss_test,
         "accuracy_test": accuracy_test,
         "fvu_last": fvus[Arm(last - 1, "z", last)],
-        "fvu_largest": max(fvus.values()),
-        "warning": "; ".join(hybrid.warnings),
+        "fvu_largest": max(known) if known else None,
+        "warning": "; ".join([*hybrid.warnings, *constant]),
     }

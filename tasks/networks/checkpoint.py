@@ -1,40 +1,25 @@
-"""Snapshots as bytes: one safetensors file holds all that rebuilds the forward pass (docs/checkpoints.md).
+"""Snapshots and optimizers' states as bytes: one safetensors file each, sealed (docs/checkpoints.md).
 
-Tensors `layers.<l>.weight` and `layers.<l>.bias`, and those of BN and of shortcuts; metadata `net` (JSON of
-the axes), `architecture` (JSON list of the layers in order), `input` (JSON: shape, and the per-channel mean
-and deviation that the images were normalised by) and `sha256` of the tensors.
+A snapshot's file rebuilds the forward pass by itself: tensors `layers.<l>.weight` and `layers.<l>.bias`, and
+those of BN and of shortcuts; metadata `key`, `net` (JSON of the axes), `architecture` (JSON list of the
+layers in order) and `input` (JSON: shape, and the per-channel mean and deviation that normalised the images).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from espalier.tasks.networks.architectures import checked, parameter_shapes
 from espalier.tasks.networks.network import Network
-from espalier.tasks.spec import Architecture, Layer, Shortcut, Snapshot
+from espalier.tasks.networks.sealed_tensors import CheckpointError, pack, unpack
+from espalier.tasks.spec import Architecture, Layer, Snapshot, is_state, key_of
 from espalier.tasks.tables.axes import net_axes
-
-
-class CheckpointError(ValueError):
-    """A checkpoint's bytes are not what was written."""
-
-
-def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors, in the order of their names."""
-    sha = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        sha.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-        sha.update(tensor.numpy().tobytes())
-    return sha.hexdigest()
-
 
 _ALWAYS_SHOWN = {
     "conv": ("kind", "out", "kernel", "padding", "pool", "activation"),
@@ -49,40 +34,20 @@ def layer_json(layer: Layer) -> dict[str, Any]:
     return {name: value for name, value in asdict(layer).items() if name in shown or value != plain[name]}
 
 
-def layer_from(shown: dict[str, Any]) -> Layer:
-    """The layer that `layer_json` shows."""
-    shortcut = shown.get("shortcut")
-    return Layer(**{**shown, "shortcut": None if shortcut is None else Shortcut(**shortcut)})
+@dataclass(frozen=True)
+class Input:
+    """What a net reads: the image's shape (channels, height, width), and how its images were normalised."""
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Tensors and metadata as safetensors bytes, sealed with `sha256`."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, {**metadata, "sha256": digest(plain)})
-
-
-def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of safetensors bytes.
-
-    Raises:
-        CheckpointError: The bytes are cut, are no safetensors file, or do not match their `sha256`.
-    """
-    try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata: dict[str, str] = header["__metadata__"]
-        sealed = metadata["sha256"]
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError(f"no whole safetensors checkpoint with a sha256: {error}") from error
-    found = digest(tensors)
-    if found != sealed:
-        raise CheckpointError(f"the tensors' sha256 is {found[:12]}.., the file says {sealed[:12]}..")
-    return tensors, metadata
-
-
-def verify(data: bytes) -> None:
-    """Raise CheckpointError unless `data` is a whole checkpoint."""
-    unpack(data)
+# Strict: an unknown field or a value of another type is refused, rather than left out or made to fit.
+_STRICT = ConfigDict(extra="forbid", strict=True)
+_LAYERS = TypeAdapter(tuple[Layer, ...], config=_STRICT)
+_INPUT = TypeAdapter(tuple[Input], config=_STRICT)
+_LEAST = {"out": 1, "kernel": 1, "padding": 0, "pool": 1, "stride": 1}
 
 
 def pack_network(
@@ -91,6 +56,7 @@ def pack_network(
     """A snapshot as bytes; `mean` and `std` say how its images were normalised."""
     architecture = network.architecture
     metadata = {
+        "key": snapshot.key,
         "net": json.dumps(net_axes(snapshot)),
         "architecture": json.dumps([layer_json(layer) for layer in architecture.layers]),
         "input": json.dumps({"shape": architecture.input, "mean": mean, "std": std}),
@@ -98,40 +64,91 @@ def pack_network(
     return pack(dict(network.parameters), metadata)
 
 
-def unpack_network(data: bytes) -> Network:
-    """The network in a checkpoint's bytes, from the file alone.
+def unpack_network(data: bytes, key: str | None = None) -> Network:
+    """The network in a checkpoint's bytes, from the file alone; `key`, if given, must be the file's own.
 
     Raises:
-        CheckpointError: As `unpack`, or the metadata does not describe a network.
+        CheckpointError: As `unpack`, or the metadata does not describe the network whose tensors these are.
     """
-    tensors, metadata = unpack(data)
+    tensors, metadata = unpack(data, key)
     try:
-        layers = tuple(layer_from(shown) for shown in json.loads(metadata["architecture"]))
-        channels, height, width = json.loads(metadata["input"])["shape"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint's metadata describes no network: {error!r}") from error
-    return Network(Architecture((channels, height, width), layers), tensors)
+        architecture = _architecture(metadata["architecture"], metadata["input"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"the metadata describes no network: {_told(error)}") from error
+    wanted = {name: (shape, torch.float32) for name, shape in parameter_shapes(architecture).items()}
+    found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    if odd := sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name)):
+        raise CheckpointError(
+            f"tensor {odd[0]!a} is {found.get(odd[0], 'missing')}, where the architecture wants "
+            f"{wanted.get(odd[0], 'none')}"
+        )
+    return Network(architecture, tensors)
 
 
-def pack_state(parameters: dict[str, Tensor], momentum: dict[str, Tensor], epoch: int) -> bytes:
-    """The optimizer's state after `epoch`, from which training goes on with the same bits."""
+def _architecture(layers: str, image: str) -> Architecture:
+    """The architecture that metadata describe; ValueError if they describe none."""
+    found, (read,) = _LAYERS.validate_json(layers), _INPUT.validate_json(f"[{image}]")
+    if not found:
+        raise ValueError("there is no layer")
+    numbers = [({"size": min(read.shape)}, {"size": 1})]
+    numbers += [(vars(layer), _LEAST) for layer in found]
+    numbers += [({"stride": layer.shortcut.stride}, {"stride": 1}) for layer in found if layer.shortcut]
+    for values, least in numbers:
+        for name, value in least.items():
+            if values[name] < value:
+                raise ValueError(f"{name} is {values[name]}, below {value}")
+    return checked(read.shape, found)
+
+
+def _told(error: Exception) -> str:
+    """The first thing that is wrong, in one line of plain letters."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return ascii(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")[1:-1]
+    return f"it lacks {error}" if isinstance(error, KeyError) else ascii(str(error))[1:-1]
+
+
+def pack_state(
+    parameters: dict[str, Tensor], momentum: dict[str, Tensor], epoch: int, key: str = ""
+) -> bytes:
+    """The optimizer's state after `epoch`, from which training goes on with the same bits.
+
+    `key` is that of the snapshot that it is at; a state that never becomes a file needs none.
+    """
     tensors = {f"parameters.{name}": tensor for name, tensor in parameters.items()}
     tensors |= {f"momentum.{name}": tensor for name, tensor in momentum.items()}
-    return pack(tensors, {"epoch": str(epoch)})
+    return pack(tensors, {"key": key, "epoch": str(epoch)})
 
 
-def unpack_state(data: bytes) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
+def unpack_state(
+    data: bytes, key: str = "", start: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor], int]:
     """Parameters, momentum buffers and epoch of an optimizer's state.
 
     Raises:
-        CheckpointError: As `unpack`.
+        CheckpointError: As `unpack`, it is no state, or it is not of epoch `start`, if given.
     """
-    tensors, metadata = unpack(data)
+    tensors, metadata = unpack(data, key)
     parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "momentum": {}}
     try:
         for name, tensor in tensors.items():
             kind, _, parameter = name.partition(".")
             parts[kind][parameter] = torch.clone(tensor)
-        return parts["parameters"], parts["momentum"], int(metadata["epoch"])
+        epoch = int(metadata["epoch"])
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"the checkpoint holds no optimizer's state: {error!r}") from error
+        raise CheckpointError(f"the checkpoint holds no optimizer's state: {_told(error)}") from error
+    if start is not None and epoch != start:
+        raise CheckpointError(f"it is the state after epoch {epoch}, but training goes on from epoch {start}")
+    return parts["parameters"], parts["momentum"], epoch
+
+
+def verify(name: str, data: bytes, start: int | None = None) -> None:
+    """Rebuild what a file of that name must hold; `start` is the epoch from which training is to go on.
+
+    Raises:
+        CheckpointError: It does not hold that.
+    """
+    if is_state(name):
+        unpack_state(data, key_of(name), start)
+    else:
+        unpack_network(data, key_of(name))

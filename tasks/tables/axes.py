@@ -70,6 +70,7 @@ def _more_of_the_recipe(net: NetSpec) -> list[str]:
     told = {
         recipe.precision: recipe.precision != "float32",
         recipe.augment: recipe.augment != "none",
+        "l2 of biases too": recipe.reg_biases,
         f"classes kept {' '.join(f'{share:g}' for share in recipe.class_keep)}": recipe.class_keep,
         f"label noise {recipe.label_noise:g}": recipe.label_noise,
         f"data seed {recipe.data_seed}": recipe.class_keep or recipe.label_noise,

@@ -12,7 +12,12 @@ EXCHANGEABILITY: list[tuple[str, pa.DataType, str]] = [
     ("one_width", INTEGER, "width of the nets of `fvu_one`"),
     ("null_width", INTEGER, "width of the nets that the channels of `fvu_null` were drawn from"),
     ("partitions", INTEGER, "random partitions of the channels that were drawn"),
-    ("fvu_one", REAL, "held-out FVU of one net's channels, geometric mean over the K nets"),
+    (
+        "fvu_one",
+        REAL,
+        "held-out FVU of one net's channels, geometric mean over the K nets; "
+        "null with all that follows if the target is constant",
+    ),
     (
         "fvu_null",
         REAL,

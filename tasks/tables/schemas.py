@@ -83,9 +83,15 @@ SCHEMAS: dict[str, pa.Schema] = {
             (
                 "fvu_train",
                 REAL,
-                "fraction of variance unexplained at layer l, fitting images; a stitch has none",
+                "fraction of variance unexplained at layer l, fitting images; a stitch has none; null if the "
+                "target is constant",
             ),
-            ("fvu_test", REAL, "the same on held-out images: 0 perfect, 1 no better than the mean"),
+            (
+                "fvu_test",
+                REAL,
+                "the same on held-out images: 0 perfect, 1 no better than the mean, null if the target is "
+                "constant",
+            ),
             ("fvu_channel_mean", REAL, "held-out mean over live channels of error / variance (Gu 2020)"),
             ("loss_test", REAL, "loss of the grafted net on held-out images"),
             ("accuracy_test", REAL, "accuracy of the grafted net on held-out images"),
@@ -114,7 +120,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("graft_layer", INTEGER, "the layer that was re-fitted"),
             ("layer", INTEGER, "the layer at which the error is measured, graft_layer to L"),
             ("layer_name", TEXT, "kind and number of that layer"),
-            ("fvu_test", REAL, "fraction of the target's held-out variance unexplained at `layer`"),
+            (
+                "fvu_test",
+                REAL,
+                "fraction of the target's held-out variance unexplained at `layer`, null if that is 0",
+            ),
         ]
     ),
     "ridges": _schema(

@@ -25,10 +25,10 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 from espalier.tasks.kernels.compiled import sgd_step
-from espalier.tasks.networks.architectures import is_map_weight, is_trained
+from espalier.tasks.networks.architectures import is_trained
 from espalier.tasks.networks.parametrization import factors
 from espalier.tasks.spec import NetSpec
-from espalier.tasks.training.regularizer import gradient
+from espalier.tasks.training.regularizer import decays, gradient
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Optimizer(ABC):
 
     @torch.no_grad()
     def apply(self, gradients: dict[str, Tensor], rate: float) -> None:
-        """Take one step by the loss's gradients; weights of linear maps decay, biases and BN do not."""
+        """Take one step by the loss's gradients and the regularizer."""
         for group in self._groups:
             self._step(group, gradients, rate)
 
@@ -183,9 +183,10 @@ def _groups(net: NetSpec, parameters: Mapping[str, Tensor]) -> list[_Group]:
     """The tensors by their factors, those that decay apart, in the order of their names' first ones."""
     found: dict[tuple[float, float, float], list[str]] = {}
     by_name = factors(net)
-    weight = net.recipe.reg_weight if net.recipe.regularizer != "none" else 0.0
+    recipe = net.recipe
     for name in parameters:
         scale = by_name[name]
-        decay = weight / scale.rate if is_map_weight(name) else 0.0
+        decayed = decays(recipe.regularizer, recipe.reg_biases, name)
+        decay = recipe.reg_weight / scale.rate if decayed else 0.0
         found.setdefault((scale.rate, scale.epsilon, decay), []).append(name)
     return [_Group(tuple(names), *key) for key, names in found.items()]

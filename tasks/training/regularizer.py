@@ -1,5 +1,7 @@
 """What is added to the loss, times `reg_weight`: l2, l12 (Gu et al. 2020) or nothing, of linear maps.
 
+With `biases`, l2 is of everything that is trained: biases, and the scales and shifts of BN.
+
     l2   half the sum of squared weights
     l12  sum over maps of  mean over in of (mean over ky, kx, out of |w| sqrt(c_in))^2
 
@@ -14,13 +16,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from espalier.tasks.networks.architectures import is_map_weight
+from espalier.tasks.networks.architectures import is_map_weight, is_trained
 from espalier.tasks.spec import Regularizer
 
 
-def penalty(regularizer: Regularizer, parameters: Mapping[str, Tensor]) -> Tensor:
+def decays(regularizer: Regularizer, biases: bool, name: str) -> bool:
+    """Whether a net's tensor is one of those that the regularizer is of."""
+    every = biases and regularizer == "l2"
+    return regularizer != "none" and (is_trained(name) if every else is_map_weight(name))
+
+
+def penalty(regularizer: Regularizer, parameters: Mapping[str, Tensor], biases: bool = False) -> Tensor:
     """The regularizer of a net, without its weight."""
-    weights = [value for name, value in parameters.items() if is_map_weight(name)]
+    weights = [value for name, value in parameters.items() if decays(regularizer, biases, name)]
     if regularizer == "none" or not weights:
         return torch.zeros(())
     if regularizer == "l2":

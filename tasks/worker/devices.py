@@ -7,7 +7,7 @@ import functools
 import torch
 
 from espalier.tasks.data.images import Folder
-from espalier.tasks.data.tensors import Data, Normalization, load_cached
+from espalier.tasks.data.tensors import Data, Loaded, load_warned
 from espalier.tasks.networks.network import Network
 
 
@@ -39,10 +39,10 @@ def use(device: str) -> None:
 @functools.lru_cache(maxsize=2)
 def load_on(
     device: str, dataset: str, limit_train: int | None, limit_test: int | None, folder: Folder
-) -> tuple[Data, Normalization]:
-    """The images on a device, moved there once a process, and how they were normalised."""
-    data, normalization = load_cached(dataset, limit_train, limit_test, folder)
-    return Data(*(part.to(device) for part in data)), normalization
+) -> Loaded:
+    """The images on a device, moved there once a process."""
+    loaded = load_warned(dataset, limit_train, limit_test, folder)
+    return loaded._replace(data=Data(*(part.to(device) for part in loaded.data)))
 
 
 def on(network: Network, device: str) -> Network:

@@ -8,22 +8,23 @@ import torch
 from benchmarks.plain_curve import cropped, fit, penalty, rate
 from benchmarks.plain_loop import begin_from, modules
 from espalier.tasks.data.tensors import load
-from espalier.tasks.networks.network import initialise
 from espalier.tasks.spec import Schedule, TrainSegment
 from espalier.tasks.training.regularizer import penalty as own_penalty
 from espalier.tasks.training.schedule import factor
 from espalier.tasks.training.train import initial_state, order, train
 from tests.tasks.conftest import make_net, make_snapshot
+from tests.tasks.families import lively
 
 
+@pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize("regularizer", ["none", "l2", "l12"])
-def test_both_loops_have_one_penalty(regularizer):
+def test_both_loops_have_one_penalty(regularizer, biases):
     net = make_net()
-    parameters, model = initialise(net).parameters, modules(net.architecture)
+    parameters, model = lively(net).parameters, modules(net.architecture)
     begin_from(model, parameters)
     # float32 sums in another order
-    assert penalty(model, regularizer).item() == pytest.approx(
-        own_penalty(regularizer, parameters).item(), rel=1e-5
+    assert penalty(model, regularizer, biases).item() == pytest.approx(
+        own_penalty(regularizer, parameters, biases).item(), rel=1e-5
     )
 
 

@@ -88,6 +88,20 @@ def reference(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def smallest(tmp_path_factory):
+    """The finished sweep of two small nets with two snapshots, never to be written to."""
+    folder = smallest_config(tmp_path_factory.mktemp("smallest") / "sweep")
+    assert run(folder).complete
+    return folder
+
+
+def smallest_config(folder, **changes):
+    """A config that takes a third of a second."""
+    small = {"data__limit_train": 60, "data__limit_test": 40, "network__layers": [1], "sweep__widths": [2]}
+    return write_config(folder, **small | {"train__epochs": 1, "train__snapshots": [0, 1]} | changes)
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A folder with the tiny sweep's config alone."""

@@ -93,7 +93,7 @@ def vgg_by_hand(plan, width, channels, batch_norm):
     dense_layers = [nn.Linear(8 * width, 64 * width), nn.Linear(64 * width, 64 * width)]
     dense_layers.append(nn.Linear(64 * width, CLASSES))
     first, second, last = dense_layers
-    head = [nn.Flatten(), nn.Dropout(), first, nn.ReLU(), nn.Dropout(), second, nn.ReLU(), last]
+    head = [nn.Flatten(), nn.Dropout(), first, nn.ReLU(), nn.Dropout(), second, nn.ReLU(), nn.Dropout(), last]
     return nn.Sequential(*layers, *head), [*parts, *((layer,) for layer in dense_layers)]
 
 

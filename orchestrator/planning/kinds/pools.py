@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.cluster.pool import Job
@@ -70,6 +70,11 @@ def wanted_pools(
     return found
 
 
+def pool_options(config: SweepConfig) -> GraftOptions:
+    """What counts for pools: they see the images that the grafts of single nets see."""
+    return replace(mixture_options(config, config.graft.pool_ridge), augment=config.graft.augment)
+
+
 def _alive(group: Group, position: int, hopeless: Collection[str]) -> list[Snapshot]:
     alive = [ladder[position] for ladder in group if ladder[position].key not in hopeless]
     return sorted(alive, key=lambda snap: snap.net.seed)
@@ -78,7 +83,7 @@ def _alive(group: Group, position: int, hopeless: Collection[str]) -> list[Snaps
 def _pools(
     config: SweepConfig, null: PoolNull, here: Sequence[Snapshot], wide: Sequence[Snapshot]
 ) -> Iterator[WantedPool]:
-    options, partitions = mixture_options(config, config.graft.pool_ridge), config.graft.partitions
+    options, partitions = pool_options(config), config.graft.partitions
     for target in here:
         others = [snap for snap in here if snap is not target]
         count = config.graft.pool_nets

@@ -1,5 +1,8 @@
 """The regression of Gu et al. 2020's synthetic study: y = cos 4x on [-2 pi, 2 pi], without noise.
 
+`cosine` has few points, on a grid, as they are. `cosine-draws` is the study's own draw: many points at
+random, standardised.
+
 Letters of shapes: N points.
 """
 
@@ -29,4 +32,25 @@ def read(folder: Folder = None) -> Arrays:
     return x[:TRAIN], y[:TRAIN], x[TRAIN:], y[TRAIN:]
 
 
+DRAWN, DRAWN_TEST = 100_000, 1000
+DRAW_RULE = "101000 uniform draws of [-2 pi, 2 pi] seed 0, the last 1000 for test, standardised by train"
+DRAW_FACTS = DataFacts(
+    "cosine-draws", f"cosine-draws;cos 4x;{DRAW_RULE}", 1, 1, 1, 1, DRAWN, DRAWN_TEST, regression=True
+)
+
+
+def read_draws(folder: Folder = None) -> Arrays:
+    """As `read`; y is the cosine of what was drawn, x what the net is shown.
+
+    >>> [array.shape for array in read_draws()]
+    [(100000, 1, 1, 1), (100000, 1), (1000, 1, 1, 1), (1000, 1)]
+    """
+    del folder
+    drawn_N = np.random.RandomState(0).uniform(-2 * np.pi, 2 * np.pi, DRAWN + DRAWN_TEST)
+    shown_N = (drawn_N - drawn_N[:DRAWN].mean()) / drawn_N[:DRAWN].std()
+    x, y = shown_N.astype(np.float32).reshape(-1, 1, 1, 1), np.cos(4 * drawn_N).astype(np.float32)[:, None]
+    return x[:DRAWN], y[:DRAWN], x[DRAWN:], y[DRAWN:]
+
+
 COSINE = whole(FACTS, read, SPLIT_RULE)
+COSINE_DRAWS = whole(DRAW_FACTS, read_draws, DRAW_RULE)

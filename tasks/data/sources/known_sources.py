@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from espalier.tasks.data.raw_images import DataError
-from espalier.tasks.data.sources.cosine import COSINE
+from espalier.tasks.data.sources.cosine import COSINE, COSINE_DRAWS
 from espalier.tasks.data.sources.digits import DIGITS
 from espalier.tasks.data.sources.mnist5k import MNIST5K
 from espalier.tasks.data.sources.parquet_images import PARQUET
@@ -18,6 +18,7 @@ SOURCES: dict[str, Source] = {
         CIFAR10,
         CIFAR100,
         COSINE,
+        COSINE_DRAWS,
         PARQUET,
     )
 }

@@ -7,10 +7,8 @@ Letters of shapes: N images, C channels (1 grey, 3 RGB), H rows, W columns.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts, Folder, RawImages
+from espalier.tasks.data.sources.decoding import UNDECODABLE, Unsuited, decode, form, is_turned, mode_of
 from espalier.tasks.data.sources.source import Limits, Source
 from espalier.tasks.data.subset import subsets
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
 _SPLIT_RULE = "train and test by file name"
-_UNDECODABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+_UNREADABLE = (pa.ArrowException, OSError)
 
 
 @dataclass(frozen=True)
@@ -41,23 +39,28 @@ class _Shard:
 
 @dataclass(frozen=True)
 class _Scan:
-    """A folder of Parquet before its images are decoded; `mode` and `shape` of the first image."""
+    """A folder of Parquet before its images are decoded.
+
+    Attributes:
+        first: Pixels [H, W, C] of the first training image.
+        stored: Pillow's mode of that image as it is stored.
+    """
 
     name: str
     train: tuple[_Shard, ...]
     test: tuple[_Shard, ...]
     classes: int
-    mode: str
-    shape: tuple[int, int, int]
+    first: np.ndarray
+    stored: str
 
 
 def facts(dataset: str, folder: Folder) -> DataFacts:
     """See `images.facts`: the bytes of the files, their labels, and the first training image."""
     scan = _scan(_parquet_folder(dataset, folder))
-    height, width = scan.shape[-2:]
+    height, width, channels = scan.first.shape
     counts = [sum(len(shard.labels) for shard in shards) for shards in (scan.train, scan.test)]
     return DataFacts(
-        PREFIX + scan.name, _content(scan), scan.shape[0], height, width, scan.classes, counts[0], counts[1]
+        PREFIX + scan.name, _content(scan), channels, height, width, scan.classes, counts[0], counts[1]
     )
 
 
@@ -89,11 +92,11 @@ def _scan(folder: Path) -> _Scan:
                 shard.path, shard.labels, shard.labels >= classes, f"0..{classes - 1} as in train"
             )
     first = next(shard for shard in train if len(shard.labels))
-    image = _decode(_column_bytes(first, np.array([0]))[0], first.path, 0)
-    shape = (len(image.getbands()), image.height, image.width)
+    (content,) = _column_bytes(first, np.array([0]))
+    pixels = _decode(content, first.path, 0)
     # The name as it was given, unless that is no name: a link's target differs between machines.
     name = folder.name if folder.name not in ("", "..") else folder.resolve().name
-    return _Scan(name, train, test, classes, image.mode, shape)
+    return _Scan(name, train, test, classes, pixels, mode_of(content or b""))
 
 
 def _files(folder: Path, splits: Sequence[str]) -> list[Path]:
@@ -128,13 +131,18 @@ def _shard(path: Path) -> _Shard:
         column, label = _image_column(path, schema), _label_column(path, schema)
         with pq.ParquetFile(path) as file:
             labels = file.read(columns=[label]).column(0)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is no readable Parquet file ({error}): fetch it again") from error
-    # Nulls become -1, which the next check refuses.
-    values = labels.cast(pa.int64()).fill_null(-1).to_numpy().astype(np.int64)
+        # Nulls become -1, which the next check refuses.
+        values = labels.cast(pa.int64()).fill_null(-1).to_numpy().astype(np.int64)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
     if (values < 0).any():
         raise _label_error(path, values, values < 0, "0 or more, and never missing")
     return _Shard(path, column, values)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    said = " ".join(str(error).split())
+    return DataError(f"{path} is no readable Parquet file ({said}): fetch it again")
 
 
 def _image_column(path: Path, schema: pa.Schema) -> str:
@@ -181,13 +189,23 @@ def _classes(folder: Path, train: tuple[_Shard, ...]) -> int:
 
 
 def _content(scan: _Scan) -> str:
-    """The SHA-256 of which split each file belongs to and of all the files' bytes, in their order."""
+    """The SHA-256 of which split each file belongs to and of all the files' bytes, in their order.
+
+    What is read otherwise than by earlier versions, which knew neither orientations nor 16 bits and made
+    three channels of all but `L`, says so: their results must not be taken for those of the same files.
+    """
     digest = hashlib.sha256()
     for split, shards in (("train", scan.train), ("test", scan.test)):
         for shard in shards:
             with shard.path.open("rb") as file:
                 digest.update(f"{split} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return f"parquet;sha256 {digest.hexdigest()};{_SPLIT_RULE}"
+    rules = [_SPLIT_RULE]
+    if scan.stored != "L" and scan.first.shape[2] == 1:
+        rules.append("grey, 16 bits" if scan.first.dtype == np.uint16 else "grey")
+    every = (content for shard in (*scan.train, *scan.test) for content in _contents(shard))
+    if any(content is not None and is_turned(content) for content in every):
+        rules.append("orientation applied")
+    return f"parquet;sha256 {digest.hexdigest()};{';'.join(rules)}"
 
 
 def _arrays(scan: _Scan, limits: Limits) -> Arrays:
@@ -200,16 +218,15 @@ def _arrays(scan: _Scan, limits: Limits) -> Arrays:
 
 
 def _images(scan: _Scan, shards: tuple[_Shard, ...], rows: np.ndarray) -> np.ndarray:
-    """uint8 [N, C, H, W]: the images at `rows` (ascending, counted over all shards)."""
-    channels, height, width = scan.shape
-    x_NHWC = np.empty((len(rows), height, width, channels), np.uint8)
+    """[N, C, H, W]: the images at `rows` (ascending, counted over all shards)."""
+    x_NHWC = np.empty((len(rows), *scan.first.shape), scan.first.dtype)
     start = filled = 0
     for shard in shards:
         wanted = rows[(rows >= start) & (rows < start + len(shard.labels))] - start
         for row, content in zip(wanted.tolist(), _column_bytes(shard, wanted), strict=True):
-            image = _decode(content, shard.path, row)
-            _check_alike(scan, image, shard.path, row)
-            x_NHWC[filled] = np.asarray(image).reshape(height, width, channels)
+            pixels = _decode(content, shard.path, row)
+            _check_alike(scan, pixels, shard.path, row)
+            x_NHWC[filled] = pixels
             filled += 1
         start += len(shard.labels)
     return np.ascontiguousarray(x_NHWC.transpose(0, 3, 1, 2))
@@ -217,40 +234,47 @@ def _images(scan: _Scan, shards: tuple[_Shard, ...], rows: np.ndarray) -> np.nda
 
 def _column_bytes(shard: _Shard, rows: np.ndarray) -> list[bytes | None]:
     """The encoded images at `rows` (ascending); row groups without any of them are not read."""
-    contents: list[bytes | None] = []
+    return list(_contents(shard, rows))
+
+
+def _contents(shard: _Shard, rows: np.ndarray | None = None) -> Iterator[bytes | None]:
+    """The encoded images at `rows`, or all, of one row group after another."""
+    chosen = np.arange(len(shard.labels)) if rows is None else rows
     start = 0
-    with pq.ParquetFile(shard.path) as file:
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            wanted = rows[(rows >= start) & (rows < start + count)] - start
-            if len(wanted):
-                column = file.read_row_group(group, columns=[f"{shard.column}.bytes"]).column(0)
-                chosen = column.take(pa.array(wanted)).to_pylist()
-                contents += [image and image["bytes"] for image in chosen]
-            start += count
-    return contents
+    try:
+        with pq.ParquetFile(shard.path) as file:
+            for group in range(file.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                wanted = chosen[(chosen >= start) & (chosen < start + count)] - start
+                if len(wanted):
+                    column = file.read_row_group(group, columns=[f"{shard.column}.bytes"]).column(0)
+                    images = column.take(pa.array(wanted)).to_pylist()
+                    yield from (image and image["bytes"] for image in images)
+                start += count
+    except _UNREADABLE as error:
+        raise _unreadable(shard.path, error) from error
 
 
-def _decode(content: bytes | None, path: Path, row: int) -> Image.Image:
-    """The image as grey (L) or RGB; all other modes become RGB."""
+def _decode(content: bytes | None, path: Path, row: int) -> np.ndarray:
+    """The pixels [H, W, C] of an image."""
     if content is None:
         raise DataError(f"{path}, row {row}: there are no bytes of an image: embed the images in the Parquet")
     try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-        return image if image.mode in ("L", "RGB") else image.convert("RGB")
-    except _UNDECODABLE as error:
+        return decode(content)
+    except Unsuited as error:
+        raise DataError(f"{path}, row {row}: the image cannot be used, since {error}") from error
+    except UNDECODABLE as error:
         raise DataError(
             f"{path}, row {row}: the image cannot be decoded ({error}): mend or remove the row"
         ) from error
 
 
-def _check_alike(scan: _Scan, image: Image.Image, path: Path, row: int) -> None:
-    _, height, width = scan.shape
-    if (image.mode, image.height, image.width) != (scan.mode, height, width):
+def _check_alike(scan: _Scan, pixels: np.ndarray, path: Path, row: int) -> None:
+    found, wanted = (f"{form(x)} of {x.shape[0]} x {x.shape[1]}" for x in (pixels, scan.first))
+    if found != wanted:
         raise DataError(
-            f"{path}, row {row}: the image is {image.mode} of {image.height} x {image.width}, but the "
-            f"first of train is {scan.mode} of {height} x {width}: bring all to one size and mode"
+            f"{path}, row {row}: the image is {found}, but the first of train is {wanted}: bring all to one "
+            "size and mode"
         )
 
 

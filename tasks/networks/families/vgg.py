@@ -35,7 +35,8 @@ def vgg(
 ) -> Architecture:
     """Convs of 1, 2, 4, 8, 8 x width channels in five blocks, two dense layers of 64 x width, a classifier.
 
-    Width 64 is the published net, width 8 its 1/8. `dropout` acts on the inputs of the two dense layers.
+    Width 64 is the published net, width 8 its 1/8. `dropout` acts on the inputs of the two dense layers and
+    of the classifier, as in the network of Gu et al. (docs/method.md, section 4).
 
     Raises:
         ArchitectureError: Images below 32x32, of which five pools leave nothing.
@@ -47,8 +48,8 @@ def vgg(
         )
     convs = conv_layers(entries(family), width, batch_norm)
     convs[-1] = replace(convs[-1], dropout=dropout)
-    hidden = [Layer("dense", DENSE_MULTIPLE * width, dropout=dropout), Layer("dense", DENSE_MULTIPLE * width)]
-    return checked(image, [*convs, *hidden, Layer("dense", classes, activation="none")])
+    hidden = Layer("dense", DENSE_MULTIPLE * width, dropout=dropout)
+    return checked(image, [*convs, hidden, hidden, Layer("dense", classes, activation="none")])
 
 
 def _family(name: str) -> Family:

@@ -7,6 +7,7 @@ import pytest
 from espalier import fit_width_limit
 from espalier.analysis.limits.resample import mean_over_nets, summarise
 from espalier.analysis.limits.selection import narrower_width, net_codes
+from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows
 from tests.analysis.more_rows import (
@@ -85,3 +86,53 @@ def test_pairs_of_two_groups_of_nets_err_on_the_safe_side():
         found.append((mean.mean, mean.variance))
     values, variances = np.transpose(found)
     assert 1.05 < variances.mean() / values.var() < 1.3
+
+
+def with_mute_rows(frame, mark, value, chosen):
+    """Some rows whose error is undefined, or below what rounding lets it be known."""
+    mute = frame.copy()
+    mute.loc[chosen, ["fvu_test", "fvu_train", "fvu_channel_mean"]] = value
+    mute.loc[chosen, "warning"] = f"few images: 1 < 2 x 3 patch dimensions; {mark} of 1e-9"
+    return mute
+
+
+@pytest.mark.parametrize(("mark", "value"), [(CONSTANT_TARGET, None), (BELOW_FLOOR, 1e-14)])
+def test_errors_that_say_nothing_enter_no_mean_and_no_fit_and_are_counted(mark, value):
+    grafts = table("grafts", graft_rows()).to_pandas()
+    layer = grafts["layer"] == grafts["layer"].min()
+    here = layer & (grafts["target_width"] == 8) & (grafts["target_seed"] == 1)
+    mute, rest = with_mute_rows(grafts, mark, value, here), grafts[~here]
+    for y in ("fvu_test", "fvu_train", "fvu_channel_mean"):
+        pd.testing.assert_frame_equal(summarise(mute, y, ["layer"]), summarise(rest, y, ["layer"]))
+    found, expected = (fit_width_limit(frame, "fvu_test", ["layer"], bootstraps=50) for frame in (mute, rest))
+    pd.testing.assert_frame_equal(found.drop(columns="warning"), expected.drop(columns="warning"))
+    said = found["warning"].str.extract(r"(\d+) of (\d+) rows left out")[0]
+    assert said.notna().tolist() == [True, False, False, False]
+    real = grafts[
+        here & (grafts["null"] == "none") & (grafts["target_epoch"] == grafts["target_epoch"].max())
+    ]
+    assert int(said[0]) == (real["source_epoch"] == real["target_epoch"]).sum()
+    # What is no error of a layer is as good as any.
+    pd.testing.assert_frame_equal(
+        summarise(mute, "accuracy_drop", ["layer"]), summarise(grafts, "accuracy_drop", ["layer"])
+    )
+
+
+def test_a_group_without_an_error_that_says_something_has_no_fit_and_says_why():
+    grafts = table("grafts", graft_rows()).to_pandas()
+    first = grafts["layer"] == grafts["layer"].min()
+    found = fit_width_limit(
+        with_mute_rows(grafts, CONSTANT_TARGET, None, first), "fvu_test", ["layer"], bootstraps=50
+    )
+    assert found["warning"][0].startswith("no fit: a fit needs 4 widths or more, found 0")
+    assert "rows left out: the target is constant" in found["warning"][0]
+    assert found["alpha"].isna().tolist() == [True, False, False, False]
+
+
+def test_without_warnings_null_is_what_tells_them():
+    grafts = table("grafts", graft_rows()).to_pandas().drop(columns="warning")
+    grafts.loc[grafts["target_seed"] == 1, "fvu_test"] = None
+    pd.testing.assert_frame_equal(
+        summarise(grafts, "fvu_test", ["layer"]),
+        summarise(grafts[grafts["target_seed"] != 1], "fvu_test", ["layer"]),
+    )

@@ -58,11 +58,16 @@ def test_the_page_loads_nothing_and_its_ids_are_unique(finished):
     assert len(ids) == len(set(ids))
 
 
-def test_writing_again_gives_the_same_files(finished):
+def test_writing_again_gives_the_same_files_and_follows_no_link(finished, tmp_path):
     before = {path.name: path.read_bytes() for path in (finished / "report").iterdir()}
+    for name in ("index.html", next(name for name in before if name.endswith(".png"))):
+        (tmp_path / name).write_bytes(b"precious")
+        (finished / "report" / name).unlink()
+        (finished / "report" / name).symlink_to(tmp_path / name)
     path = write_report(finished, bootstraps=100)
     assert path == finished / "report" / "index.html"
     assert {path.name: path.read_bytes() for path in (finished / "report").iterdir()} == before
+    assert {path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {b"precious"}
 
 
 def test_headlines_follow_the_data():

@@ -22,6 +22,7 @@ GU = {
     "warmup_epochs": 1.0,
     "regularizer": "l12",
     "reg_weight": 1.0,
+    "reg_biases": True,
     "augment": "crop_flip",
     "data_order": "shared",
     "class_keep": (),
@@ -37,6 +38,7 @@ OTHER = {
     "milestones": [60, 120],
     "gamma": 0.1,
     "warmup_epochs": 0,
+    "reg_biases": False,
     "augment": "none",
     "data_order": "independent",
     "class_keep": [1, 0.5],
@@ -44,8 +46,49 @@ OTHER = {
 }
 
 
+SYNTHETIC = {
+    "epochs": 20,
+    "snapshots": (0, 1, 2, 5, 10, 20),
+    "optimizer": "sgd",
+    "lr": 1e-3,
+    "momentum": 0.9,
+    "nesterov": True,
+    "batch_size": 100,
+    "schedule": "constant",
+    "milestones": (),
+    "warmup_epochs": 0.0,
+    "regularizer": "l2",
+    "reg_weight": 2e-4,
+    "reg_biases": True,
+    "augment": "none",
+    "data_order": "shared",
+    "class_keep": (),
+    "label_noise": 0.0,
+}
+
+
 def preset(network=None, **train):
     return SweepConfig.parse({"train": {"preset": "gu2020"} | train, "network": network or {}})
+
+
+@pytest.mark.parametrize("field", SYNTHETIC)
+def test_the_preset_of_the_synthetic_study_has_its_fields(field):
+    train = SweepConfig.parse({"train": {"preset": "gu2020-synthetic"}}).train
+    assert getattr(train, field) == SYNTHETIC[field]
+
+
+def test_the_synthetic_study_is_three_layers_of_tanh_on_drawn_points():
+    sections = {
+        "data": {"dataset": "cosine-draws"},
+        "network": {"family": "dense"},
+        "train": {"preset": "gu2020-synthetic"},
+    }
+    (net, *_) = nets(SweepConfig.parse(sections | {"sweep": {"widths": [1000]}}), facts("cosine-draws"))
+    assert [layer.out for layer in net.architecture.layers] == [1000, 1000, 1000, 1]
+    assert [layer.activation for layer in net.architecture.layers] == ["tanh"] * 3 + ["none"]
+    assert (net.recipe.loss, net.recipe.reg_biases, net.order) == ("mse", True, ())
+    with pytest.raises(ConfigError, match=r"batch_size is 100 in the preset 'gu2020-synthetic', found 64"):
+        SweepConfig.parse({"train": {"preset": "gu2020-synthetic", "batch_size": 64}})
 
 
 @pytest.mark.parametrize("field", GU)
@@ -91,7 +134,10 @@ def test_the_net_of_the_preset_is_that_of_the_paper():
     (net, *_) = nets(preset({"family": "vgg16"}), facts("cifar10"))
     assert net.recipe.schedule == Schedule("multi_step", 1.0, (60, 120, 180), 0.2)
     assert net.order == ()
-    assert [layer.dropout for layer in net.architecture.layers[12:]] == [0.5, 0.5, 0.0, 0.0]
+    assert [layer.dropout for layer in net.architecture.layers[12:]] == [0.5, 0.5, 0.5, 0.0]
+    assert not net.recipe.reg_biases  # l12 is of weights alone
+    (net, *_) = nets(preset({"family": "vgg16"}, regularizer="l2"), facts("cifar10"))
+    assert net.recipe.reg_biases
     assert not any(layer.batch_norm for layer in net.architecture.layers)
 
 

@@ -1,5 +1,7 @@
 """A config is a frozen value; every fault is one error that says where, what, and what would do."""
 
+from dataclasses import replace
+
 import pytest
 from pydantic import ValidationError
 
@@ -418,6 +420,7 @@ def test_fields_that_are_not_used_change_no_net():
     ("dataset", "train", "words"),
     [
         ("digits", {"class_keep": [1, 0.5]}, "train.class_keep: found 2 shares, but digits has 10 classes"),
+        ("digits", {"class_keep": [0, 0.5] + [0] * 8}, "which keeps fewer than two classes: .* give two"),
         ("cosine", {"augment": "crop_flip"}, "train.augment: found 'crop_flip', but cosine is a regression"),
         ("cosine", {"label_noise": 0.1}, "train.label_noise: found 0.1, but cosine is a regression"),
     ],
@@ -426,3 +429,19 @@ def test_a_recipe_that_fits_no_such_images_is_refused(dataset, train, words):
     config = SweepConfig.parse({"data": {"dataset": dataset}, "network": {"family": "dense"}, "train": train})
     with pytest.raises(ConfigError, match=words):
         nets(config, facts(dataset))
+
+
+@pytest.mark.parametrize("family", ["conv", "vgg16", "resnet20"])
+@pytest.mark.parametrize(("batch", "limit", "refused"), [(65, 64, True), (64, 64, False), (1438, None, True)])
+def test_a_batch_that_no_images_fill_is_refused_under_bn(family, batch, limit, refused):
+    whole = replace(DIGITS, height=32, width=32)
+    fields = {"data": {"limit_train": limit}, "train": {"batch_size": batch}}
+    network = {"family": family} | ({} if family == "resnet20" else {"batch_norm": True})
+    config = SweepConfig.parse(fields | {"network": network})
+    if refused:
+        with pytest.raises(ConfigError, match=rf"train.batch_size: found {batch}, but .* as many or fewer"):
+            nets(config, whole)
+    else:
+        assert nets(config, whole)
+    if family == "conv":
+        assert nets(SweepConfig.parse(fields), whole)  # without BN such a batch is merely smaller

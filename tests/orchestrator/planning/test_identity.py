@@ -183,6 +183,7 @@ CHANGES = {
     "warmup_epochs": {"train": {"warmup_epochs": 0.5}},
     "regularizer": {"train": {"regularizer": "none"}},
     "reg_weight": {"train": {"reg_weight": 1e-3}},
+    "reg_biases": {"train": {"reg_biases": True}},
     "data_order": {"train": {"data_order": "shared"}},
     "ntk": {"network": {"parametrization": "ntk"}},
     "mup": {"network": {"parametrization": "mup"}},

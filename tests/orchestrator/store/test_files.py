@@ -10,7 +10,7 @@ import uuid
 import fsspec
 import pytest
 
-from espalier.orchestrator.store import local_files
+from espalier.orchestrator.store import local_files, local_lock
 from espalier.orchestrator.store.files import StoreFull, StoreLocked, StoreWriteError
 from espalier.orchestrator.store.local_files import LocalFiles
 from espalier.orchestrator.store.places import open_files
@@ -229,32 +229,32 @@ def test_a_swap_killed_anywhere_is_all_old_or_all_new(tmp_path, monkeypatch, wri
     for step in range(1, 100):
         files = open_files(tmp_path / str(step))
         for name, data in old.items():
-            files.publish(f"t/n/{name}", data)
+            files.publish(f"tables/nets/{name}", data)
         with monkeypatch.context() as patch:
             seen = die_at(patch, step)
             try:
-                files.swap("t/n", new)
+                files.swap("tables/nets", new)
             except Killed:
                 pass
             else:
                 break
-        added = {"a": b"3"} if written_meanwhile and files.publish("t/n/a", b"3") else {}
+        added = {"a": b"3"} if written_meanwhile and files.publish("tables/nets/a", b"3") else {}
         with files.lock():
-            found = sorted(files.read(f"t/n/{name}") for name in files.list("t/n"))
+            found = sorted(files.read(f"tables/nets/{name}") for name in files.list("tables/nets"))
         assert found in (sorted([*old.values(), *added.values()]), sorted([*new.values(), *added.values()]))
         assert not any((tmp_path / str(step) / ".compact").iterdir())
     assert len(seen) == step - 1 > 8
-    assert files.list("t/n") == ["c"]
+    assert files.list("tables/nets") == ["c"]
 
 
 @pytest.mark.parametrize("again", range(1, 12))
 def test_the_mending_of_a_swap_may_be_killed_too(tmp_path, monkeypatch, again):
     files = open_files(tmp_path)
     for name in "ab":
-        files.publish(f"t/{name}", name.encode())
-    work = tmp_path / ".compact" / "t"
-    files.publish(".compact/t/new/c", b"ab")
-    (tmp_path / "t").rename(work / "old")
+        files.publish(f"tables/nets/{name}", name.encode())
+    work = tmp_path / ".compact" / "tables@nets"
+    files.publish(".compact/tables@nets/new/c", b"ab")
+    (tmp_path / "tables" / "nets").rename(work / "old")
     with monkeypatch.context() as patch:
         die_at(patch, again)
         try:
@@ -263,21 +263,24 @@ def test_the_mending_of_a_swap_may_be_killed_too(tmp_path, monkeypatch, again):
         except Killed:
             pass
     with files.lock():
-        assert {name: files.read(f"t/{name}") for name in files.list("t")} == {"a": b"a", "b": b"b"}
+        assert {n: files.read(f"tables/nets/{n}") for n in files.list("tables/nets")} == {
+            "a": b"a",
+            "b": b"b",
+        }
 
 
 def test_a_swap_on_a_full_disk_changes_nothing_and_gives_the_space_back(tmp_path, monkeypatch):
     files = open_files(tmp_path)
-    files.publish("t/a", b"1")
+    files.publish("tables/nets/a", b"1")
 
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(local_files, "_write", fail)
+        patch.setattr(local_files, "write_new", fail)
         with pytest.raises(StoreFull):
-            files.swap("t", {"b": b"1"})
-    assert files.list("t") == ["a"]
+            files.swap("tables/nets", {"b": b"1"})
+    assert files.list("tables/nets") == ["a"]
     assert not any((tmp_path / ".compact").iterdir())
 
 
@@ -290,7 +293,7 @@ def test_a_place_without_locks_says_so(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSYS, "not implemented")
 
-    monkeypatch.setattr(local_files.fcntl, "flock", refuse)
+    monkeypatch.setattr(local_lock.fcntl, "flock", refuse)
     with pytest.raises(OSError, match="Lustre"), open_files(tmp_path).lock():
         pass
 

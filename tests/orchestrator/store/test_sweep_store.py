@@ -330,8 +330,8 @@ def test_checkpoints(root):
 
 
 def test_broken_checkpoints_are_put_aside(root):
-    def verify(data):
-        if data != b"good":
+    def verify(name, data):
+        if (name, data) != ("a", b"good"):
             raise ValueError("sha256 differs")
 
     store = Store(root)

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from espalier import Sweep, SweepConfig
+from espalier.orchestrator.cli import app
 from espalier.orchestrator.templates import find, templates
 
 ROOT = Path(__file__).parents[3]
@@ -88,3 +90,12 @@ def test_an_unknown_name_is_answered_with_the_templates(tmp_path):
         find("nothing", tmp_path)
     assert all(name in str(info.value) for name in NAMES)
     assert "\n" not in str(info.value)
+
+
+def test_new_writes_through_no_link(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sweep.toml").symlink_to(tmp_path / "elsewhere")
+    answer = CliRunner().invoke(app, ["new", str(tmp_path / "mine")])
+    assert answer.exit_code == 1
+    assert "exists already" in answer.stderr
+    assert not (tmp_path / "elsewhere").exists()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections import Counter
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from espalier.cluster.pool import Done, Failed, Output
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.studies import wanted_studies
 from espalier.orchestrator.store.sweep_store import Store
+from espalier.orchestrator.tuning import journal
 from espalier.orchestrator.tuning.journal import JOURNAL, mend, open_storage
 from espalier.orchestrator.tuning.run_studies import Means, run_studies
 from espalier.tasks.data.images import facts
@@ -436,6 +438,30 @@ def test_a_torn_journal_is_cut_to_its_last_whole_line(tmp_path):
     assert path.read_bytes() == b'{"op_code": 0}\n'
     assert mend(path) == []
     assert mend(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda path, victim: path.symlink_to(victim),
+        lambda path, victim: os.link(victim, path),
+        lambda path, victim: os.mkfifo(path),
+        lambda path, victim: path.mkdir(),
+    ],
+    ids=["link", "hard link", "pipe", "folder"],
+)
+@pytest.mark.parametrize("name", [JOURNAL, f"{JOURNAL}.lock"])
+def test_a_journal_is_written_into_a_file_of_ours_alone(tmp_path, monkeypatch, plant, name):
+    monkeypatch.setattr(journal, "LOCK_SECONDS", 0.0)
+    (tmp_path / "sweep").mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    plant(tmp_path / "sweep" / name, victim)
+    storage, told = open_storage(Store(tmp_path / "sweep"), None)
+    storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "study")
+    assert victim.read_bytes() == b"precious"
+    assert (tmp_path / "sweep" / JOURNAL).is_file()
+    assert len(told) == (name == JOURNAL)
 
 
 def test_a_killed_writers_lock_on_the_journal_does_not_stop_the_next_run(tmp_path):

@@ -7,14 +7,17 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from espalier.tasks.grafting import fit as fit_module
 from espalier.tasks.grafting.fit import fit
+from espalier.tasks.grafting.fvu import fraction_unexplained
 from espalier.tasks.grafting.graft import graft
-from espalier.tasks.grafting.gram import PatchMoments, factorise, fraction_unexplained
+from espalier.tasks.grafting.gram import PatchMoments, factorise
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
 from espalier.tasks.grafting.nulls.shuffled_images import position_order
 from espalier.tasks.grafting.tile_nets import TileNets, gather_positions, scatter_positions
 from espalier.tasks.networks.cuts import Arm
 from espalier.tasks.networks.network import Network, initialise, permute_channels
 from espalier.tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair
+from espalier.tasks.tables.marks import CONSTANT_TARGET
+from espalier.tasks.tables.rows import table
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 
 
@@ -197,6 +200,53 @@ def test_dead_and_constant_channels_give_finite_scores_and_say_so(data):
     assert all(row["fvu_train"] == pytest.approx(1.0) for row in from_dead)
 
 
+def constant_target(network, layer, channels=None, value=0.37):
+    """The net with some channels of one layer's map constant, by default all."""
+    still = {name: tensor.clone() for name, tensor in network.parameters.items()}
+    chosen = slice(None) if channels is None else channels
+    still[f"layers.{layer}.weight"][chosen] = 0.0
+    still[f"layers.{layer}.bias"][chosen] = value
+    return Network(network.architecture, still)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.37, 1e4])
+@pytest.mark.parametrize(
+    "options", [GraftOptions(methods=("exact", "stitch")), GraftOptions(ridges=(0.0, 1e-3))]
+)
+def test_of_a_target_whose_channels_are_all_constant_no_error_is_said(data, options, value):
+    tile = make_tile(nulls=("none", "self", "permuted", "shuffled_images"), options=options)
+    nets = networks_of(tile)
+    nets[1] = constant_target(nets[1], 2, value=value)
+    made = graft(tile, nets, data)
+    rows = [row for row in made.grafts if row["target_seed"] == 1 and row["layer"] == 2]
+    assert {row["fvu_test"] for row in rows} == {row["fvu_channel_mean"] for row in rows} == {None}
+    assert {row["fvu_train"] for row in rows if row["method"] == "exact"} == {None}
+    assert all(row["warning"].endswith(CONSTANT_TARGET) for row in rows)
+    assert {row["dead_channels"] for row in rows} == {nets[1].architecture.layers[1].out}
+    below = [row for row in made.downstream if row["target_seed"] == 1 and row["layer"] == 2]
+    assert {row["fvu_test"] for row in below} == {None}
+    tried = [row for row in made.ridges if row["target_seed"] == 1 and row["layer"] == 2]
+    assert {row["fvu_validation"] for row in tried} <= {None}
+    others = [row for row in made.grafts if row not in rows]
+    assert all(row["fvu_test"] is not None for row in others if row["target_seed"] == 0)
+    for name in ("grafts", "downstream", "ridges"):
+        assert table(name, getattr(made, name)).num_rows == len(getattr(made, name))
+
+
+def test_one_constant_channel_among_others_changes_no_error_and_is_counted(data):
+    """Its variance is 0, whatever its size, rather than the rounding of its mean's square."""
+    tile = make_tile()
+    nets = networks_of(tile)
+    found = {}
+    for value in (0.0, 0.37, 1e4):
+        rows = graft(tile, [nets[0], constant_target(nets[1], 2, [0], value)], data).grafts
+        found[value] = next(row for row in rows if (row["target_seed"], row["layer"]) == (1, 2))
+        assert found[value]["dead_channels"] == 1
+        assert found[value]["warning"] == ""
+        for name in ("fvu_test", "fvu_train", "fvu_channel_mean"):
+            assert found[value][name] == pytest.approx(found[0.0][name], rel=1e-6), (value, name)
+
+
 def test_fewer_images_than_patch_dimensions_is_warned_of():
     small = make_data(train=12, test=12)
     rows = graft(make_tile(), networks_of(make_tile()), small).grafts
@@ -228,6 +278,7 @@ def test_fvu_is_one_for_the_mean_and_zero_for_the_truth():
         1.0
     )
     assert fraction_unexplained(torch.zeros(4), z.var(0)) == 0.0
+    assert fraction_unexplained(torch.zeros(4), torch.zeros(4)) is None
 
 
 @pytest.mark.parametrize("at_once", [(1, 1), (1, 0), (0, 1), (2, 2)], ids=str)

@@ -31,15 +31,16 @@ def test_small_maps_have_small_tiles():
     ]
 
 
-def test_a_step_holds_the_largest_filters_planes_and_strips():
+def test_a_step_holds_the_largest_filters_planes_strips_and_marks():
     """Convs of 32 to 32 channels on 4 x 4, and of 32 to 64 on 2 x 2 after pooling."""
     first, second = replace(LAYER, pool=2), replace(LAYER, out=64)
     dense = Layer("dense", 5, activation="none")
     filters = [2 * Matrices.numbers(36, 32, 32), 2 * Matrices.numbers(16, 32, 64)]
     room = [2 * Planes.numbers(32, 36), Planes.numbers(32, 16) + Planes.numbers(64, 16)]
     strips = [6 * 6 * 16 * 4, 4 * 4 * 16 * 4]  # one of g, one of h, two of the gradient of h
+    marks = [4 * 32 * 64, 2 * 32 * 64]  # a line of 32 numbers for each line of outputs of 64 tiles
     for layers, which in (((first, dense), [0]), ((first, second, dense), [0, 1])):
-        expected = 4 * sum(max(each[k] for k in which) for each in (filters, room, strips))
+        expected = 4 * sum(max(each[k] for k in which) for each in (filters, room, strips, marks))
         found = work_bytes(Architecture((32, 4, 4), layers))
         assert 0.99 * expected < found <= expected  # without what lies between planes
     assert work_bytes(conv([1, "pool", 1], 8, (1, 8, 8), 5)) == 0

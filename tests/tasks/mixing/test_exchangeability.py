@@ -25,6 +25,7 @@ from espalier.tasks.spec import (
     Snapshot,
     TrainSegment,
 )
+from espalier.tasks.tables.marks import CONSTANT_TARGET
 from espalier.tasks.tables.rows import table
 from espalier.tasks.training.train import initial_state, train
 from tests.tasks.conftest import make_data, make_net, make_snapshot
@@ -294,13 +295,15 @@ def test_fewer_images_than_patch_dimensions_give_finite_rows_and_a_warning():
     assert all(row["warning"].startswith("few images: 12 < 2 x") for row in rows.exchangeability)
 
 
-def test_a_target_without_variance_is_served_as_well_by_all(data):
+def test_of_a_target_without_variance_nothing_is_said_and_it_is_marked(data):
     tile = pool_tile()
     networks = networks_of(tile)
     still = {name: torch.zeros_like(value) for name, value in networks[0].parameters.items()}
     rows = exchange(tile, [Network(networks[0].architecture, still), *networks[1:]], data)
-    assert all_finite(rows)
-    assert {(row["ratio"], row["p_value"]) for row in rows.exchangeability} == {(1.0, 1.0)}
+    undefined = {name for row in rows.exchangeability for name, value in row.items() if value is None}
+    assert undefined == {"fvu_one", "fvu_null", "ratio", "ratio_low", "ratio_high", "p_value", "p_spread"}
+    assert {row["fvu_test"] for row in [*rows.grafts, *rows.downstream]} == {None}
+    assert all(row["warning"].endswith(CONSTANT_TARGET) for row in [*rows.exchangeability, *rows.grafts])
 
 
 def all_finite(rows):

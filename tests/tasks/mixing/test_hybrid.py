@@ -16,6 +16,7 @@ from espalier.tasks.networks.families.dense import dense
 from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, permute_channels, streams
 from espalier.tasks.spec import WIDE, GraftOptions, HybridTile, Pair, Schedule, TrainSegment
+from espalier.tasks.tables.marks import CONSTANT_TARGET
 from espalier.tasks.tables.rows import table
 from espalier.tasks.training.evaluation import evaluate
 from espalier.tasks.training.train import initial_state, train
@@ -224,6 +225,20 @@ def test_dead_channels_give_finite_rows_and_a_warning(layers):
         assert all(np.isfinite(value) for value in row.values() if isinstance(value, float)), row
         assert bool(row["warning"]) == (row["share"] > 0)
     assert "conv2: the source layer is constant" in row["warning"]
+
+
+def test_a_mixture_without_variance_has_no_error_and_says_so():
+    net = make_net()
+    nets = [net, replace(net, seed=1)]
+    networks = []
+    for entry in nets:
+        parameters = dict(lively(entry).parameters)
+        parameters["layers.2.weight"] = torch.zeros_like(parameters["layers.2.weight"])
+        networks.append(Network(entry.architecture, parameters))
+    for row in hybrids(tile_of(nets, (0.0, 1.0)), networks, make_data()):
+        assert row["fvu_last"] is None
+        assert row["fvu_largest"] is not None  # that of layer 1
+        assert f"conv2: {CONSTANT_TARGET}" in row["warning"]
 
 
 def test_hybrids_of_a_regression():

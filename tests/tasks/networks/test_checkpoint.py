@@ -12,16 +12,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from espalier.tasks.networks.checkpoint import (
-    CheckpointError,
-    pack,
-    pack_network,
-    pack_state,
-    unpack_network,
-    unpack_state,
-    verify,
-)
+from espalier.tasks.networks.checkpoint import pack_network, pack_state, unpack_network, unpack_state, verify
 from espalier.tasks.networks.network import initialise
+from espalier.tasks.networks.sealed_tensors import CheckpointError, pack, unpack
+from espalier.tasks.spec import blob_name, state_name
 from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net, lively
 
@@ -33,7 +27,7 @@ def packed():
     return pack_network(initialise(NET), SNAPSHOT, (0.25, 0.5), (1.5, 2.0))
 
 
-BYTES = packed()
+BYTES, NAME = packed(), blob_name(SNAPSHOT.key)
 TENSORS_FROM = 8 + int.from_bytes(BYTES[:8], "little")
 
 
@@ -117,15 +111,18 @@ def test_a_stranger_rebuilds_the_forward_pass_from_the_file_alone():
     torch.testing.assert_close(strangers_forward(BYTES, raw), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_metadata_holds_the_axes_and_a_sha256_that_a_stranger_can_check():
+def test_the_metadata_holds_the_key_the_axes_and_a_seal_that_a_stranger_can_check():
     meta = read_header(BYTES)["__metadata__"]
+    assert meta["key"] == SNAPSHOT.key
     axes = json.loads(meta["net"])
     assert (axes["width"], axes["seed"], axes["epoch"], axes["dataset"]) == (3, 0, 7, "noise")
-    sha = hashlib.sha256()
-    for name, array in sorted(safetensors.numpy.load(BYTES).items()):
-        sha.update(f"{name}:torch.float32:{array.shape};".encode())
+    sealed, arrays = meta.pop("seal"), dict(sorted(safetensors.numpy.load(BYTES).items()))
+    tensors = [[name, str(array.dtype), list(array.shape)] for name, array in arrays.items()]
+    told = json.dumps({"metadata": meta, "tensors": tensors}, sort_keys=True, separators=(",", ":"))
+    sha = hashlib.sha256(told.encode())
+    for array in arrays.values():
         sha.update(np.ascontiguousarray(array).tobytes())
-    assert sha.hexdigest() == meta["sha256"]
+    assert sha.hexdigest() == sealed
 
 
 def test_a_network_comes_back_with_the_same_bits():
@@ -158,14 +155,14 @@ def test_a_transposed_or_sliced_tensor_is_kept_as_it_looks():
     loaded = safetensors.torch.load(data)
     assert torch.equal(loaded["a"], tensor.T)
     assert torch.equal(loaded["b"], tensor[:, 1:3])
-    verify(data)
+    unpack(data)
 
 
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, len(BYTES) - 1))
 def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(cut):
     with pytest.raises(CheckpointError):
-        verify(BYTES[:cut])
+        verify(NAME, BYTES[:cut])
 
 
 @settings(max_examples=60, deadline=None)
@@ -173,21 +170,122 @@ def test_a_truncated_checkpoint_is_refused_wherever_it_was_cut(cut):
 def test_a_flipped_byte_in_the_tensors_is_noticed(place, flip):
     broken = bytearray(BYTES)
     broken[place] ^= flip
-    with pytest.raises(CheckpointError, match="sha256"):
+    with pytest.raises(CheckpointError, match="seal"):
         unpack_network(bytes(broken))
 
 
-@settings(max_examples=60, deadline=None)
-@given(place=st.integers(0, TENSORS_FROM - 1), flip=st.integers(1, 255))
-def test_a_flipped_byte_in_the_header_gives_the_same_tensors_or_a_checkpoint_error(place, flip):
-    broken = bytearray(BYTES)
-    broken[place] ^= flip
-    try:
-        verify(bytes(broken))
-    except CheckpointError:
-        return
-    found, sent = safetensors.torch.load(bytes(broken)), safetensors.torch.load(BYTES)
-    assert all(torch.equal(found[name], sent[name]) for name in sent)
+SMALL = make_net(entries=(1, "pool"))
+SMALL_SNAPSHOT = make_snapshot(SMALL, 2)
+FILES = {
+    blob_name(SMALL_SNAPSHOT.key): pack_network(initialise(SMALL), SMALL_SNAPSHOT, (0.25, 0.5), (1.5, 2.0)),
+    state_name(SMALL_SNAPSHOT.key): pack_state(
+        dict(initialise(SMALL).parameters), {"layers.1.bias": torch.ones(3)}, 2, SMALL_SNAPSHOT.key
+    ),
+}
+
+
+def what_is_read(name, data):
+    """All that anything of ours takes from a file, as plain values."""
+    if name == blob_name(SMALL_SNAPSHOT.key):
+        network = unpack_network(data, SMALL_SNAPSHOT.key)
+        return network.architecture, sorted((n, t.tolist()) for n, t in network.parameters.items())
+    *tensors, epoch = unpack_state(data, SMALL_SNAPSHOT.key, 2)
+    return [sorted((n, t.tolist()) for n, t in some.items()) for some in tensors], epoch
+
+
+@pytest.mark.parametrize("name", FILES, ids=["snapshot", "state"])
+def test_each_bit_of_the_header_flipped_gives_the_same_or_a_refusal(name):
+    data, refused = FILES[name], list[str]()
+    wanted = what_is_read(name, data)
+    bits = 8 * (8 + int.from_bytes(data[:8], "little"))
+    for bit in range(bits):
+        broken = bytearray(data)
+        broken[bit // 8] ^= 1 << bit % 8
+        try:
+            verify(name, bytes(broken), 2 if "resume" in name else None)
+        except CheckpointError as error:
+            refused.append(str(error))
+        else:
+            assert what_is_read(name, bytes(broken)) == wanted
+    assert len(refused) > 0.9 * bits
+    assert all(text.isprintable() for text in refused)
+
+
+def resealed(name="", tensors=None, **metadata):
+    """A snapshot's file with other tensors or metadata under a seal that holds."""
+    before, meta = unpack(BYTES)
+    return pack(before | (tensors or {}), {n: t for n, t in (meta | metadata).items() if t is not None})
+
+
+def layers_with(**fields):
+    layers = json.loads(read_header(BYTES)["__metadata__"]["architecture"])
+    return json.dumps([layers[0] | fields, *layers[1:]])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"architecture": layers_with(activation="selu")}, "activation"),
+        ({"architecture": layers_with(kind="convolution")}, "kind"),
+        ({"architecture": layers_with(colour="red")}, "colour"),
+        ({"architecture": layers_with(shortcut={"reads": 0, "colour": 1})}, "colour"),
+        ({"architecture": layers_with(out=2)}, "tensor 'layers.1.bias'"),
+        ({"architecture": layers_with(out=3.0)}, "integer"),
+        ({"architecture": layers_with(out=True)}, "integer"),
+        ({"architecture": layers_with(stride=0)}, "stride is 0"),
+        ({"architecture": layers_with(padding=-1)}, "padding is -1"),
+        ({"architecture": layers_with(pool=10**9)}, "pool less often"),
+        ({"architecture": layers_with(batch_norm=True)}, "tensor 'layers.1.bn.bias' is missing"),
+        ({"architecture": layers_with(shortcut={"reads": 3})}, "must lie below"),
+        (
+            {"architecture": layers_with(shortcut={"reads": 0, "projection": True, "stride": 0})},
+            "stride is 0",
+        ),
+        ({"architecture": None}, "lacks 'architecture'"),
+        ({"architecture": "[]"}, "no layer"),
+        ({"architecture": "[{}]"}, "describes no network"),
+        ({"architecture": "no json"}, "describes no network"),
+        ({"architecture": "[" * 100_000}, "describes no network"),
+        ({"input": None}, "lacks 'input'"),
+        ({"input": '{"shape": [1, 2], "mean": [], "std": []}'}, "describes no network"),
+        ({"input": '{"shape": [0, 8, 8], "mean": [], "std": []}'}, "size is 0"),
+        ({"input": '{"shape": [2, 8, 8], "mean": [], "std": [], "gamma": 2}'}, "gamma"),
+        ({"tensors": {"layers.1.bias": torch.zeros(3, dtype=torch.bfloat16)}}, "bfloat16"),
+        ({"tensors": {"layers.1.bias": torch.zeros(3, dtype=torch.float64)}}, "float64"),
+        ({"tensors": {"layers.1.bias": torch.zeros(4)}}, "tensor 'layers.1.bias'"),
+        ({"tensors": {"layers.9.bias": torch.zeros(3)}}, "tensor 'layers.9.bias'"),
+        ({"key": "another"}, "its own key is 'another'"),
+        ({"key": None}, "its own key is None"),
+    ],
+)
+def test_a_file_whose_seal_holds_but_which_is_not_what_its_name_says_is_refused(changed, message):
+    data = resealed(**changed)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        verify(NAME, data)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_of_another_key_is_refused():
+    other = make_snapshot(make_net(entries=(1, "pool", 2, 2), seed=1), 7)
+    verify(blob_name(other.key), pack_network(initialise(other.net), other))
+    with pytest.raises(CheckpointError, match="not that of its name"):
+        verify(NAME, pack_network(initialise(other.net), other))
+    with pytest.raises(CheckpointError, match="not that of its name"):
+        unpack_state(pack_state({}, {}, 1, "another"), "key")
+
+
+def test_a_state_of_another_epoch_than_training_goes_on_from_is_refused():
+    data = pack_state({}, {}, 3, "key")
+    verify("key.resume.safetensors", data, 3)
+    with pytest.raises(CheckpointError, match="after epoch 3, but training goes on from epoch 1"):
+        verify("key.resume.safetensors", data, 1)
+
+
+def test_a_checkpoint_from_before_there_were_seals_is_refused_by_name():
+    tensors, meta = unpack(BYTES)
+    old = safetensors.torch.save(tensors, {n: t for n, t in meta.items() if n != "seal"} | {"sha256": "1f"})
+    with pytest.raises(CheckpointError, match="before checkpoints had one"):
+        verify(NAME, old)
 
 
 @pytest.mark.parametrize(
@@ -201,30 +299,12 @@ def test_a_flipped_byte_in_the_header_gives_the_same_tensors_or_a_checkpoint_err
         safetensors.torch.save({"a": torch.ones(3)}),
         safetensors.torch.save({"a": torch.ones(3)}, {"net": "{}"}),
     ],
-    ids=["empty", "one byte", "zip", "zeros", "ones", "no metadata", "no sha256"],
+    ids=["empty", "one byte", "zip", "zeros", "ones", "no metadata", "no seal"],
 )
 def test_foreign_bytes_are_refused(data):
-    for read in (verify, unpack_network, unpack_state):
+    for read in (lambda data: verify(NAME, data), unpack_network, unpack_state):
         with pytest.raises(CheckpointError):
             read(data)
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {},
-        {"architecture": "[]"},
-        {"architecture": "[{}]", "input": '{"shape": [1, 2, 2]}'},
-        {"architecture": "no json", "input": '{"shape": [1, 2, 2]}'},
-        {"architecture": "[]", "input": '{"shape": [1, 2]}'},
-    ],
-    ids=str,
-)
-def test_a_whole_file_that_describes_no_network_is_refused(metadata):
-    data = pack({"a": torch.ones(3)}, metadata)
-    verify(data)
-    with pytest.raises(CheckpointError, match="describes no network"):
-        unpack_network(data)
 
 
 def test_a_states_file_is_no_network_and_a_networks_no_state():

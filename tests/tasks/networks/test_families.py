@@ -138,9 +138,12 @@ def test_maps_of_residual_nets_halve_at_each_stage():
     assert net.depth == 18
 
 
-def test_vgg_drops_before_its_two_dense_layers_alone():
-    net = vgg("vgg16", 1, CIFAR, 10)
-    assert [number for number, layer in enumerate(net.layers, start=1) if layer.dropout] == [13, 14]
+@pytest.mark.parametrize(("family", "convs"), [("vgg16", 13), ("vgg19", 16)])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_vgg_drops_before_its_three_dense_layers_alone(family, convs, batch_norm):
+    net = vgg(family, 1, CIFAR, 10, batch_norm)
+    dropped = {number: layer.dropout for number, layer in enumerate(net.layers, start=1) if layer.dropout}
+    assert dropped == {convs: 0.5, convs + 1: 0.5, convs + 2: 0.5}
     assert not any(layer.dropout for layer in vgg("vgg16", 1, CIFAR, 10, dropout=0.0).layers)
 
 

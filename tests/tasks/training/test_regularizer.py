@@ -80,6 +80,23 @@ def test_weights_decay_by_the_rate_times_the_weight_times_the_gradient_whatever_
         torch.testing.assert_close(moved[name], value - 0.1 * 0.3 * decay, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("parametrization", ["sp", "mup"])
+@pytest.mark.parametrize("name", ["conv-bn", "dense"])
+def test_l2_of_everything_decays_biases_and_bn_too(optimizer, parametrization, name):
+    net = family_net(name, momentum=0.0, nesterov=False)
+    recipe = replace(net.recipe, optimizer=optimizer, regularizer="l2", reg_weight=0.3, reg_biases=True)
+    net = replace(net, recipe=recipe, parametrization=parametrization)
+    start = {name: value for name, value in lively(net).parameters.items() if is_trained(name)}
+    moved = {name: value.clone() for name, value in start.items()}
+    make_optimizer(net, moved).apply({name: torch.zeros_like(value) for name, value in start.items()}, 0.1)
+    assert not all(is_map_weight(name) for name in start)
+    for place, value in start.items():
+        torch.testing.assert_close(moved[place], value * (1 - 0.1 * 0.3), rtol=1e-6, atol=1e-7)
+    every = 0.5 * sum(value.double().square().sum().item() for value in start.values())
+    assert penalty("l2", doubles(lively(net)), biases=True).item() == pytest.approx(every, rel=1e-6)
+
+
 def test_l12_goes_into_the_momentum_as_part_of_the_loss_does():
     """Two steps by hand: v = 0.5 v + dR, w -= 0.1 v, from the loss's gradients of 0."""
     net = make_net(momentum=0.5, nesterov=False)

@@ -49,6 +49,24 @@ def test_the_split_is_that_of_the_recorded_rule():
     assert places.tolist() == np.random.RandomState(0).permutation(1250)[:4].tolist()
 
 
+def test_the_drawn_points_are_uniform_standardised_and_their_values_the_cosine_of_what_was_drawn():
+    raw, told = read("cosine-draws"), facts("cosine-draws")
+    assert raw.x_train.shape == (told.train, 1, 1, 1) == (100_000, 1, 1, 1)
+    assert raw.y_test.shape == (told.test, 1) == (1000, 1)
+    assert told.regression
+    assert raw.split in told.content
+    x = raw.x_train.astype(np.float64).ravel()
+    assert (x.mean(), x.std()) == pytest.approx((0, 1), abs=1e-6)
+    drawn = np.random.RandomState(0).uniform(-2 * np.pi, 2 * np.pi, 101_000)  # NumPy keeps this stream
+    mean, deviation = drawn[:100_000].mean(), drawn[:100_000].std()
+    np.testing.assert_allclose(x * deviation + mean, drawn[:100_000], atol=2e-6)
+    np.testing.assert_allclose(raw.x_test.ravel() * deviation + mean, drawn[100_000:], atol=2e-6)
+    np.testing.assert_allclose(raw.y_train.ravel(), np.cos(4 * drawn[:100_000]), atol=1e-7)
+    data, normalization = load_with_normalization("cosine-draws", limit_train=50)
+    assert (normalization.mean, normalization.std) == ((0.0,), (1.0,))
+    assert len(data.x_train) == 50
+
+
 def test_a_limit_takes_the_first_points_of_a_shuffle():
     data = load("cosine", limit_train=100, limit_test=20)
     assert (len(data.x_train), len(data.y_train), len(data.y_test)) == (100, 100, 20)
