@@ -60,6 +60,10 @@ class Heard:
                     self._tell(f"{event.node}: {note}")
         return events
 
+    def running(self) -> dict[str, float]:
+        """How long each job has been at work."""
+        return self._pool.running()
+
     def close(self) -> None:
         """Cancel what is in flight and give back all workers."""
         self._pool.close()

@@ -1,7 +1,7 @@
 """The right to write to a remote place, for a time that its holder makes longer while it lives.
 
-The lease is an object. Clocks of two machines may differ, so one that seems to have run out is taken over only
-if nobody renews it while it is watched for longer than a living holder would leave it alone.
+The lease is an object. Clocks of two machines may differ, so one that seems to have run out is taken over
+only if nobody renews it while it is watched for longer than a living holder would leave it alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Protocol
 from espalier.orchestrator.store.files import LOCK, StoreLocked, this_process
 
 LEASE_SECONDS, RENEWAL_SECONDS, WATCH_SECONDS, SETTLE_SECONDS = 180.0, 30.0, 75.0, 3.0
-"""How long a lease is, how often its holder renews it, how long it is watched before it is taken over, and how
-long after that it is read again: of two who take it at the same moment, the later one has it."""
+"""How long a lease is, how often its holder renews it, how long it is watched before it is taken over, and
+how long after that it is read again: of two who take it at the same moment, the later one has it."""
 
 _LEASE = re.compile(r"(?P<holder>.*); lease (?P<id>[0-9a-f]{32}) until (?P<until>[^ ]+)", re.DOTALL)
 
@@ -185,6 +185,6 @@ class Lease:
         found = _LEASE.fullmatch(text.decode(errors="replace"))
         until = f" at {found['until']}" if found else ""
         return StoreLocked(
-            f"{self.place.root} is in use by {_holder(text)}: wait for it; if it died, its lease runs out{until} "
-            "and the next run takes over"
+            f"{self.place.root} is in use by {_holder(text)}: wait for it; if it died, its lease runs out{until}"
+            " and the next run takes over"
         )

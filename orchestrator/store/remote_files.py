@@ -119,7 +119,7 @@ class RemoteFiles(Files):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """A lease that is renewed meanwhile; that of a killed holder runs out (`orchestrator.store.lease`)."""
+        """A lease, renewed meanwhile; that of a killed holder runs out (`orchestrator.store.lease`)."""
         lease = Lease(self)
         lease.take()
         self._lease = lease
