@@ -69,8 +69,8 @@ class Failed:
     """A failed attempt.
 
     `reason` is `lost` (the worker or its node died), `late` (there was no result within the job's limit),
-    `error` (the task raised), `memory` (there was too little) or `hopeless` (it raised an error whose class has
-    a true `hopeless` attribute: the same bits would fail again).
+    `error` (the task raised), `memory` (there was too little) or `hopeless` (it raised an error whose class
+    has a true `hopeless` attribute: the same bits would fail again).
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""When a job is taken for hung: far beyond what it should take, by the cost model and the jobs seen so far."""
+"""When a job is taken for hung: far beyond what it should take, by the cost model and the jobs seen."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SLACK = 20.0
 """A job may take so many times what is expected: a machine may be slow, or shared by many."""
 
 PATIENCE = 4.0
-"""Each further attempt may take so many times longer: the job may be large, and the worker slow, after all."""
+"""Each further attempt may take so many times longer: perhaps the job is large, or the worker slow."""
 
 TOLD_AFTER_SECONDS = 60.0
 """A job that has been at work for longer is named as what is being waited for."""
 
 
 class TimeLimits:
-    """The limits of a run's jobs. The speed of each kind of job is the slower of the model's and the one seen."""
+    """The limits of a run's jobs. The speed of a kind of job is the slower of model and experience."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}

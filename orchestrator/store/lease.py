@@ -185,6 +185,6 @@ class Lease:
         found = _LEASE.fullmatch(text.decode(errors="replace"))
         until = f" at {found['until']}" if found else ""
         return StoreLocked(
-            f"{self.place.root} is in use by {_holder(text)}: wait for it; if it died, its lease runs out{until}"
-            " and the next run takes over"
+            f"{self.place.root} is in use by {_holder(text)}: wait for it; if it died, its lease runs "
+            f"out{until} and the next run takes over"
         )

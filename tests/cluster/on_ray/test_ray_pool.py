@@ -39,8 +39,8 @@ def pool(local_ray):
 @pytest.fixture
 def durable(pool, monkeypatch):
     store = Durable()
-    monkeypatch.setattr(pool, "_fetch", store)
-    pool._blobs.drop(list(pool._blobs._entries))
+    monkeypatch.setattr(pool._dispatch, "fetch", store)
+    pool._dispatch.blobs.drop(list(pool._dispatch.blobs._entries))
     return store
 
 
@@ -172,10 +172,10 @@ def test_a_job_does_not_wait_behind_a_long_one_while_a_slot_idles(pool):
 def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
     from espalier.cluster.on_ray.blob_cache import BlobCache
 
-    monkeypatch.setattr(pool, "_blobs", BlobCache(budget=450_000))
+    monkeypatch.setattr(pool._dispatch, "blobs", BlobCache(budget=450_000))
     for index in range(4):
         run(pool, Job(f"large{index}", "join", "", inputs=("b",)))
-    assert 200_000 <= pool._blobs.size <= 450_000
+    assert 200_000 <= pool._dispatch.blobs.size <= 450_000
 
 
 def test_more_than_the_cluster_has_is_refused_at_once(local_ray):
