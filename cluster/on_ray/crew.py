@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -26,6 +26,7 @@ class Crew:
     Args:
         make: Asks Ray for an actor on any node but some.
         count: How many slots.
+        need: What a slot takes of a node's resources.
         execute: What each worker imports, for errors.
         start_timeout: Seconds without any live worker after which `check` gives up.
         tell: Takes lines for the user.
@@ -35,11 +36,13 @@ class Crew:
         self,
         make: MakeSlot,
         count: int,
+        need: Mapping[str, float],
         execute: object,
         start_timeout: float,
         tell: Callable[[str], object],
     ) -> None:
-        self._make, self._execute, self._start_timeout, self._tell = make, execute, start_timeout, tell
+        self._make, self._need, self._execute = make, need, execute
+        self._start_timeout, self._tell = start_timeout, tell
         self._aside, self._excluded = SetAside(), frozenset[str]()
         self._alive_at = self._looked = time.monotonic()
         self.slots = [make(frozenset()) for _ in range(count)]
@@ -78,9 +81,11 @@ class Crew:
         if not all(slot.hello for slot in self.slots):
             self.alive()
         elif now - self._alive_at > self._start_timeout:
+            failed = f" The last that failed said: {self._aside.error()}" if self._aside.error() else ""
             raise RuntimeError(
                 f"No worker has started for {self._start_timeout:.0f} s: the cluster's cores, GPUs or memory "
-                "are held by others (see `ray status`). Free them, or ask for less per slot."
+                f"are held by others (see `ray status`). Free them, or ask for less per slot.{failed}"
+                f"{session.where()}"
             )
         if now - self._looked < LOOK_SECONDS:
             return
@@ -105,14 +110,14 @@ class Crew:
             ray.kill(slot.actor)
 
     def _failed(self, slot: Slot, error: str) -> None:
-        node = _place(slot)
-        seconds = self._aside.failed(node, error)
-        names = _names()
+        node, names = _place(slot), _names(self._need)
+        # An actor that was given to a node just before that died says nothing of any node.
+        seconds = self._aside.failed(node, error) if node in names else 0.0
         if self._aside.all_of(names) and all(other.hello for other in self.slots):
             raise RuntimeError(
                 f"workers die while starting, on every node ({', '.join(sorted(set(names.values())))}). "
                 f"Check that `execute` ({self._execute}) can be imported on every node. The last one said: "
-                f"{error}{session.where()}"
+                f"{self._aside.error()}{session.where()}"
             )
         if seconds:
             self._tell(
@@ -130,10 +135,10 @@ def _place(slot: Slot) -> str:
     return address.get("NodeID", "") if address.get("IPAddress") else ""
 
 
-def _names() -> dict[str, str]:
-    """How people call the nodes that are alive, by their ids."""
+def _names(need: Mapping[str, float]) -> dict[str, str]:
+    """How people call the nodes that are alive and large enough for a slot, by their ids."""
     return {
         node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         for node in ray.nodes()
-        if node["Alive"]
+        if node["Alive"] and all(node["Resources"].get(name, 0.0) >= need[name] for name in need)
     }

@@ -59,6 +59,10 @@ class Dispatch:
         self.crew.slots = []
         self.crew, self.blobs = crew, blobs
 
+    def submit(self, job: Job, attempt: int) -> None:
+        """Queue a job."""
+        self.queue.append((job, attempt))
+
     def running(self) -> dict[str, float]:
         """For how many seconds each job at work has been so, by key."""
         now = time.monotonic()

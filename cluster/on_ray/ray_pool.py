@@ -93,7 +93,7 @@ class RayPool:
             self._ours = self._connected and session.is_own()
             self._watch = Watch(session.missing, 0.0 if self._ours else OTHERS_PATIENCE)
             make = slot_maker(self._need, self._threads, self._execute)
-            crew = Crew(make, count, self._execute, self._start_timeout, self._tell)
+            crew = Crew(make, count, self._need, self._execute, self._start_timeout, self._tell)
         except BaseException:
             self._leave()
             raise
@@ -116,7 +116,7 @@ class RayPool:
 
     def submit(self, job: Job, attempt: int) -> None:
         """Queue a job; `wait` hands it to an actor (its inputs may have to be fetched first)."""
-        self._dispatch.queue.append((job, attempt))
+        self._dispatch.submit(job, attempt)
 
     def running(self) -> dict[str, float]:
         """For how many seconds each job at work has been so, by key."""

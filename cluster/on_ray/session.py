@@ -69,9 +69,6 @@ def disconnect() -> None:
         if log is not None:
             stack.callback(log.close)
             stack.enter_context(log.caught())
-        node: Any = worker._global_node
-        if node is not None and missing():
-            node.kill_all_processes(check_alive=False, allow_graceful=False)
         ray.shutdown()
 
 
@@ -100,7 +97,6 @@ def missing() -> str:
 
 
 def _join(address: str) -> None:
-    _require_token()
     place = _resolved(address)
     if why := silence(place):
         given = "" if place == address else f" ({address})"
@@ -108,6 +104,7 @@ def _join(address: str) -> None:
             f"no Ray answers at {place}{given}: {why}. Start the cluster, give the address of one that runs, "
             "or unset RAY_ADDRESS (and leave out --address) to run on this machine"
         )
+    _require_token()
     try:
         ray.init(address=place, log_to_driver=False, logging_level=logging.WARNING)
     except Exception as error:

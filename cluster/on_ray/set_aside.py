@@ -18,7 +18,6 @@ class _Node:
     failures: int = 0
     times: int = 0
     until: float = -1.0
-    error: str = ""
 
 
 class SetAside:
@@ -38,6 +37,7 @@ class SetAside:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._nodes: dict[str, _Node] = {}
+        self._error = ""
 
     def failed(self, node: str, error: str) -> float:
         """A worker failed to start; for how many seconds the node is set aside from now on, 0 if it is not.
@@ -45,7 +45,7 @@ class SetAside:
         What was already on its way when the node was set aside says nothing new.
         """
         state = self._nodes.setdefault(node, _Node())
-        state.error = error
+        self._error = error
         state.failures += 1
         if state.until > self._clock() or state.failures < FAILURES:
             return 0.0
@@ -68,5 +68,5 @@ class SetAside:
         return set(nodes) <= self.excluded()
 
     def error(self) -> str:
-        """Why workers do not start, as the last of them said."""
-        return next(reversed([state.error for state in self._nodes.values()]), "")
+        """Why workers do not start, as the last that failed said; nothing if none did."""
+        return self._error
