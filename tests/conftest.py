@@ -8,9 +8,7 @@ import pytest
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory):
     """A Ray that the pools of the tests find initialised."""
-    import ray
-
-    from espalier.cluster.on_ray.session import connect
+    from espalier.cluster.on_ray.session import connect, disconnect
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes its token there
@@ -20,4 +18,4 @@ def local_ray(tmp_path_factory):
         patch.delenv("RAY_ADDRESS", raising=False)
         assert connect(None, object_store_memory=200_000_000)
         yield
-        ray.shutdown()
+        disconnect()

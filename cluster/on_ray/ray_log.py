@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import logging
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ray._private import worker
-
-NAMES = ("ray", "ray._private")
 
 
 class RayLog:
@@ -32,6 +31,7 @@ class RayLog:
         self._private: Any = worker
         self._print = self._private.print_to_stdstream
         self._private.print_to_stdstream = self._keep
+        atexit.register(self._delete)
 
     def _keep(self, data: dict[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG002 - Ray's signature
         """What Ray would print: errors of its nodes, with the last lines of their logs."""
@@ -66,10 +66,14 @@ class RayLog:
             os.close(terminal)
 
     def close(self) -> None:
-        """Let Ray speak again, and delete the file unless it is empty of use: no error named it."""
+        """Let Ray speak again, and delete the file unless an error named it."""
         self._private.print_to_stdstream = self._print
         self._logger.handlers = self._were
         self._handler.close()
+        atexit.unregister(self._delete)
+        self._delete()
+
+    def _delete(self) -> None:
         if not self._named:
             self._path.unlink(missing_ok=True)
 
