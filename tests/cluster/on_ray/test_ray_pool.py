@@ -264,8 +264,8 @@ def test_a_node_whose_workers_do_not_start_is_set_aside_and_tried_again(pool, tm
     from espalier.cluster.on_ray.ray_pool import RayPool
 
     pool.close()  # the last test of the module's pool: its cores are needed from here on
-    monkeypatch.setattr(set_aside, "RETRY_SECONDS", 1.0)
-    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(set_aside, "RETRY_SECONDS", 0.5)
+    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.1)
     project = Path(toys.__file__).parents[2]
     told = []
     with (
@@ -275,7 +275,7 @@ def test_a_node_whose_workers_do_not_start_is_set_aside_and_tried_again(pool, tm
         run(wide, *[Job(f"healthy{index}", "look", 0.0) for index in range(6)])
         while not told:
             wide.wait(0.2)
-        assert "ModuleNotFoundError: No module named 'toys' (tried again in 1 s)" in told[0]
+        assert "ModuleNotFoundError: No module named 'toys' (tried again in 0 s)" in told[0]
         assert "is set aside, for workers do not start there" in told[0]
         assert sorted(bool(slot.hello) for slot in wide._slots) == [False, False, True]
         (tmp_path / "toys.py").symlink_to(toys.__file__)  # mended
@@ -318,8 +318,10 @@ from pathlib import Path
 from ray._private import worker
 
 from espalier.cluster.pool import Job
+from espalier.cluster.on_ray import answering
 from espalier.cluster.on_ray.ray_pool import RayPool
 
+answering.LOOK_SECONDS = 0.1
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
@@ -357,12 +359,12 @@ if __name__ == "__main__":
         print(public_ports(started))
         for seconds in (60.0, 0.5, 0.0):
             pool.submit(Job(f"sleep {seconds}", "once", (seconds, str(Path.home()))), 1)
-        pool.wait(2)
+        pool.wait(0.2)
         [raylet] = worker._global_node.all_processes["raylet"]
         os.kill(raylet.process.pid, signal.SIGKILL)
-        begun, ended = time.monotonic(), []
+        ended = []
         while len(ended) < 3:
-            ended += pool.wait(1.0)
+            ended += pool.wait(0.2)
         print([(type(event).__name__, event.attempt) for event in ended])
         print([line.partition(",")[0] for line in told])
         started |= family(os.getpid())
