@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from espalier.cluster.pool import Job
-from espalier.orchestrator.planning.cost import STEP_RATE
 from espalier.orchestrator.planning.task import Task
 
 LEAST_SECONDS = 600.0
 """No job is given less: a data set is read, kernels are compiled, the machine is busy with other things."""
+
+FIRST_RATE = 1e10
+"""Operations per second of a worker until a job of its kind was seen; the slowest kinds reach about that."""
 
 SLACK = 20.0
 """A job may take so many times what is expected: a machine may be slow, or shared by many."""
@@ -23,7 +25,7 @@ TOLD_AFTER_SECONDS = 60.0
 
 
 class TimeLimits:
-    """The limits of a run's jobs. The speed of a kind of job is the slower of model and experience."""
+    """The limits of a run's jobs: a kind of job is as fast as those of the kind that have ended were."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float]] = {}
@@ -36,7 +38,7 @@ class TimeLimits:
     def limited(self, task: Task, attempt: int) -> Job:
         """The job with the limit of its `attempt`-th try."""
         flops, spent = self._seen.get(task.job.kind, (0.0, 0.0))
-        rate = min(STEP_RATE, flops / spent) if flops and spent else STEP_RATE
+        rate = flops / spent if flops and spent else FIRST_RATE
         expected = SLACK * (task.cost.seconds + task.cost.flops / rate)
         return replace(task.job, limit=max(LEAST_SECONDS, expected) * PATIENCE ** (attempt - 1))
 

@@ -5,12 +5,19 @@ import math
 import pytest
 
 from espalier.cluster.pool import Done, Failed, Job, Output
-from espalier.orchestrator.planning.cost import STEP_RATE, Cost
+from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.state_machine import Machine
 from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.driver import Driver
 from espalier.orchestrator.running.progress import duration
-from espalier.orchestrator.running.time_limits import LEAST_SECONDS, PATIENCE, SLACK, TimeLimits, waited_for
+from espalier.orchestrator.running.time_limits import (
+    FIRST_RATE,
+    LEAST_SECONDS,
+    PATIENCE,
+    SLACK,
+    TimeLimits,
+    waited_for,
+)
 
 
 def task(key="k", flops=1.0, kind="train", seconds=0.0):
@@ -24,12 +31,13 @@ def test_no_limit_is_shorter_than_minutes(flops):
     assert limits.limited(task(flops=flops), 1).limit == LEAST_SECONDS >= 600
 
 
-def test_a_limit_follows_the_model_and_the_slower_machine_that_was_seen():
-    limits, hours = TimeLimits(), task(flops=STEP_RATE * 3600)
+@pytest.mark.parametrize("seconds", [0.1 * 3600, 5 * 3600, 100 * 3600])
+def test_a_limit_follows_the_model_and_then_the_speed_that_was_seen(seconds):
+    limits, hours = TimeLimits(), task(flops=FIRST_RATE * 3600)
     assert limits.limited(hours, 1).limit == pytest.approx(SLACK * 3600)
-    limits.done(hours, 5 * 3600.0)
+    limits.done(hours, seconds)
     limits.done(task("g", flops=1.0, kind="graft"), 1e9)  # another kind's speed says nothing
-    assert limits.limited(hours, 1).limit == pytest.approx(SLACK * 5 * 3600)
+    assert limits.limited(hours, 1).limit == pytest.approx(SLACK * seconds)
     steps = task(flops=0.0, seconds=1000.0)
     assert limits.limited(steps, 1).limit == pytest.approx(SLACK * 1000)
 
