@@ -60,11 +60,15 @@ BASE_BYTES = 500_000_000
 
 @dataclass(frozen=True)
 class Cost:
-    """Operations (a multiply-add is 2), bytes of snapshots read, and bytes of memory at the peak."""
+    """Operations (a multiply-add is 2), bytes of snapshots read, bytes of memory at the peak.
+
+    `seconds` of a core go by whatever the operations: each step of training takes some.
+    """
 
     flops: float
     bytes_in: int
     memory: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, mode: TrainMo
     memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
     memory += work_bytes(architecture) if mode.compiled else 0
     bytes_in = 0 if first.start is None else 2 * len(segments) * snapshot_bytes(architecture)
-    return Cost(flops, bytes_in, memory)
+    return Cost(flops, bytes_in, memory, sum(_step_seconds(segment, facts) for segment in segments))
 
 
 def _segment_flops(segment: TrainSegment, facts: DataFacts) -> float:
@@ -186,8 +190,12 @@ STEP_SECONDS, STEP_RATE = 1.5e-3, 5e10
 
 def train_seconds(segment: TrainSegment, facts: DataFacts) -> float:
     """About the seconds that a segment takes one core."""
+    return _step_seconds(segment, facts) + _segment_flops(segment, facts) / STEP_RATE
+
+
+def _step_seconds(segment: TrainSegment, facts: DataFacts) -> float:
     steps = _epochs(segment) * -(-facts.train // segment.snapshot.net.recipe.batch_size)
-    return STEP_SECONDS * (1 + steps) + _segment_flops(segment, facts) / STEP_RATE
+    return STEP_SECONDS * (1 + steps)
 
 
 def _step_bytes(segment: TrainSegment, facts: DataFacts) -> int:
