@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy.special import fdtrc
 
 from espalier.analysis.limits.candidates import Candidate, scatter
 from espalier.analysis.limits.resample import WidthMean
+from espalier.analysis.limits.selection import narrower_width
 
 ALIKE = 2.0
 """Difference of AICc under which two models are supported about alike (Burnham & Anderson 2002)."""
@@ -27,9 +29,10 @@ def fit_warnings(
     candidates: Sequence[Candidate],
     interval: tuple[float, float],
     means: Sequence[WidthMean],
+    rows: str = "",
 ) -> str:
-    """The warnings of one fit, `; ` between them; empty if there is none."""
-    found = []
+    """The warnings of one fit, `; ` between them; empty if there is none. `rows`: the one about its rows."""
+    found = [rows] if rows else []
     between = max(fit.aicc for fit in candidates) - min(fit.aicc for fit in candidates)
     if len(candidates) > 1 and between < ALIKE:
         found.append(f"fits with and without plateau are alike (AICc differ by {between:.1f})")
@@ -45,6 +48,32 @@ def fit_warnings(
     if unsure:
         found.append(f"nets differ so much that the mean is unsure at width {', '.join(unsure)}")
     return "; ".join(found)
+
+
+def row_warning(frame: pd.DataFrame) -> str:
+    """How many of the rows that a fit rests on carry a warning of their own; empty if none does.
+
+    A frame without a column `warning` says nothing. The width with the largest share is named where shares
+    differ, since a fit's ends weigh most.
+    """
+    if "warning" not in frame.columns:
+        return ""
+    warned = (frame["warning"].fillna("") != "").to_numpy()
+    if not warned.any():
+        return ""
+    widths, codes = np.unique(narrower_width(frame), return_inverse=True)
+    share = np.bincount(codes, warned) / np.bincount(codes)
+    text = f"{percent(warned.mean())} of its rows carry a warning"
+    if share.max() - share.min() < 0.01:
+        return text
+    return f"{text} ({percent(share.max())} at width {widths[share.argmax()]})"
+
+
+def percent(share: float) -> str:
+    """A share in per cent; what is neither none nor all is never rounded to them."""
+    if 0 < share < 0.01:
+        return "under 1 %"
+    return f"{100 * share:.0f} %" if share == 1 or share < 0.995 else "over 99 %"
 
 
 def _error(mean: WidthMean) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from espalier.analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
-from espalier.analysis.limits.cautions import fit_warnings
+from espalier.analysis.limits.cautions import fit_warnings, row_warning
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
 from espalier.analysis.limits.selection import comparable
@@ -77,9 +77,9 @@ def fit_width_limit(
     Returns:
         One row per group: the columns of `by`, `alpha`, `alpha_low`, `alpha_high`, `c`, `c_low`, `c_high`,
         `a`, `model` (`power` or `power+plateau`), `aicc` and that of both models, `nets` and `widths`
-        (numbers), `warning` (empty, or what to beware of). `c` and `a` are in the unit of `y`. Where `power`
-        is chosen over a plateau, `c` is 0 and `c_high` the upper limit of the plateau fit: how large a
-        floor could hide. A parameter that was not fitted is NaN.
+        (numbers), `warning` (empty, or what to beware of, such as rows with a warning of their own). `c` and
+        `a` are in the unit of `y`. Where `power` is chosen over a plateau, `c` is 0 and `c_high` the upper
+        limit of the plateau fit: how large a floor could hide. A parameter that was not fitted is NaN.
 
     Raises:
         ValueError: Fewer than 4 widths, fewer than 3 seeds at a width, mixed rows, or an option that is
@@ -100,6 +100,11 @@ class WidthLimit:
     power: Candidate | None = None
     plateau: Candidate | None = None
     draws: PowerFit | None = None
+
+    @property
+    def alpha(self) -> float:
+        """The fitted exponent; NaN where nothing could be fitted."""
+        return float(self.chosen.point.alpha_B[0]) if self.chosen else np.nan
 
     @property
     def alpha_interval(self) -> tuple[float, float]:
@@ -158,7 +163,7 @@ def fit_groups(
     if rows.empty:
         raise ValueError(f"no rows to fit '{y}' from: {len(frame)} came, none is of a real pair or net")
     return [
-        _fit_group(group, width_means(part, y), plateau, level, bootstraps, seed)
+        _fit_group(group, width_means(part, y), row_warning(part), plateau, level, bootstraps, seed)
         for group, part in groups(rows, by)
     ]
 
@@ -175,7 +180,13 @@ def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, 
 
 
 def _fit_group(
-    group: dict[str, Any], means: list[WidthMean], plateau: Plateau, level: float, bootstraps: int, seed: int
+    group: dict[str, Any],
+    means: list[WidthMean],
+    warned: str,
+    plateau: Plateau,
+    level: float,
+    bootstraps: int,
+    seed: int,
 ) -> WidthLimit:
     name = ", ".join(f"{key} {value}" for key, value in group.items()) or "all rows"
     _refuse_few(name, means)
@@ -190,7 +201,7 @@ def _fit_group(
     both = [fit for fit in (power, with_plateau) if fit]
     chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
     interval = quantiles(draws.alpha_B, chosen.tail("alpha"))
-    warning = fit_warnings(chosen, both, interval, means)
+    warning = fit_warnings(chosen, both, interval, means, warned)
     return WidthLimit(group, means, warning, chosen, power, with_plateau, draws)
 
 
