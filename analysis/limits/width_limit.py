@@ -123,7 +123,7 @@ class WidthLimit:
     def _fitted(self, chosen: Candidate) -> dict[str, Any]:
         power, plateau = self.power, self.plateau
         alpha_low, alpha_high = self.alpha_interval
-        c_low, c_high = plateau.interval("c") if plateau else (np.nan, np.nan)
+        c_low, c_high = plateau.limit_interval(self.means) if plateau else (np.nan, np.nan)
         return {
             "alpha": chosen.point.alpha_B[0],
             "alpha_low": alpha_low,
