@@ -66,14 +66,14 @@ def coordcheck(
     steps: Annotated[
         int, typer.Option(min=1, help="Steps of training; the slopes are those after the last.")
     ] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width; their scatter is the error.")] = 8,
     lr: Annotated[float | None, typer.Option(help="Learning rate; that of the sweep by default.")] = None,
     drawn_outputs: Annotated[
         bool, typer.Option("--drawn-outputs", help="Start the last layer as drawn rather than at 0.")
     ] = False,
 ) -> None:
-    """Check how far training moves each layer at widths over a factor of 16: table, figure, slopes."""
-    from espalier.analysis.figures.coordinate_slopes import checked, figure
+    """Check how far training moves each layer at widths over a factor of 16: table, figure, verdicts."""
+    from espalier.analysis.figures.coordinate_slopes import checked, figure, how_judged
     from espalier.analysis.figures.style import png_bytes, svg_text
     from espalier.orchestrator.coordcheck import PLACE, Check, run_check
     from espalier.orchestrator.sweep import Sweep
@@ -95,6 +95,7 @@ def coordcheck(
     for setting in settings:
         out.print(setting.label, markup=False, soft_wrap=True)
         out.print(_slopes_table(setting))
+    out.print(how_judged(settings), markup=False, soft_wrap=True)
     out.print(f"table and figure: {folder}/{PLACE}", markup=False, soft_wrap=True)
 
 
@@ -109,16 +110,17 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
 
 
 def _slopes_table(setting: Checked) -> Table:
-    """Each layer's slope in log width, and its change at the least and the largest width."""
+    """Each layer's slope in log width with its standard error and verdict, and its change at both ends."""
     from rich.table import Table
 
     widths = sorted({width for by_width in setting.changes.values() for width in by_width})
-    shown = Table("layer", "slope", f"change at {widths[0]}", f"at {widths[-1]}")
-    for layer, by_width in setting.changes.items():
-        slope = setting.slopes[layer]
-        told = "none: diverged" if math.isnan(slope) else f"{slope:+.2f}"
-        ends = [f"{by_width[width]:.3g}" for width in (widths[0], widths[-1])]
-        shown.add_row(f"{layer} · {setting.names[layer]}", told, *ends)
+    shown = Table("layer", "slope", "verdict", f"change at {widths[0]}", f"at {widths[-1]}")
+    for layer, found in setting.slopes.items():
+        told = "none" if math.isnan(found.slope) else f"{found.slope:+.2f}"
+        if not math.isnan(found.error):
+            told += f" ± {found.error:.2f}"
+        ends = [f"{setting.mean(layer, width):.3g}" for width in (widths[0], widths[-1])]
+        shown.add_row(f"{layer} · {setting.names[layer]}", told, found.verdict, *ends)
     return shown
 
 

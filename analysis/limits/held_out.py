@@ -25,7 +25,9 @@ import pandas as pd
 
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.resample import groups, width_means
-from espalier.analysis.limits.selection import comparable, narrower_width, where
+from espalier.analysis.limits.selection import comparable, largest, narrower_width, where
+
+_ACCURACIES = ("target_accuracy_test", "accuracy_test")
 
 
 def drop_means(grafts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -41,11 +43,9 @@ def drop_means(grafts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         width_R = narrower_width(part)
         for m in width_means(part, "accuracy_drop"):
             here = where(part, width_R == m.width)
-            accuracies = [
-                here[name].to_numpy(np.float64) for name in ("target_accuracy_test", "accuracy_test")
-            ]
-            images = here["images_test"].min()
-            more = drop_variance(*accuracies, images)
+            target, grafted = (here[name].to_numpy(np.float64) for name in _ACCURACIES)
+            images = -largest(-here["images_test"].to_numpy())
+            more = drop_variance(target, grafted, images)
             lines.append(
                 group
                 | {"width": m.width, "mean": m.mean, "error_nets": m.variance**0.5}
