@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from espalier.analysis.limits.intervals import mean_interval
+from espalier.analysis.limits.ratios import group_codes, group_means, paired_ratio
 from espalier.analysis.limits.resample import Floats, WidthMean, groups, width_means
-from espalier.analysis.limits.selection import comparable, narrower_width, where
+from espalier.analysis.limits.selection import comparable, where
 from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 NULL = "untrained"
 _SAME = ("source_net", "target_net", "target_epoch", "layer", "method", "bn", "pairing", "skip")
-_EXPONENTS = ("alpha", "alpha_untrained", "alpha_ratio", "excess", "ratio", "alpha_excess")
+EXPONENTS = ("alpha", "alpha_untrained", "alpha_ratio", "excess", "ratio", "alpha_excess")
 COLUMNS = [
-    *(f"{name}{end}" for name in _EXPONENTS for end in ("", "_low", "_high")),
+    *(f"{name}{end}" for name in EXPONENTS for end in ("", "_low", "_high")),
     *("width", "pairs", "nets", "widths", "warned", "warning"),
 ]
 
@@ -78,8 +78,8 @@ def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test") -> pd.D
     """The real rows whose pair has an untrained source too; finite ones alone.
 
     Further columns: `untrained` (y of that row), `excess` (y minus it) and `ratio`, whose mean over the rows
-    of a group and width is the ratio of the two means: of each row the first-order term, as in the delta
-    method. `warning` joins those of both rows.
+    of a group and width is the ratio of the two means (`analysis.limits.ratios.paired_ratio`). `warning` is
+    that of the real row, or else that of the other.
     """
     real = comparable(grafts, by)
     known = [name for name in _SAME if name in grafts.columns]
@@ -89,11 +89,8 @@ def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test") -> pd.D
     rows = rows.rename(columns={f"{y}_untrained": "untrained"})
     told, other = (rows[name].fillna("") for name in ("warning", "warning_untrained"))
     rows = rows.assign(warning=told.where(told != "", other), excess=rows[y] - rows["untrained"])
-    found = [rows[name].to_numpy(dtype=np.float64) for name in (y, "untrained")]
-    codes = _codes(rows.assign(_width=narrower_width(rows)), [*by, "_width"])
-    trained, untrained = (_group_means(values, codes) for values in found)
-    ratio = (trained / untrained) * (1 + found[0] / trained - found[1] / untrained)
-    return rows.assign(ratio=ratio).drop(columns="warning_untrained")
+    rows = rows.assign(ratio=paired_ratio(rows, y, "untrained", by))
+    return rows.drop(columns="warning_untrained")
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,19 +166,7 @@ def excess_fits(
 def _sign(pairs: pd.DataFrame, by: Sequence[str]) -> Floats:
     """For each row 1 or -1: on which side of 1 the ratio of its group lies, as a mean over rows."""
     beyond = pairs["ratio"].to_numpy(dtype=np.float64) - 1
-    return np.where(_group_means(beyond, _codes(pairs, by)) < 0, -1.0, 1.0)
-
-
-def _codes(frame: pd.DataFrame, by: Sequence[str]) -> NDArray[np.int64]:
-    """The number of each row's group."""
-    if not by:
-        return np.zeros(len(frame), dtype=np.int64)
-    return frame.groupby(list(by), dropna=False).ngroup().to_numpy(dtype=np.int64)
-
-
-def _group_means(values_R: Floats, codes_R: NDArray[np.int64]) -> Floats:
-    """For each row the mean over its group."""
-    return (np.bincount(codes_R, values_R) / np.bincount(codes_R))[codes_R]
+    return np.where(group_means(beyond, group_codes(pairs, by)) < 0, -1.0, 1.0)
 
 
 def _named(name: str, value: float, low: float, high: float) -> dict[str, float]:

@@ -51,7 +51,11 @@ class LayerSlope:
             return "falls"
         if low >= -FLAT and high <= FLAT:
             return "level"
-        return "unsure: more seeds" if self.seeds > 1 else "unsure: one seed has no error"
+        if self.seeds < 2:
+            return "unsure: one seed has no error"
+        if low > 0 or high < 0:
+            return f"unsure: {'rises' if low > 0 else 'falls'}, perhaps by less than {FLAT}"
+        return "unsure: more seeds"
 
 
 def slope(widths: Sequence[float], changes: Sequence[float]) -> float:

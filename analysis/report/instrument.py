@@ -1,0 +1,76 @@
+"""What the floors and nulls say about the measurement itself: which rows they are, those with a warning too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from espalier.analysis.figures.captioned import rows_in_words, when
+from espalier.analysis.limits.powerlaw import Floats
+from espalier.analysis.limits.selection import where
+
+SELF_FLOOR = 1e-5
+"""A net grafted into itself must come out under this error (docs/method.md, section 3)."""
+_FLOORS = (("self", "A net grafted into itself"), ("permuted", "A net with permuted channels"))
+
+
+def instrument(last: pd.DataFrame, epoch: int) -> list[str]:
+    """Sentences about the nulls of one snapshot, and about the warnings of its real rows."""
+    real = where(last, last["null"] == "none")
+    floors = [_floor(where(last, last["null"] == null), words, epoch) for null, words in _FLOORS]
+    said = [*floors, _shuffled(where(last, last["null"] == "shuffled_images"), epoch), _warned(real, epoch)]
+    return [sentence for sentence in said if sentence]
+
+
+def _floor(rows: pd.DataFrame, words: str, epoch: int) -> str:
+    rows = where(rows, np.isfinite(rows["fvu_test"]))
+    if rows.empty:
+        return ""
+    warned = (rows["warning"].fillna("") != "").to_numpy()
+    parts = [("without a warning", ~warned), ("with one", warned)]
+    told = [_largest(rows["fvu_test"].to_numpy(np.float64)[mask], kind) for kind, mask in parts if mask.any()]
+    return f"{words} {when(epoch)}, largest error: {'; '.join(told)}."
+
+
+def _largest(errors: Floats, kind: str) -> str:
+    """The largest of some rows' errors, and how many lie above the floor."""
+    above = int((errors >= SELF_FLOOR).sum())
+    state = f"under the floor of {SELF_FLOOR:g}, as it must be"
+    if above and kind == "without a warning":
+        state = f"{above} ABOVE the floor of {SELF_FLOOR:g}: beware"
+    elif above:
+        state = f"{above} above the floor of {SELF_FLOOR:g}, as directions that were not fitted may be"
+    return f"{errors.max():.1g} of {len(errors)} rows {kind} ({state})"
+
+
+def _shuffled(rows: pd.DataFrame, epoch: int) -> str:
+    rows = where(rows, np.isfinite(rows["fvu_test"]))
+    if rows.empty:
+        return ""
+    low, median, high = np.quantile(rows["fvu_test"], [0.05, 0.5, 0.95])
+    state = "as it must be" if median > 0.9 else "BELOW 1: beware"
+    return (
+        f"With shuffled images {when(epoch)} the median error is {median:.2f} (9 of 10 rows from {low:.2f} to "
+        f"{high:.2f}; {rows_in_words(rows)}), {state}."
+    )
+
+
+def _warned(real: pd.DataFrame, epoch: int) -> str:
+    """Which share of the real rows carries a warning, by layer."""
+    warned = (real["warning"].fillna("") != "").to_numpy()
+    if not warned.any():
+        return ""
+    layers, codes = np.unique(real["layer"], return_inverse=True)
+    share = np.bincount(codes, warned) / np.bincount(codes)
+    least, most = share.argmin(), share.argmax()
+    spread = (
+        f", from {100 * share[least]:.0f} % at layer {layers[least]} to {100 * share[most]:.0f} % at layer "
+        f"{layers[most]}"
+        if len(layers) > 1
+        else ""
+    )
+    first = str(where(real, warned)["warning"].value_counts().index[0])
+    return (
+        f"{rows_in_words(real).capitalize()} among the real pairs {when(epoch)}{spread}. The most frequent: "
+        f"{first}. All means and fits include these rows."
+    )
