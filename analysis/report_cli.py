@@ -28,31 +28,57 @@ def report(
         make_report,  # matplotlib and pandas take a second that --help need not
     )
 
-    _tell(make_report(folder, level, bootstraps))
+    _tell(make_report(folder, level, bootstraps), level)
 
 
-def _tell(made: Report) -> None:
+def _tell(made: Report, level: float) -> None:
     tables = made.tables
     out.print(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
     for setting, fits in made.by_setting():
         if setting:
             out.print(setting, markup=False, soft_wrap=True)
         out.print(_table(fits))
+        for line in _how_to_read(fits, level):
+            out.print(line, markup=False, soft_wrap=True)
     if not len(made.fits):
         out.print(f"no fits: {made.reason}", markup=False, soft_wrap=True)
     out.print(f"report: {made.path}", markup=False, soft_wrap=True)
 
 
 def _table(fits: list[dict[Any, Any]]) -> Table:
+    """By layer the exponents of trained sources, of untrained ones and of their ratio, excess and limit."""
     from rich.table import Table
 
-    shown = Table("layer", "alpha", "interval", "limit c", "interval", "model")
+    shown = Table("layer", "alpha", "of untrained", "of the ratio", "excess", "limit c")
     for fit in fits:
-        numbers = [f"{fit[name]:.2f}" for name in ("alpha", "alpha_low", "alpha_high")]
-        limits = [f"{fit[name]:.2g}" for name in ("c", "c_low", "c_high")]
-        alpha, c = (f"{low} to {high}" for _, low, high in (numbers, limits))
-        shown.add_row(str(fit["layer"]), numbers[0], alpha, limits[0], c, fit["model"])
+        exponents = [_with_interval(fit, name, ".2f") for name in ("alpha", "alpha_untrained", "alpha_ratio")]
+        rest = [_with_interval(fit, name, ".2g") for name in ("excess", "c")]
+        shown.add_row(str(fit["layer"]), *exponents, *rest)
     return shown
+
+
+def _with_interval(fit: dict[Any, Any], name: str, form: str) -> str:
+    """A number and its interval below it; a dash where there is none."""
+    if math.isnan(fit[name]):
+        return "-"
+    return f"{fit[name]:{form}}\n{fit[f'{name}_low']:{form}} to {fit[f'{name}_high']:{form}}"
+
+
+def _how_to_read(fits: list[dict[Any, Any]], level: float) -> list[str]:
+    """What the columns are, and which fits to beware of."""
+    widths = [int(fit["excess_width"]) for fit in fits if not math.isnan(fit["excess_width"])]
+    lines = [f"Errors fall with the width as w^-alpha; below each its {100 * level:g} % interval over nets."]
+    if widths:
+        lines.append(
+            f"Untrained sources into the same targets have the second exponent, trained over untrained the "
+            f"third (0: the width helps both alike). Excess: trained minus untrained error at width {max(widths)}."
+        )
+    else:
+        lines.append("Whether untrained sources show the same fall is not in the tables (null 'untrained').")
+    named = [
+        (fit["layer"], " | ".join(filter(None, (fit["warning"], fit["excess_warning"])))) for fit in fits
+    ]
+    return [*lines, *(f"beware, layer {layer}: {text}" for layer, text in named if text)]
 
 
 @app.command()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -73,7 +74,7 @@ def rows_in_words(rows: pd.DataFrame) -> str:
     >>> rows_in_words(pd.DataFrame({"warning": ["few images", "", "", ""]}))
     '4 rows, 25 % with a warning'
     """
-    warned = (rows["warning"].fillna("") != "").mean() if "warning" in rows.columns and len(rows) else 0.0
+    warned = float(np.mean(rows["warning"].fillna("") != "")) if len(rows) else 0.0
     count = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
     return f"{count}, {percent(warned) if warned else 'none'} with a warning"
 

@@ -20,6 +20,9 @@ MISFIT = 0.01
 """p-value below which the misfit is larger than the scatter between nets explains."""
 
 
+ROWS_WARN = "of its rows carry a warning"
+"""How the warning about a fit's rows is told from those about the fit itself."""
+
 UNSURE = 0.25
 """Relative standard error of a width's mean from which on one net may carry it."""
 
@@ -63,7 +66,7 @@ def row_warning(frame: pd.DataFrame) -> str:
         return ""
     widths, codes = np.unique(narrower_width(frame), return_inverse=True)
     share = np.bincount(codes, warned) / np.bincount(codes)
-    text = f"{percent(warned.mean())} of its rows carry a warning"
+    text = f"{percent(warned.mean())} {ROWS_WARN}"
     if share.max() - share.min() < 0.01:
         return text
     return f"{text} ({percent(share.max())} at width {widths[share.argmax()]})"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from espalier.analysis.figures.captioned import by_layer, layers_in_words, rows_in_words, when
+from espalier.analysis.limits.cautions import ROWS_WARN
 from espalier.analysis.limits.excess import NULL, ExcessFit
 from espalier.analysis.limits.held_out import drop_means
 from espalier.analysis.limits.ratios import Estimate, mean_estimates, paired_ratio
@@ -41,8 +43,8 @@ def _excess(last: SnapshotFits) -> list[str]:
         return []
     if last.pairs.empty:
         return [
-            f"No pair {when(last.epoch)} has a source that was left untrained (null '{NULL}') beside it. So how "
-            "much of what follows is the targets' doing, and how much the trained sources', cannot be told."
+            f"No pair {when(last.epoch)} has an untrained source (null '{NULL}') beside it. How much of what "
+            "follows untrained sources would show as well cannot be told."
         ]
     width = largest(last.pairs["target_width"])
     wide = where(last.pairs, last.pairs["target_width"] == width)
@@ -53,9 +55,9 @@ def _excess(last: SnapshotFits) -> list[str]:
     if worse:
         verdict += f", and a larger one at {layers_in_words(worse)}"
     return [
-        f"Excess over untrained sources {when(last.epoch)}, at width {width}: a trained source {verdict}. Trained "
-        f"minus untrained, under the same target: {by_layer(found)} ({_level(last)}, together for all "
-        f"layers; {rows_in_words(wide)}).",
+        f"Excess over untrained sources {when(last.epoch)}, at width {width}: a trained source {verdict}. "
+        f"Trained minus untrained error, under the same target: {by_layer(found)} ({_level(last)}s, together "
+        f"for all layers; {rows_in_words(wide)}).",
         *_size(last.excess, last),
     ]
 
@@ -66,19 +68,16 @@ def _size(fits: Sequence[ExcessFit], last: SnapshotFits) -> list[str]:
     rows = [fit.row() for fit in fits]
     known = [_estimate(row, "alpha_excess") for row in rows if np.isfinite(row["alpha_excess"])]
     none = [int(row["layer"]) for row in rows if not np.isfinite(row["alpha_excess"])]
-    text = (
-        f"Over widths {_widths(last.pairs)} the size of that excess falls as w^-b, with b at "
-        if known
-        else ""
-    )
-    text += f"{by_layer(known, '.2f')} ({_level(last)} each)" if known else ""
+    over, said = f"Over widths {_widths(last.pairs)}", []
+    if known:
+        told = f"{by_layer(known, '.2f')} ({_level(last)} each)"
+        said.append(f"{over} the size of that excess falls as w^-b, with b at {told}")
     if none:
-        text += "; at " if known else f"Over widths {_widths(last.pairs)}, at "
-        text += f"{layers_in_words(none)} the excess changes its sign over the widths and has no exponent"
-    return [f"{text}. {rows_in_words(last.pairs).capitalize()}.", _ratios(rows, last)]
+        said.append(f"{over} the excess changes its sign at {layers_in_words(none)}: no exponent")
+    return [f"{'. '.join(said)}. {rows_in_words(last.pairs).capitalize()}.", _ratios(rows, last)]
 
 
-def _ratios(rows: Sequence[dict[str, float]], last: SnapshotFits) -> str:
+def _ratios(rows: Sequence[dict[str, Any]], last: SnapshotFits) -> str:
     """Whether wider trained sources serve better by more than untrained ones do."""
     found = [_estimate(row, "alpha_ratio") for row in rows if np.isfinite(row["alpha_ratio"])]
     falls = [one.layer for one in found if one.low > 0]
@@ -88,8 +87,19 @@ def _ratios(rows: Sequence[dict[str, float]], last: SnapshotFits) -> str:
         verdict += f", and less at {layers_in_words(rises)}"
     return (
         f"Trained over untrained error changes as w^-r, r at {by_layer(found, '.2f')} ({_level(last)} each): "
-        f"{verdict}. Where r's interval holds 0, all of the fall with the width may be the targets' doing."
+        f"{verdict}. Where r's interval holds 0, untrained sources may show all of the fall with the width."
+        f"{_doubtful(rows)}"
     )
+
+
+def _doubtful(rows: Sequence[dict[str, Any]]) -> str:
+    """At which layers a fit warns of more than the warnings of its rows."""
+    layers = [
+        int(row["layer"])
+        for row in rows
+        if any(ROWS_WARN not in part for part in row["warning"].split("; ") if part)
+    ]
+    return f" Beware at {layers_in_words(layers)}, as the table says." if layers else ""
 
 
 def _exponents(last: SnapshotFits) -> list[str]:
@@ -107,7 +117,7 @@ def _exponents(last: SnapshotFits) -> list[str]:
         text += f". Untrained sources into the same targets: {by_layer(null, '.2f')}"
     elif last.epoch:
         text += "; untrained sources to hold this against are not in the tables"
-    return [f"{text}."]
+    return [f"{text}.{_doubtful(rows)}"]
 
 
 def _floors(last: SnapshotFits) -> str:
@@ -120,15 +130,15 @@ def _floors(last: SnapshotFits) -> str:
     said = []
     if floor:
         said.append(
-            f"A limit above zero at infinite width fits better than none at {by_layer(floor)} ({_level(last)} "
-            "each). The fit does not say what it comes from: other features, few fitting images, the ridge"
+            f"A limit above zero fits better than none at {by_layer(floor)} ({_level(last)} each). The fit "
+            "does not say where it comes from: other features, few fitting images, the ridge"
         )
     if rest:
         most = max(rest, key=lambda pair: pair[1])
         said.append(
-            f"At {layers_in_words([layer for layer, _ in rest])} a limit above zero fits no better than none. "
-            f"That is no evidence of none: up to {most[1]:.2g} (layer {most[0]}) could hide (upper ends of "
-            f"{_level(last)}s)"
+            f"At {layers_in_words([layer for layer, _ in rest])} a limit above zero fits no better than "
+            f"none. That is no evidence of none: up to {most[1]:.2g} (layer {most[0]}) could hide (upper ends "
+            f"of {_level(last)}s)"
         )
     return f"{'. '.join(said)}. {rows_in_words(last.rows).capitalize()}."
 
@@ -137,13 +147,14 @@ def _cost(last: SnapshotFits) -> str:
     if not len(last.rows["accuracy_drop"].dropna()):  # a regression
         return ""
     means = drop_means(last.rows, ["layer"])
-    widths = sorted({int(means["width"].max()), int(means["width"].min())}, reverse=True)
+    found = means["width"].to_numpy(dtype=np.int64)
+    widths = sorted({int(found.min()), int(found.max())}, reverse=True)
     said = [_cost_at(where(means, means["width"] == width), width, last.level) for width in widths]
     images = largest(last.rows["images_test"])
     return (
         f"Accuracy lost by grafting {when(last.epoch)}, in percentage points: {'; '.join(said)}. The "
-        f"{100 * last.level:g} % intervals hold for all layers of a width together, and hold the draw of the nets "
-        f"and, by an upper bound, that of the {images} held-out images ({rows_in_words(last.rows)})."
+        f"{_level(last)}s hold for all layers of a width together. They count the draw of the nets and, by "
+        f"an upper bound, that of the {images} held-out images ({rows_in_words(last.rows)})."
     )
 
 
@@ -156,20 +167,24 @@ def _cost_at(means: pd.DataFrame, width: int, level: float) -> str:
 
 
 def _training(grafts: pd.DataFrame, last: SnapshotFits) -> str:
-    """How the error of the widest nets changed from the first snapshot on, beside that of untrained sources."""
+    """How the error of the widest nets changed since the first snapshot, beside that of untrained sources."""
     first = -largest(-comparable(grafts, ["layer", "target_epoch"])["target_epoch"])
     if first == last.epoch:
         return ""
     width = largest(last.rows["target_width"])
     early = where(grafts, grafts["target_epoch"] == first)
-    early = comparable(where(early, early["target_width"] == width), ["layer"])[[*_PAIR, "fvu_test"]]
-    text = f"From epoch {first} to epoch {last.epoch} the error at width {width} changes by a factor of "
+    early = comparable(where(early, early["target_width"] == width), ["layer"])
+    text = f"From epoch {first} to epoch {last.epoch} the error at width {width} changes by these factors: "
     parts = [(text, last.rows, "fvu_test")]
     if len(last.pairs):
-        words = "that of untrained sources into the same targets, which is the targets' doing alone, by "
+        words = "that of untrained sources into the same targets, which is the targets' doing alone: "
         parts.append((words, last.pairs, "untrained"))
     said = [words + by_layer(_factors(rows, early, y, width, last.level)) for words, rows, y in parts]
-    end = "" if len(said) > 1 else " Without untrained sources it cannot be told from the targets' doing."
+    end = (
+        ""
+        if len(said) > 1
+        else " How much of that is the targets' doing alone cannot be told without untrained sources."
+    )
     wide = where(last.rows, last.rows["target_width"] == width)
     return f"{'; '.join(said)} ({_level(last)}s, together for all layers; {rows_in_words(wide)}).{end}"
 
@@ -177,7 +192,7 @@ def _training(grafts: pd.DataFrame, last: SnapshotFits) -> str:
 def _factors(rows: pd.DataFrame, early: pd.DataFrame, y: str, width: int, level: float) -> list[Estimate]:
     """By layer the mean of y over the mean error of the same pairs at the first snapshot."""
     wide = where(rows, rows["target_width"] == width)
-    both = wide.merge(early, on=_PAIR, suffixes=("", "_first"))
+    both = wide.merge(early.loc[:, [*_PAIR, "fvu_test"]], on=_PAIR, suffixes=("", "_first"))
     both = where(both, np.isfinite(both[y]) & np.isfinite(both["fvu_test_first"]))
     factors = both.assign(factor=paired_ratio(both, y, "fvu_test_first", ["layer"]))
     return mean_estimates(summarise(factors, "factor", ["layer"]), level)

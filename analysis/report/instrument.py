@@ -1,4 +1,4 @@
-"""What the floors and nulls say about the measurement itself: which rows they are, those with a warning too."""
+"""What the floors and nulls say about the measurement itself, of rows with a warning and without."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from espalier.analysis.figures.captioned import rows_in_words, when
+from espalier.analysis.limits.cautions import percent
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.selection import where
 
@@ -27,7 +28,7 @@ def _floor(rows: pd.DataFrame, words: str, epoch: int) -> str:
     if rows.empty:
         return ""
     warned = (rows["warning"].fillna("") != "").to_numpy()
-    parts = [("without a warning", ~warned), ("with one", warned)]
+    parts = [("without a warning", ~warned), ("with a warning", warned)]
     told = [_largest(rows["fvu_test"].to_numpy(np.float64)[mask], kind) for kind, mask in parts if mask.any()]
     return f"{words} {when(epoch)}, largest error: {'; '.join(told)}."
 
@@ -40,7 +41,7 @@ def _largest(errors: Floats, kind: str) -> str:
         state = f"{above} ABOVE the floor of {SELF_FLOOR:g}: beware"
     elif above:
         state = f"{above} above the floor of {SELF_FLOOR:g}, as directions that were not fitted may be"
-    return f"{errors.max():.1g} of {len(errors)} rows {kind} ({state})"
+    return f"over {len(errors)} rows {kind} {errors.max():.1g}, {state}"
 
 
 def _shuffled(rows: pd.DataFrame, epoch: int) -> str:
@@ -50,8 +51,8 @@ def _shuffled(rows: pd.DataFrame, epoch: int) -> str:
     low, median, high = np.quantile(rows["fvu_test"], [0.05, 0.5, 0.95])
     state = "as it must be" if median > 0.9 else "BELOW 1: beware"
     return (
-        f"With shuffled images {when(epoch)} the median error is {median:.2f} (9 of 10 rows from {low:.2f} to "
-        f"{high:.2f}; {rows_in_words(rows)}), {state}."
+        f"With shuffled images {when(epoch)} the median error is {median:.2f} (9 of 10 rows from {low:.2f} "
+        f"to {high:.2f}; {rows_in_words(rows)}), {state}."
     )
 
 
@@ -64,13 +65,13 @@ def _warned(real: pd.DataFrame, epoch: int) -> str:
     share = np.bincount(codes, warned) / np.bincount(codes)
     least, most = share.argmin(), share.argmax()
     spread = (
-        f", from {100 * share[least]:.0f} % at layer {layers[least]} to {100 * share[most]:.0f} % at layer "
+        f", from {percent(share[least])} at layer {layers[least]} to {percent(share[most])} at layer "
         f"{layers[most]}"
         if len(layers) > 1
         else ""
     )
     first = str(where(real, warned)["warning"].value_counts().index[0])
     return (
-        f"{rows_in_words(real).capitalize()} among the real pairs {when(epoch)}{spread}. The most frequent: "
-        f"{first}. All means and fits include these rows."
+        f"Of the {len(real):,} rows of real pairs {when(epoch)}, {percent(warned.mean())} carry a warning"
+        f"{spread}. The most frequent: {first}. Means and fits include these rows."
     )
