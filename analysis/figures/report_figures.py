@@ -6,7 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from espalier.analysis.figures import crossings, main_figures, mixtures, pool_nulls, ridge_path, variants
+from espalier.analysis.figures import (
+    crossings,
+    main_figures,
+    mixtures,
+    pool_nulls,
+    pool_words,
+    ridge_path,
+    variants,
+)
 from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.excess_figure import excess_by_width
 from espalier.analysis.figures.pair_matrix import pair_matrix
@@ -37,7 +45,7 @@ def captioned_figures(
 def more_findings(tables: Tables) -> list[str]:
     """Sentences on everything beyond pairs of one width, which are in `analysis.report.findings`."""
     return [
-        *pool_nulls.findings(tables.exchangeability),
+        *pool_words.findings(tables.exchangeability),
         *crossings.findings(usual_method(tables.grafts)),
         *variants.findings(tables.grafts),
         *mixtures.findings(tables.hybrids),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from espalier.analysis.limits.cautions import ROWS_WARN
 from espalier.analysis.limits.intervals import mean_interval
 from espalier.analysis.limits.ratios import group_codes, group_means, paired_ratio
 from espalier.analysis.limits.resample import Floats, WidthMean, groups, width_means
@@ -131,11 +132,18 @@ class ExcessFit:
 
     @property
     def warning(self) -> str:
-        """What to beware of in the excess and in the ratio."""
-        found = {"ratio": self.ratio.warning, "excess": self.size.warning}
+        """What to beware of in the ratio and in the excess, whose rows are the same."""
+        of_excess = self.size.warning
         if self.size.chosen is None:
-            found["excess"] = "no fit: the excess changes its sign over the widths"
-        return "; ".join(f"{name}: {text}" for name, text in found.items() if text)
+            of_excess = "no fit: the excess changes its sign over the widths"
+        parts = {
+            name: text.split("; ") for name, text in (("ratio", self.ratio.warning), ("excess", of_excess))
+        }
+        of_rows = [part for part in parts["ratio"] if ROWS_WARN in part]
+        own = {
+            name: "; ".join(part for part in told if ROWS_WARN not in part) for name, told in parts.items()
+        }
+        return "; ".join([*of_rows, *(f"{name}: {text}" for name, text in own.items() if text)])
 
 
 def excess_fits(

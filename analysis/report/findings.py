@@ -137,8 +137,8 @@ def _floors(last: SnapshotFits) -> str:
         most = max(rest, key=lambda pair: pair[1])
         said.append(
             f"At {layers_in_words([layer for layer, _ in rest])} a limit above zero fits no better than "
-            f"none. That is no evidence of none: up to {most[1]:.2g} (layer {most[0]}) could hide (upper ends "
-            f"of {_level(last)}s)"
+            f"none. That is no evidence of none: up to {most[1]:.2g} (layer {most[0]}) could hide (upper "
+            f"ends of {_level(last)}s)"
         )
     return f"{'. '.join(said)}. {rows_in_words(last.rows).capitalize()}."
 
