@@ -70,8 +70,8 @@ def _how_to_read(fits: list[dict[Any, Any]], level: float) -> list[str]:
     lines = [f"Errors fall with the width as w^-alpha; below each its {100 * level:g} % interval over nets."]
     if widths:
         lines.append(
-            "Untrained sources into the same targets have the second exponent, trained over untrained the third "
-            f"(0: the width helps both alike). Excess: trained minus untrained, at width {max(widths)}."
+            "Untrained sources into the same targets have the second exponent, trained over untrained the "
+            f"third (0: the width helps both alike). Excess: trained minus untrained, at width {max(widths)}."
         )
     else:
         lines.append("Whether untrained sources show the same fall is not in the tables (null 'untrained').")

@@ -48,10 +48,10 @@ LISTED = 6
 """Up to so many layers a sentence tells all of them, else the least and the largest."""
 
 
-def by_layer(estimates: Sequence[Estimate], form: str = ".2g") -> str:
+def in_layers(estimates: Sequence[Estimate], form: str = ".2g") -> str:
     """Estimates with their intervals in words: of each layer, or of many the least and the largest.
 
-    >>> by_layer([Estimate(2, 0.5, 0.4, 0.6), Estimate(3, 2.0, 1.5, 2.5)])
+    >>> in_layers([Estimate(2, 0.5, 0.4, 0.6), Estimate(3, 2.0, 1.5, 2.5)])
     'layer 2: 0.5 [0.4, 0.6]; layer 3: 2 [1.5, 2.5]'
     """
     if len(estimates) <= LISTED:
@@ -86,3 +86,8 @@ def layers_in_words(layers: Sequence[int]) -> str:
     ('layer 2', 'layers 2, 4, 5')
     """
     return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
+
+
+def ratio_note(level: float) -> str:
+    """What the intervals of `analysis.limits.ratios.ratio_estimates` are."""
+    return f"{100 * level:g} % intervals, together for all layers, both means as independent"

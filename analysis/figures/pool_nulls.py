@@ -187,8 +187,8 @@ _TESTS = (
     "Shares of targets of all widths whose p-value is at most 0.05. Nets of different seeds are independent "
     "draws, the initial ones as well. Where the dashed line of initial nets lies above 5 %, the test rejects "
     "for another reason than different distributions: channels of one net share the layers below. There a "
-    "share of trained nets is to be held against the dashed line. The test of the spread asks whether the nets "
-    "serve a target less evenly than groups of mixed channels do. " + _SHARED
+    "share of trained nets is to be held against the dashed line. The test of the spread asks whether the "
+    "nets serve a target less evenly than groups of mixed channels do. " + _SHARED
 )
 _READING = {
     "pooled": (

@@ -42,13 +42,13 @@ def captioned_figures(
         )
 
 
-def more_findings(tables: Tables) -> list[str]:
+def more_findings(tables: Tables, level: float) -> list[str]:
     """Sentences on everything beyond pairs of one width, which are in `analysis.report.findings`."""
     return [
         *pool_words.findings(tables.exchangeability),
-        *crossings.findings(usual_method(tables.grafts)),
-        *variants.findings(tables.grafts),
-        *mixtures.findings(tables.hybrids),
+        *crossings.findings(usual_method(tables.grafts), level),
+        *variants.findings(tables.grafts, level),
+        *mixtures.findings(tables.hybrids, level),
         *ridge_path.findings(tables.ridges),
     ]
 

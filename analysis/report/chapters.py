@@ -47,7 +47,7 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
     named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
     between = list(between_settings.captioned_figures(tables)) if len(settings) > 1 else []
     if between:
-        said = between_settings.findings(tables)
+        said = between_settings.findings(tables, level)
         named.append(Chapter("Between settings", said, between, of_setting=False))
     if len(tables.trials):
         said, drawn = (
@@ -61,7 +61,7 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
 def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
     grafts = plain_grafts(setting.tables.grafts)
     last, first = end_fits(grafts, level, bootstraps)
-    said = [*(findings(grafts, last) if last else []), *more_findings(setting.tables)]
+    said = [*(findings(grafts, last) if last else []), *more_findings(setting.tables, level)]
     figures = list(captioned_figures(setting.tables, last, first))
     return Chapter(setting.label, said, figures, [fits for fits in (last, first) if fits])
 

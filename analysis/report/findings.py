@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from espalier.analysis.figures.captioned import by_layer, layers_in_words, rows_in_words, when
+from espalier.analysis.figures.captioned import in_layers, layers_in_words, rows_in_words, when
 from espalier.analysis.limits.cautions import ROWS_WARN
 from espalier.analysis.limits.excess import NULL, ExcessFit
 from espalier.analysis.limits.held_out import drop_means
@@ -19,6 +19,8 @@ from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.limits.width_limit import WidthLimit
 from espalier.analysis.report.instrument import instrument
 
+ROUNDING = 1e-6
+"""Exponents up to this size are arithmetic, not evidence."""
 _PAIR = ["source_net", "target_net", "layer"]
 
 
@@ -56,7 +58,7 @@ def _excess(last: SnapshotFits) -> list[str]:
         verdict += f", and a larger one at {layers_in_words(worse)}"
     return [
         f"Excess over untrained sources {when(last.epoch)}, at width {width}: a trained source {verdict}. "
-        f"Trained minus untrained error, under the same target: {by_layer(found)} ({_level(last)}s, together "
+        f"Trained minus untrained error, under the same target: {in_layers(found)} ({_level(last)}s, together "
         f"for all layers; {rows_in_words(wide)}).",
         *_size(last.excess, last),
     ]
@@ -70,7 +72,7 @@ def _size(fits: Sequence[ExcessFit], last: SnapshotFits) -> list[str]:
     none = [int(row["layer"]) for row in rows if not np.isfinite(row["alpha_excess"])]
     over, said = f"Over widths {_widths(last.pairs)}", []
     if known:
-        told = f"{by_layer(known, '.2f')} ({_level(last)} each)"
+        told = f"{in_layers(known, '.2f')} ({_level(last)} each)"
         said.append(f"{over} the size of that excess falls as w^-b, with b at {told}")
     if none:
         said.append(f"{over} the excess changes its sign at {layers_in_words(none)}: no exponent")
@@ -80,13 +82,13 @@ def _size(fits: Sequence[ExcessFit], last: SnapshotFits) -> list[str]:
 def _ratios(rows: Sequence[dict[str, Any]], last: SnapshotFits) -> str:
     """Whether wider trained sources serve better by more than untrained ones do."""
     found = [_estimate(row, "alpha_ratio") for row in rows if np.isfinite(row["alpha_ratio"])]
-    falls = [one.layer for one in found if one.low > 0]
-    rises = [one.layer for one in found if one.high < 0]
+    falls = [one.layer for one in found if one.low > ROUNDING]
+    rises = [one.layer for one in found if one.high < -ROUNDING]
     verdict = f"the width helps trained sources more than untrained ones at {_of(falls, found)}"
     if rises:
         verdict += f", and less at {layers_in_words(rises)}"
     return (
-        f"Trained over untrained error changes as w^-r, r at {by_layer(found, '.2f')} ({_level(last)} each): "
+        f"Trained over untrained error changes as w^-r, r at {in_layers(found, '.2f')} ({_level(last)} each): "
         f"{verdict}. Where r's interval holds 0, untrained sources may show all of the fall with the width."
         f"{_doubtful(rows)}"
     )
@@ -108,13 +110,13 @@ def _exponents(last: SnapshotFits) -> list[str]:
         return []
     trained = [_estimate(row, "alpha") for row in rows]
     null = [_estimate(row, "alpha_untrained") for row in rows if np.isfinite(row["alpha_untrained"])]
-    falls = [one.layer for one in trained if one.low > 0]
+    falls = [one.layer for one in trained if one.low > ROUNDING]
     text = (
         f"The error itself falls with the width at {_of(falls, trained)}, as w^-a with a at "
-        f"{by_layer(trained, '.2f')} ({_level(last)} each; {rows_in_words(last.rows)})"
+        f"{in_layers(trained, '.2f')} ({_level(last)} each; {rows_in_words(last.rows)})"
     )
     if null:
-        text += f". Untrained sources into the same targets: {by_layer(null, '.2f')}"
+        text += f". Untrained sources into the same targets: {in_layers(null, '.2f')}"
     elif last.epoch:
         text += "; untrained sources to hold this against are not in the tables"
     return [f"{text}.{_doubtful(rows)}"]
@@ -130,7 +132,7 @@ def _floors(last: SnapshotFits) -> str:
     said = []
     if floor:
         said.append(
-            f"A limit above zero fits better than none at {by_layer(floor)} ({_level(last)} each). The fit "
+            f"A limit above zero fits better than none at {in_layers(floor)} ({_level(last)} each). The fit "
             "does not say where it comes from: other features, few fitting images, the ridge"
         )
     if rest:
@@ -163,7 +165,7 @@ def _cost_at(means: pd.DataFrame, width: int, level: float) -> str:
         Estimate(one.layer, 100 * one.value, 100 * one.low, 100 * one.high)
         for one in mean_estimates(means, level)
     ]
-    return f"at width {width}, {by_layer(shown, '.1f')}"
+    return f"at width {width}, {in_layers(shown, '.1f')}"
 
 
 def _training(grafts: pd.DataFrame, last: SnapshotFits) -> str:
@@ -179,7 +181,7 @@ def _training(grafts: pd.DataFrame, last: SnapshotFits) -> str:
     if len(last.pairs):
         words = "that of untrained sources into the same targets, which is the targets' doing alone: "
         parts.append((words, last.pairs, "untrained"))
-    said = [words + by_layer(_factors(rows, early, y, width, last.level)) for words, rows, y in parts]
+    said = [words + in_layers(_factors(rows, early, y, width, last.level)) for words, rows, y in parts]
     end = (
         ""
         if len(said) > 1

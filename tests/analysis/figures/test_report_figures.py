@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from espalier import load
-from espalier.analysis.figures import crossings, mixtures, pool_nulls, ridge_path, variants
+from espalier.analysis.figures import crossings, mixtures, pool_nulls, pool_words, ridge_path, variants
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.limits.selection import plain_grafts, usual_method
 from espalier.analysis.report.html_page import make_report
@@ -26,8 +26,9 @@ from tests.analysis.more_rows import (
 )
 
 NAMES = [
-    "error_by_width", "pair_matrix", "nulls", "exchangeability", "exchangeability_at_start", "wider_subset",
-    "wider_subset_at_start", "cross_width", "cross_epoch", "skip", "methods", "hybrids", "ridge_path",
+    "excess", "error_by_width", "pair_matrix", "nulls", "exchangeability", "exchangeability_at_start",
+    "exchangeability_tests", "wider_subset", "wider_subset_at_start", "wider_subset_tests",
+    "cross_width", "cross_epoch", "skip", "methods", "hybrids", "ridge_path",
 ]  # fmt: skip
 
 
@@ -114,9 +115,10 @@ def test_the_exchangeability_of_a_width_is_the_geometric_mean_over_its_targets(t
     found = pool_nulls.summary(last)
     assert found["ratio"].to_numpy() == pytest.approx(np.tile([1.2, 1.3], [4, 1]).T.ravel() * 1.01)
     assert (found["rejects"] == 2).all()
-    axes = pool_nulls.ratios(last).axes[0]
+    first = rows[(rows["null"] == "pooled") & (rows["target_epoch"] == 0)]
+    axes = pool_nulls.ratios(last, first).axes[0]
     assert axes.get_lines()[-1].get_ydata() == pytest.approx([1.2 * 1.01] * 4)
-    assert [text.get_text() for text in axes.texts] == ["2/3"] * 4
+    assert [text.get_text() for text in axes.texts] == ["2/3\n(0)"] * 4
 
 
 def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
@@ -132,14 +134,12 @@ def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
 
 
 def test_what_is_said_of_exchangeability_is_no_more_than_the_rows_carry():
-    said = pool_nulls.findings(frame("exchangeability", exchange_rows()))
+    said = pool_words.findings(frame("exchangeability", exchange_rows()))
     assert "Before training a net serves a target with 1.01 times" in said[0]
-    assert "p <= 0.05 for 0 % of 24" in said[0]
-    assert "better than the pool (p > 0.95) for 100 %" in said[0]
-    assert "p <= 0.05 for 67 % of 24" in said[1]
+    assert "After 20 epochs a net serves a target with 1.26 times" in said[1]
+    assert "24 rows, none with a warning" in said[1]
+    assert "layer 2: 67 % of 12 targets, initial nets 0 %" in said[2]
     assert "depend on one another" in said[-1]
-    few = pool_nulls.findings(frame("exchangeability", exchange_rows(partitions=9)))
-    assert "9 partitions allow no p-value of 0.05" in few[1]
 
 
 def test_hybrids_of_pairs_that_share_no_net_have_the_textbook_error(tables):
