@@ -44,9 +44,9 @@ def findings(tables: Tables, level: float) -> list[str]:
         return []
     names, means = labels(known_settings(tables)), setting_means(rows)
     return [
-        f"Into nets of {names[int(target)]}, error of sources of {names[int(source)]} over that of sources of "
-        f"the same setting: {ratio} (width {largest(rows['target_width'])} {_when(rows)}; {ratio_note(level)}; "
-        f"{rows_in_words(where(rows, rows['target'] == target))})."
+        f"Into nets of {names[int(target)]}, error of sources of {names[int(source)]} over that of "
+        f"sources of the same setting: {ratio} (width {largest(rows['target_width'])} {_when(rows)}; "
+        f"{ratio_note(level)}; {rows_in_words(where(rows, rows['target'] == target))})."
         for target, source, ratio in _ratios(means, level)
     ]
 

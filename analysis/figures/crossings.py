@@ -205,8 +205,8 @@ def _epochs_in_words(rows: pd.DataFrame, untrained: pd.DataFrame, level: float) 
     return [
         f"At width {width}, errors over those of sources of epoch {last} into targets of epoch {last}: "
         f"a source of epoch {first} into a target of epoch {last} {early}; a source of epoch {last} into a "
-        f"target of epoch {first} {back}{told} ({ratio_note(level)}; {rows_in_words(rows)}). The second changes with the "
-        "target too: the figure has untrained sources beside it."
+        f"target of epoch {first} {back}{told} ({ratio_note(level)}; {rows_in_words(rows)}). The second "
+        "changes with the target too: the figure has untrained sources beside it."
     ]
 
 

@@ -156,7 +156,7 @@ def error_by_epoch(grafts: pd.DataFrame) -> Figure:
         axes.set_title(f"width {width}")
         epoch_axis(axes, sorted(means["target_epoch"].unique()))
         if axes.xaxis.get_tick_params()["labelbottom"]:
-            axes.set_xlabel("epoch of both nets")
+            axes.set_xlabel("epoch of the target")
     log_values(panels[0])
     figure.supylabel(FVU, fontsize=10)
     shared_legend(figure, panels, ncols=4)

@@ -114,8 +114,8 @@ _DROP = (
     "The target net's accuracy minus that of the grafted net: what it costs to run the target's upper "
     "layers on another net's features. Thick bars are one standard error over nets. All pairs are judged on "
     "the same held-out images, so that no number of nets averages their part away: thin bars add it, by an "
-    "upper bound, since the tables hold no outcome of single images (docs/method.md, section 5). Where thin "
-    "bars reach 0, so few images do not show that grafting costs anything."
+    "upper bound, since the tables hold no outcome of single images (docs/method.md, section 5). With few "
+    "images the thin bars are long, and small costs cannot be seen."
 )
 _EPOCH = (
     "Full: source and target at the same epoch, from the initial nets (0) to the end of training. Dashed, "

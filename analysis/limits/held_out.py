@@ -50,7 +50,7 @@ def drop_means(grafts: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
                 group
                 | {"width": m.width, "mean": m.mean, "error_nets": m.variance**0.5}
                 | {"error": (m.variance + more) ** 0.5, "nets": m.seeds, "rows": m.rows}
-                | {"freedom": _freedom((m.variance, m.seeds - 1), (more, images - 1))}
+                | {"freedom": sum_freedom((m.variance, m.seeds - 1), (more, images - 1))}
             )
     names = ["width", "mean", "error_nets", "error", "freedom", "nets", "rows"]
     return pd.DataFrame(lines, columns=[*by, *names])
@@ -68,7 +68,7 @@ def rate_variance(share: float, images: int) -> float:
     return share * (1 - share) / images
 
 
-def _freedom(*parts: tuple[float, int]) -> float:
+def sum_freedom(*parts: tuple[float, int]) -> float:
     """Welch-Satterthwaite degrees of freedom of a sum of (variance, degrees of freedom)."""
     total = sum(variance for variance, _ in parts)
     return float(total**2 / sum(v**2 / max(f, 1) for v, f in parts)) if total > 0 else float(parts[0][1])

@@ -58,8 +58,8 @@ def _excess(last: SnapshotFits) -> list[str]:
         verdict += f", and a larger one at {layers_in_words(worse)}"
     return [
         f"Excess over untrained sources {when(last.epoch)}, at width {width}: a trained source {verdict}. "
-        f"Trained minus untrained error, under the same target: {in_layers(found)} ({_level(last)}s, together "
-        f"for all layers; {rows_in_words(wide)}).",
+        f"Trained minus untrained error, under the same target: {in_layers(found)} ({_level(last)}s, "
+        f"together for all layers; {rows_in_words(wide)}).",
         *_size(last.excess, last),
     ]
 
@@ -88,8 +88,8 @@ def _ratios(rows: Sequence[dict[str, Any]], last: SnapshotFits) -> str:
     if rises:
         verdict += f", and less at {layers_in_words(rises)}"
     return (
-        f"Trained over untrained error changes as w^-r, r at {in_layers(found, '.2f')} ({_level(last)} each): "
-        f"{verdict}. Where r's interval holds 0, untrained sources may show all of the fall with the width."
+        f"Trained over untrained error changes as w^-r, r at {in_layers(found, '.2f')} ({_level(last)} "
+        f"each): {verdict}. Where r's interval holds 0, untrained sources may show all of the fall."
         f"{_doubtful(rows)}"
     )
 

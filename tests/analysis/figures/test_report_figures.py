@@ -1,5 +1,7 @@
 """Figures beyond pairs of one width show the means of their groups, and the sentences say them."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,11 +92,16 @@ def test_across_widths_the_axis_is_the_narrower_width(tables):
 
 def test_across_epochs_one_net_is_at_the_end(tables):
     rows = crossings.epoch_rows(usual_method(tables.grafts))
-    left, right = crossings.cross_epoch(rows).axes[:2]
+    untrained = crossings.untrained_rows(usual_method(tables.grafts), rows)
+    left, right = crossings.cross_epoch(rows, untrained).axes[:2]
     assert left.containers[0].lines[0].get_xdata().tolist() == [0, 1, 5, 20]
     last = rows["pairing"] == "same_width"
     assert lines(left)["2 · conv2"][-1] == pytest.approx(rows[last & (rows["layer"] == 2)]["fvu_test"].mean())
     assert lines(right)["3 · conv3"][:3] == pytest.approx([0.297] * 3)
+    beside = next(bar.lines[0] for bar in right.containers if bar.get_label() == "3 · conv3, untrained")
+    assert beside.get_xdata().tolist() == [0, 20]  # the targets whose untrained sources are in the rows
+    into_last = untrained[(untrained["layer"] == 3) & (untrained["target_epoch"] == 20)]
+    assert beside.get_ydata()[1] == pytest.approx(into_last["fvu_test"].mean())
 
 
 def test_skips_and_methods_are_held_against_plain_exact_grafts(tables):
@@ -148,14 +155,27 @@ def test_hybrids_of_pairs_that_share_no_net_have_the_textbook_error(tables):
     assert means["error"].to_numpy() == pytest.approx(0.005)
     drawn = lines(mixtures.hybrids(tables.hybrids).axes[0])
     assert drawn["32"] == pytest.approx([0.905, 0.805, 0.905])
-    assert "right on 80.5 % of held-out images at worst (share 0.5" in mixtures.findings(tables.hybrids)[0]
+    (said,) = mixtures.findings(tables.hybrids, 0.9)
+    assert "at worst, share 0.5: 80.5 ([" in said
+    assert "the 297 images; 6 rows, none with a warning" in said
+
+
+def test_sentences_beyond_pairs_of_one_width_have_rows_and_intervals(tables):
+    every = [
+        *crossings.findings(usual_method(tables.grafts), 0.9),
+        *variants.findings(tables.grafts, 0.9),
+    ]
+    assert len(every) == 5  # across widths, across epochs, a skip, Adam, a stitch
+    for said in every:
+        assert re.search(r"layer \d: \S+ \[\S+, \S+\]", said), said
+        assert re.search(r"\d+ rows, (none|\d+ %) with a warning", said), said
 
 
 def test_hybrids_of_a_regression_show_their_loss():
     none = {f"{name}accuracy_test": None for name in ("", "source_", "target_")}
     rows = frame("hybrids", [row | none for row in hybrid_rows()])
     assert lines(mixtures.hybrids(rows).axes[0])["4"] == pytest.approx([0.3] * 3)
-    assert mixtures.findings(rows) == []
+    assert mixtures.findings(rows, 0.9) == []
 
 
 def test_the_ridge_path_marks_what_was_chosen(tables):
