@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from espalier.analysis.figures.captioned import layers_in_words, rows_in_words, span, when
-from espalier.analysis.figures.pool_nulls import LEVEL, NAMES, current, rates, summary, testable
+from espalier.analysis.figures.pool_nulls import LEVEL, NAMES, TIE, current, rates, summary, testable
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.selection import largest, where
 
@@ -63,10 +63,10 @@ def _tests(null: str, rows: pd.DataFrame, epoch: int) -> list[str]:
     above = where(last, last.index > EXACT_LAYER) if len(start) else last.iloc[:0]
     readable = pd.concat([where(last, last.index == EXACT_LAYER), above]) if epoch else last
     return [
-        f"That {what} (p <= {LEVEL:g}) {when(epoch)}: {_shares(readable, start, 'p_value')}. "
-        f"{_verdict(readable, start, epoch, rows)}",
-        f"That nets differ more from one another than mixed groups do (p_spread <= {LEVEL:g}, of "
-        f"{SOURCES[null]}) {when(epoch)}: {_shares(last, start, 'p_spread')}; exchangeable channels give "
+        f"The test whether {what} rejects (p <= {LEVEL:g}) {when(epoch)}: "
+        f"{_shares(readable, start, 'p_value')}. {_verdict(readable, start, epoch, rows)}",
+        f"The test whether nets differ more from one another than mixed groups do rejects (p_spread <= "
+        f"{LEVEL:g}) {when(epoch)}: {_shares(last, start, 'p_spread')}; exchangeable channels give "
         f"{100 * LEVEL:.0f} %.",
         _power(where(rows, rows["target_epoch"] == epoch), found),
     ]
@@ -93,10 +93,10 @@ def _verdict(last: pd.DataFrame, start: pd.DataFrame, epoch: int, rows: pd.DataF
         return "Above layer 2 nothing may be read without initial nets." if deeper else ""
     before = start["p_value"].to_dict()
     now = last["p_value"].to_dict()
-    more = [int(layer) for layer in now if now[layer] > before.get(layer, 1.0)]
+    more = [int(layer) for layer in now if now[layer] > max(before.get(layer, 1.0), LEVEL) + TIE]
     rest = [int(layer) for layer in last.index if int(layer) not in more]
-    said = [f"more often than initial nets at {layers_in_words(more)}"] if more else []
-    said += [f"no more than the initial nets' own rate at {layers_in_words(rest)}"] if rest else []
+    said = [f"more often than these and than 5 % at {layers_in_words(more)}"] if more else []
+    said += [f"no more often at {layers_in_words(rest)}"] if rest else []
     return f"Initial nets are independent draws. Rejected {', '.join(said)}."
 
 
@@ -104,9 +104,8 @@ def _power(rows: pd.DataFrame, found: str) -> str:
     """The ratio that the test would find for half of the targets: the critical one, of symmetric errors."""
     logs = rows.assign(edge=np.log(rows["ratio_high"])).groupby("layer").agg({"edge": "mean"})
     edges = np.exp(logs["edge"].to_numpy(dtype=np.float64))
-    layers = f" (by layer; {100 * LEVEL:.0f} % test)"
     return (
-        f"Power: a ratio of {_edges(edges)} would be found for {found} of the targets{layers}, and a smaller "
+        f"Power: a ratio of {_edges(edges)} would be found for {found} of the targets, and a smaller "
         "one less often. That a target is not rejected does not say that nets are exchangeable."
     )
 
