@@ -73,7 +73,7 @@ def _size(fits: Sequence[ExcessFit], last: SnapshotFits) -> list[str]:
     over, said = f"Over widths {_widths(last.pairs)}", []
     if known:
         told = f"{in_layers(known, '.2f')} ({_level(last)} each)"
-        said.append(f"{over} the size of that excess falls as w^-b, with b at {told}")
+        said.append(f"{over} the size of that excess changes as w^-b, with b at {told}")
     if none:
         said.append(f"{over} the excess changes its sign at {layers_in_words(none)}: no exponent")
     return [f"{'. '.join(said)}. {rows_in_words(last.pairs).capitalize()}.", _ratios(rows, last)]
@@ -89,7 +89,7 @@ def _ratios(rows: Sequence[dict[str, Any]], last: SnapshotFits) -> str:
         verdict += f", and less at {layers_in_words(rises)}"
     return (
         f"Trained over untrained error changes as w^-r, r at {in_layers(found, '.2f')} ({_level(last)} "
-        f"each): {verdict}. Where r's interval holds 0, untrained sources may show all of the fall."
+        f"each): {verdict}. Where r's interval is not above 0, untrained sources may show all of the fall."
         f"{_doubtful(rows)}"
     )
 

@@ -56,7 +56,7 @@ def test_the_headline_is_the_excess_over_untrained_sources():
     first, second, third, *_ = said_of_plain()
     assert first.startswith("Excess over untrained sources after 20 epochs, at width 64")
     assert "leaves a smaller error than the same net untrained at 4 of 4 layers" in first
-    assert "falls as w^-b" in second
+    assert "changes as w^-b" in second
     assert "trained sources more than untrained ones at 0 of 4 layers" in third
 
 
