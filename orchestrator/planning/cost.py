@@ -367,7 +367,7 @@ def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) ->
     again = any(reestimated(tile, target, cut) for _, target in ends for cut in part.cuts)
     frame = _net(tile, part.targets[0])
     images = mixed_batch(frame) if again else images_per_batch(frame)
-    images = max(images, ADAM_BATCH) if by_adam else images
+    images = min(max(images, ADAM_BATCH) if by_adam else images, max(facts.train, facts.test))
     unfolded = images * unfolded_bytes(tile.options, read[: len(read) // len(sources)])
     variants = 1 + len({source.variant for source in part.sources if source.variant != "plain"})
     goals = [(size, min(count, variants * len(part.targets))) for size, count in solved]

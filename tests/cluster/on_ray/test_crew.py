@@ -67,6 +67,7 @@ def started(monkeypatch):
         monkeypatch.setattr(crews, "SetAside", lambda: SetAside(lambda: cluster.now))
         fake = SimpleNamespace(kill=cluster.kill, get=cluster.get, nodes=cluster.nodes)
         monkeypatch.setattr(crews, "ray", fake)
+        monkeypatch.setattr(crews.session, "where", lambda: "")  # of a Ray that another test has started
         cluster.crew = Crew(cluster.make, count, {"CPU": 1.0, "GPU": 0.0}, "m:f", 600.0, cluster.told.append)
         return cluster
 
