@@ -29,31 +29,57 @@ def report(
         make_report,  # matplotlib and pandas take a second that --help need not
     )
 
-    _tell(make_report(folder, level, bootstraps))
+    _tell(make_report(folder, level, bootstraps), level)
 
 
-def _tell(made: Report) -> None:
+def _tell(made: Report, level: float) -> None:
     tables = made.tables
     say(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
     for setting, fits in made.by_setting():
         if setting:
             say(setting)
         out.print(_table(fits))
+        for line in _how_to_read(fits, level):
+            say(line)
     if not len(made.fits):
         say(f"no fits: {made.reason}")
     say(f"report: {made.path}")
 
 
 def _table(fits: list[dict[Any, Any]]) -> Table:
+    """By layer the exponents of trained sources, of untrained ones and of their ratio, excess and limit."""
     from rich.table import Table
 
-    shown = Table("layer", "alpha", "interval", "limit c", "interval", "model")
+    shown = Table("layer", "alpha", "of untrained", "of the ratio", "excess", "limit c")
     for fit in fits:
-        numbers = [f"{fit[name]:.2f}" for name in ("alpha", "alpha_low", "alpha_high")]
-        limits = [f"{fit[name]:.2g}" for name in ("c", "c_low", "c_high")]
-        alpha, c = (f"{low} to {high}" for _, low, high in (numbers, limits))
-        shown.add_row(str(fit["layer"]), numbers[0], alpha, limits[0], c, fit["model"])
+        exponents = [_with_interval(fit, name, ".2f") for name in ("alpha", "alpha_untrained", "alpha_ratio")]
+        rest = [_with_interval(fit, name, ".2g") for name in ("excess", "c")]
+        shown.add_row(str(fit["layer"]), *exponents, *rest)
     return shown
+
+
+def _with_interval(fit: dict[Any, Any], name: str, form: str) -> str:
+    """A number and its interval below it; a dash where there is none."""
+    if math.isnan(fit[name]):
+        return "-"
+    return f"{fit[name]:{form}}\n{fit[f'{name}_low']:{form}} to {fit[f'{name}_high']:{form}}"
+
+
+def _how_to_read(fits: list[dict[Any, Any]], level: float) -> list[str]:
+    """What the columns are, and which fits to beware of."""
+    widths = [int(fit["excess_width"]) for fit in fits if not math.isnan(fit["excess_width"])]
+    lines = [f"Errors fall with the width as w^-alpha; below each its {100 * level:g} % interval over nets."]
+    if widths:
+        lines.append(
+            "Untrained sources into the same targets have the second exponent, trained over untrained the "
+            f"third (0: the width helps both alike). Excess: trained minus untrained, at width {max(widths)}."
+        )
+    else:
+        lines.append("Whether untrained sources show the same fall is not in the tables (null 'untrained').")
+    named = [
+        (fit["layer"], " | ".join(filter(None, (fit["warning"], fit["excess_warning"])))) for fit in fits
+    ]
+    return [*lines, *(f"beware, layer {layer}: {text}" for layer, text in named if text)]
 
 
 @app.command()
@@ -67,14 +93,14 @@ def coordcheck(
     steps: Annotated[
         int, typer.Option(min=1, help="Steps of training; the slopes are those after the last.")
     ] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Nets of each width; their scatter is the error.")] = 8,
     lr: Annotated[float | None, typer.Option(help="Learning rate; that of the sweep by default.")] = None,
     drawn_outputs: Annotated[
         bool, typer.Option("--drawn-outputs", help="Start the last layer as drawn rather than at 0.")
     ] = False,
 ) -> None:
-    """Check how far training moves each layer at widths over a factor of 16: table, figure, slopes."""
-    from espalier.analysis.figures.coordinate_slopes import checked, figure
+    """Check how far training moves each layer at widths over a factor of 16: table, figure, verdicts."""
+    from espalier.analysis.figures.coordinate_slopes import checked, figure, how_judged
     from espalier.analysis.figures.style import png_bytes, svg_text
     from espalier.orchestrator.coordcheck import PLACE, Check, run_check
     from espalier.orchestrator.sweep import Sweep
@@ -96,6 +122,7 @@ def coordcheck(
     for setting in settings:
         say(setting.label)
         out.print(_slopes_table(setting))
+    say(how_judged(settings))
     say(f"table and figure: {folder}/{PLACE}")
 
 
@@ -110,16 +137,17 @@ def _widths(text: str | None) -> tuple[int, ...] | None:
 
 
 def _slopes_table(setting: Checked) -> Table:
-    """Each layer's slope in log width, and its change at the least and the largest width."""
+    """Each layer's slope in log width with its standard error and verdict, and its change at both ends."""
     from rich.table import Table
 
     widths = sorted({width for by_width in setting.changes.values() for width in by_width})
-    shown = Table("layer", "slope", f"change at {widths[0]}", f"at {widths[-1]}")
-    for layer, by_width in setting.changes.items():
-        slope = setting.slopes[layer]
-        told = "none: diverged" if math.isnan(slope) else f"{slope:+.2f}"
-        ends = [f"{by_width[width]:.3g}" for width in (widths[0], widths[-1])]
-        shown.add_row(f"{layer} · {setting.names[layer]}", told, *ends)
+    shown = Table("layer", "slope", "verdict", f"change at {widths[0]}", f"at {widths[-1]}")
+    for layer, found in setting.slopes.items():
+        told = "none" if math.isnan(found.slope) else f"{found.slope:+.2f}"
+        if not math.isnan(found.error):
+            told += f" ± {found.error:.2f}"
+        ends = [f"{setting.mean(layer, width):.3g}" for width in (widths[0], widths[-1])]
+        shown.add_row(f"{layer} · {setting.names[layer]}", told, found.verdict, *ends)
     return shown
 
 

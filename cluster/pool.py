@@ -6,6 +6,7 @@ snapshots it needs into an `Output`, and `fetch`, which reads a published snapsh
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections import deque
@@ -24,6 +25,7 @@ class Job:
         payload: A frozen dataclass of `tasks.spec`; with `inputs` it fixes the result.
         inputs: Names of the blobs (serialised snapshots) that it reads.
         where: Settings that change how it runs but not its result (data folder, memory).
+        limit: Seconds of work after which an attempt is taken for hung.
     """
 
     key: str
@@ -31,6 +33,7 @@ class Job:
     payload: Any
     inputs: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    limit: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,15 @@ class Done:
 class Failed:
     """A failed attempt.
 
-    `reason` is `lost` (the worker or its node died), `error` (the task raised), `memory` (there was too
-    little) or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits
-    would fail again). `shared` says that the error's class has a true attribute of that name: every other
-    job that reads the same input fails alike.
+    `reason` is `lost` (the worker or its node died), `late` (there was no result within the job's limit),
+    `error` (the task raised), `memory` (there was too little) or `hopeless` (it raised an error whose class
+    has a true `hopeless` attribute: the same bits would fail again). `shared` says that the error's class has
+    a true attribute of that name: every other job that reads the same input fails alike.
     """
 
     key: str
     attempt: int
-    reason: Literal["lost", "error", "memory", "hopeless"]
+    reason: Literal["lost", "late", "error", "memory", "hopeless"]
     error: str
     seconds: float
     node: str = ""
@@ -99,6 +102,10 @@ class Pool(Protocol):
 
     def wait(self, timeout: float) -> list[Done | Failed]:
         """Events since the last call, waiting up to `timeout` seconds for the first of them."""
+        ...
+
+    def running(self) -> dict[str, float]:
+        """For how many seconds each job at work has been so, by key; empty if no worker has one."""
         ...
 
     def close(self) -> None:
@@ -134,6 +141,8 @@ def attempt_job(
 class InProcessPool:
     """One slot in this process, for tests and debugging: a job runs when its result is waited for.
 
+    Nobody is left to end a job that hangs, so limits do not count here.
+
     >>> pool = InProcessPool(lambda job, blobs: Output(blobs={"b": blobs["a"] * 2}), {"a": b"x"}.__getitem__)
     >>> pool.submit(Job("k", "double", None, inputs=("a",)), attempt=1)
     >>> pool.wait(timeout=0)[0].output.blobs["b"]
@@ -158,6 +167,10 @@ class InProcessPool:
         job, attempt = self._waiting.popleft()
         place = {"node": socket.gethostname(), "device": "cpu"}
         return [attempt_job(self._execute, job, attempt, self._fetch, place)]
+
+    def running(self) -> dict[str, float]:
+        """The job that is next."""
+        return {job.key: 0.0 for job, _ in list(self._waiting)[:1]}
 
     def close(self) -> None:
         """Drop the jobs that have not run."""

@@ -1,12 +1,12 @@
 """Espalier: do differently seeded wide networks learn the same distribution of features?
 
-    from espalier import Sweep, SweepConfig, load, fit_width_limit
+    from espalier import Sweep, SweepConfig, load, fit_width_limit, fit_excess
 
-`Sweep` runs what a `SweepConfig` describes, `load` reads a sweep's tables as pandas frames, and
-`fit_width_limit` fits how a measure falls with the width. What is beneath: `espalier.orchestrator` (what to
-run), `espalier.tasks` (how one unit of work is done), `espalier.cluster` (where it runs) and
-`espalier.analysis` (what it says). Each name is imported when it is first asked for, so that reading tables
-loads neither PyTorch nor Ray.
+`Sweep` runs what a `SweepConfig` describes, `load` reads a sweep's tables as pandas frames,
+`fit_width_limit` fits how a measure falls with the width, and `fit_excess` what training adds to that. What
+is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done),
+`espalier.cluster` (where it runs) and `espalier.analysis` (what it says). Each name is imported when it is
+first asked for, so that reading tables loads neither PyTorch nor Ray.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from espalier.analysis.limits.excess import fit_excess
     from espalier.analysis.limits.width_limit import fit_width_limit
     from espalier.analysis.tables import load
     from espalier.orchestrator.config.sweep_config import SweepConfig
     from espalier.orchestrator.sweep import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["Sweep", "SweepConfig", "__version__", "fit_width_limit", "load"]
+__all__ = ["Sweep", "SweepConfig", "__version__", "fit_excess", "fit_width_limit", "load"]
 
 _HOMES = {
     "Sweep": "espalier.orchestrator.sweep",
     "SweepConfig": "espalier.orchestrator.config.sweep_config",
+    "fit_excess": "espalier.analysis.limits.excess",
     "fit_width_limit": "espalier.analysis.limits.width_limit",
     "load": "espalier.analysis.tables",
 }

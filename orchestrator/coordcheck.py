@@ -28,7 +28,7 @@ class Check:
 
     widths: tuple[int, ...] | None = None
     steps: int = 5
-    seeds: int = 3
+    seeds: int = 8
     lr: float | None = None
     drawn_outputs: bool = False
 

@@ -26,9 +26,7 @@ def no_hang():
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory):
     """A Ray that the pools of the tests find initialised."""
-    import ray
-
-    from espalier.cluster.on_ray.session import connect
+    from espalier.cluster.on_ray import session
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray writes its token there
@@ -36,6 +34,8 @@ def local_ray(tmp_path_factory):
         patch.setenv("PYTHONPATH", toys, prepend=":")
         patch.syspath_prepend(toys)
         patch.delenv("RAY_ADDRESS", raising=False)
-        assert connect(None, object_store_memory=200_000_000)
+        assert session.connect(None, object_store_memory=200_000_000)
         yield
-        ray.shutdown()
+        log = session._log
+        session.disconnect()
+        log._path.unlink(missing_ok=True)  # what the tests' errors name

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import CaptionedFigure, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, in_layers, ratio_note, rows_in_words, when
 from espalier.analysis.figures.main_figures import FVU, layer_axis
 from espalier.analysis.figures.style import (
     MARKERS,
@@ -20,6 +20,7 @@ from espalier.analysis.figures.style import (
     shared_legend,
     styled,
 )
+from espalier.analysis.limits.ratios import ratio_estimates
 from espalier.analysis.limits.resample import groups, summarise
 from espalier.analysis.limits.selection import largest, usual_method, where
 from espalier.analysis.limits.settings import known_settings, labels, setting_numbers
@@ -36,16 +37,17 @@ def captioned_figures(tables: Tables) -> Iterator[CaptionedFigure]:
         )
 
 
-def findings(tables: Tables) -> list[str]:
+def findings(tables: Tables, level: float) -> list[str]:
     """A sentence for each target's setting that nets of another one are grafted into."""
     rows = setting_rows(tables)
     if rows.empty:
         return []
     names, means = labels(known_settings(tables)), setting_means(rows)
     return [
-        f"Into nets of {names[int(target)]}, sources of {names[int(source)]} have {ratio} times the error of "
-        f"sources of the same setting (width {largest(rows['target_width'])} {_when(rows)}, by layer)."
-        for target, source, ratio in _ratios(means)
+        f"Into nets of {names[int(target)]}, error of sources of {names[int(source)]} over that of "
+        f"sources of the same setting: {ratio} (width {largest(rows['target_width'])} {_when(rows)}; "
+        f"{ratio_note(level)}; {rows_in_words(where(rows, rows['target'] == target))})."
+        for target, source, ratio in _ratios(means, level)
     ]
 
 
@@ -99,14 +101,15 @@ def _broken(text: str) -> str:
     return text.replace(", ", ",\n")
 
 
-def _ratios(means: pd.DataFrame) -> Iterator[tuple[int, int, str]]:
-    """Target and source setting, and the range over layers of the error over that within the target's."""
-    for target, part in means.groupby("target"):
-        table = part.pivot_table(index="layer", columns="source", values="mean")
-        for source in table.columns if target in table.columns else ():
-            ratio = (table[source] / table[target]).dropna()
-            if source != target and len(ratio):
-                yield int(str(target)), int(source), span(ratio)
+def _ratios(means: pd.DataFrame, level: float) -> Iterator[tuple[int, int, str]]:
+    """Target and source setting, and by layer the error over that within the target's."""
+    for target in sorted(set(means["target"])):
+        into = where(means, means["target"] == target)
+        own = where(into, into["source"] == target)
+        for source in sorted(set(into["source"]) - {target}):
+            words = in_layers(ratio_estimates(where(into, into["source"] == source), own, level))
+            if words:
+                yield int(target), int(source), words
 
 
 def _when(rows: pd.DataFrame) -> str:
@@ -115,7 +118,7 @@ def _when(rows: pd.DataFrame) -> str:
 
 _READING = (
     "Nets of each setting (a panel) served by nets of their own setting and of the others, all of one "
-    "width. Where the lines meet, the settings' nets have features of one span; a line above the dashed one "
-    "says what the other setting's nets lack. Pairs across settings differ in their seeds too. Bars are one "
-    "standard error over nets."
+    "width. Where the lines meet, sources of both settings serve these targets equally well; a line above "
+    "the dashed one says that the other setting's nets serve them less well. Pairs across settings differ in "
+    "their seeds too. Bars are one standard error over nets."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
@@ -21,17 +22,21 @@ from espalier.analysis.figures.style import (
 )
 from espalier.analysis.limits.selection import SETTING
 from espalier.analysis.limits.settings import labels
-from espalier.tasks.training.slopes import by_layer_and_width, slope
+from espalier.tasks.training.slopes import FLAT, LEVEL, LayerSlope, by_layer_and_width, layer_slopes
 
 
 @dataclass(frozen=True)
 class Checked:
-    """One setting after the last step: by layer its name, its changes by width, and their slope."""
+    """One setting after the last step: by layer its name, the seeds' changes by width, and their slope."""
 
     label: str
     names: dict[int, str]
-    changes: dict[int, dict[int, float]]
-    slopes: dict[int, float]
+    changes: dict[int, dict[int, list[float]]]
+    slopes: dict[int, LayerSlope]
+
+    def mean(self, layer: int, width: int) -> float:
+        """The mean change of a layer over the seeds of a width."""
+        return float(np.mean(self.changes[layer][width]))
 
 
 def checked(table: pa.Table) -> list[Checked]:
@@ -45,22 +50,35 @@ def checked(table: pa.Table) -> list[Checked]:
 
 
 def _checked(label: str, rows: list[dict[str, Any]]) -> Checked:
-    changes = by_layer_and_width(rows, max(row["step"] for row in rows))
-    found = {layer: slope([*by_width], [*by_width.values()]) for layer, by_width in changes.items()}
-    return Checked(label, {row["layer"]: row["layer_name"] for row in rows}, changes, found)
+    last = max(row["step"] for row in rows)
+    names = {row["layer"]: row["layer_name"] for row in rows}
+    return Checked(label, names, by_layer_and_width(rows, last), layer_slopes(rows, last))
+
+
+def how_judged(settings: list[Checked]) -> str:
+    """How to read the errors and the verdicts, in a line."""
+    seeds = max(found.seeds for setting in settings for found in setting.slopes.values())
+    return (
+        f"± is one standard error over {seeds} seeds. level: the {100 * LEVEL:.0f} % interval of the slope "
+        f"lies within {FLAT} of 0; rises, falls: all beyond it; unsure: neither."
+    )
 
 
 @styled
 def figure(settings: list[Checked]) -> Figure:
-    """A panel for each setting, a line for each layer: the change's mean over seeds against the width."""
+    """A panel for each setting, a line for each layer: the change's mean over seeds against the width.
+
+    Bars are one standard error over seeds.
+    """
     layers = sorted({layer for setting in settings for layer in setting.changes})
     colours = ramp(layers)
     made, panels = new_panels(len(settings), row_height=3.1, more_height=1.2)
     for axes, setting in zip(panels, settings, strict=True):
         for layer, by_width in setting.changes.items():
-            axes.plot(
+            axes.errorbar(
                 [*by_width],
-                [*by_width.values()],
+                [setting.mean(layer, width) for width in by_width],
+                [_standard_error(changes) for changes in by_width.values()],
                 marker=MARKERS[layers.index(layer) % len(MARKERS)],
                 color=colours[layer],
                 label=f"{layer} · {setting.names[layer]}",
@@ -72,3 +90,9 @@ def figure(settings: list[Checked]) -> Figure:
     bottom_labels(panels, "width (channel multiple)")
     shared_legend(made, panels, "layer")
     return made
+
+
+def _standard_error(changes: list[float]) -> float:
+    """That of a mean; 0 of a single net, or of nets that diverged."""
+    found = np.std(changes, ddof=1) / len(changes) ** 0.5 if len(changes) > 1 else 0.0
+    return float(found) if np.isfinite(found) else 0.0

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import CaptionedFigure, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, in_layers, ratio_note, rows_in_words, when
 from espalier.analysis.figures.main_figures import FVU, layer_names
 from espalier.analysis.figures.style import (
     MARKERS,
@@ -25,8 +25,10 @@ from espalier.analysis.figures.style import (
     styled,
     width_axis,
 )
+from espalier.analysis.limits.excess import NULL
+from espalier.analysis.limits.ratios import ratio_estimates
 from espalier.analysis.limits.resample import groups, summarise
-from espalier.analysis.limits.selection import largest, where
+from espalier.analysis.limits.selection import largest, narrower_width, where
 
 INTO, OUT = "into the widest", "out of the widest"
 
@@ -40,12 +42,17 @@ def captioned_figures(grafts: pd.DataFrame) -> Iterator[CaptionedFigure]:
     rows = epoch_rows(grafts)
     if len(rows):
         title = f"Grafts across epochs at width {largest(rows['target_width'])}"
-        yield CaptionedFigure("cross_epoch", title, _EPOCHS, cross_epoch(rows))
+        figure = cross_epoch(rows, untrained_rows(grafts, rows))
+        yield CaptionedFigure("cross_epoch", title, _EPOCHS, figure)
 
 
-def findings(grafts: pd.DataFrame) -> list[str]:
+def findings(grafts: pd.DataFrame, level: float) -> list[str]:
     """A sentence about each pairing."""
-    return [*_widths_in_words(width_rows(grafts)), *_epochs_in_words(epoch_rows(grafts))]
+    rows = epoch_rows(grafts)
+    return [
+        *_widths_in_words(width_rows(grafts), level),
+        *_epochs_in_words(rows, untrained_rows(grafts, rows), level),
+    ]
 
 
 def width_rows(grafts: pd.DataFrame) -> pd.DataFrame:
@@ -108,14 +115,27 @@ def epoch_rows(grafts: pd.DataFrame) -> pd.DataFrame:
     return where(rows, (rows["source_epoch"] == last) | (rows["target_epoch"] == last))
 
 
+def untrained_rows(grafts: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Untrained sources into the targets of `epoch_rows`, at each of their epochs; real ones at epoch 0."""
+    if rows.empty:
+        return rows
+    plain = (grafts["pairing"] == "same_width") & (grafts["source_epoch"] == 0)
+    wide = where(grafts, plain & (grafts["target_width"] == largest(rows["target_width"])))
+    found = where(wide, (wide["null"] == NULL) | ((wide["null"] == "none") & (wide["target_epoch"] == 0)))
+    return found.assign(null="none") if NULL in set(found["null"]) else found.iloc[:0]
+
+
 def epoch_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean error by layer and both epochs."""
     return summarise(rows, "fvu_test", ["pairing", "layer", "source_epoch", "target_epoch"])
 
 
 @styled
-def cross_epoch(rows: pd.DataFrame) -> Figure:
-    """Held-out error against the earlier net's epoch, a line per layer; rows of `epoch_rows`."""
+def cross_epoch(rows: pd.DataFrame, untrained: pd.DataFrame) -> Figure:
+    """Held-out error against the earlier net's epoch, a line per layer; rows of `epoch_rows`.
+
+    On the right dashed and hollow: untrained sources into the same targets (`untrained_rows`).
+    """
     names, means, last = layer_names(rows), epoch_means(rows), rows["target_epoch"].max()
     figure, panels = new_panels(2, row_height=3.3, more_height=0.9)
     for axes, earlier, later in zip(panels, ("source", "target"), ("target", "source"), strict=True):
@@ -123,17 +143,20 @@ def cross_epoch(rows: pd.DataFrame) -> Figure:
         _draw_epochs(axes, part, f"{earlier}_epoch", names)
         axes.set_title(f"{later} {when(largest(last))}")
         axes.set_xlabel(f"epoch of the {earlier}")
+    if len(untrained):
+        words = {layer: f"{name}, untrained" for layer, name in names.items()}
+        _draw_epochs(panels[1], epoch_means(untrained), "target_epoch", words, mfc="none", ls="--", lw=1.0)
     log_values(panels[0])
     figure.supylabel(FVU, fontsize=10)
-    shared_legend(figure, panels)
+    shared_legend(figure, panels, ncols=4)
     return figure
 
 
-def _draw_epochs(axes: Axes, means: pd.DataFrame, epoch: str, names: dict[int, str]) -> None:
+def _draw_epochs(axes: Axes, means: pd.DataFrame, epoch: str, names: dict[int, str], **more: Any) -> None:
     colours = ramp(sorted(names))
     for k, (group, part) in enumerate(groups(means, ["layer"])):
         part = part.sort_values(epoch)
-        style = {"color": colours[group["layer"]], "marker": MARKERS[k % len(MARKERS)]}
+        style = {"color": colours[group["layer"]], "marker": MARKERS[k % len(MARKERS)], **more}
         axes.errorbar(part[epoch], part["mean"], part["error"], label=names[group["layer"]], **style)
     epoch_axis(axes, sorted(means[epoch].unique()))
 
@@ -142,36 +165,48 @@ def _real(grafts: pd.DataFrame, pairings: list[str]) -> pd.DataFrame:
     return where(grafts, (grafts["null"] == "none") & grafts["pairing"].isin(pairings))
 
 
-def _widths_in_words(rows: pd.DataFrame) -> list[str]:
+def _widths_in_words(rows: pd.DataFrame, level: float) -> list[str]:
     if rows.empty:
         return []
     means = width_means(rows)
     narrow, wide = means["width"].min(), rows[["source_width", "target_width"]].max().max()
     means = where(means, means["width"] == narrow)
-    table = means.pivot_table(index="layer", columns="direction", values="mean")
-    if not {"", INTO, OUT} <= set(table.columns):
+    own = where(means, means["direction"] == "")
+    into, out = (
+        in_layers(ratio_estimates(where(means, means["direction"] == way), own, level)) for way in (INTO, OUT)
+    )
+    if not into or not out:
         return []
-    into, out = (span((table[way] / table[""]).dropna()) for way in (INTO, OUT))
+    here = where(rows, narrower_width(rows) == narrow)
     return [
-        f"Between widths {narrow} and {wide} the error of a graft into the wide net is {into} times that "
-        f"between nets of width {narrow}, and into the narrow net {out} times (by layer)."
+        f"Between widths {narrow} and {wide} the error of a graft, over that between nets of width {narrow}: "
+        f"into the wide net {into}; into the narrow net {out} ({ratio_note(level)}; {rows_in_words(here)})."
     ]
 
 
-def _epochs_in_words(rows: pd.DataFrame) -> list[str]:
+def _epochs_in_words(rows: pd.DataFrame, untrained: pd.DataFrame, level: float) -> list[str]:
     if rows.empty:
         return []
     means, last = epoch_means(rows), largest(rows["target_epoch"])
     first, width = -largest(-means["source_epoch"]), largest(rows["target_width"])
-    table = means.pivot_table(index="layer", columns=["source_epoch", "target_epoch"], values="mean")
-    if not {(first, last), (last, first), (last, last)} <= set(table.columns):
+
+    def at(source: int, target: int, frame: pd.DataFrame = means) -> pd.DataFrame:
+        return where(frame, (frame["source_epoch"] == source) & (frame["target_epoch"] == target))
+
+    early, back = (
+        in_layers(ratio_estimates(at(*place), at(last, last), level))
+        for place in ((first, last), (last, first))
+    )
+    if not early or not back:
         return []
-    both = table[last, last]
-    early, back = (span((table[pair] / both).dropna()) for pair in ((first, last), (last, first)))
+    null = epoch_means(untrained) if len(untrained) else means.iloc[:0]
+    beside = in_layers(ratio_estimates(at(0, first, null), at(last, last), level))
+    told = f" (an untrained source: {beside})" if beside and first else ""
     return [
-        f"At width {width} a source of epoch {first} serves a target of epoch {last} with {early} times the "
-        f"error of a source of epoch {last}; a source of epoch {last} serves a target of epoch {first} with "
-        f"{back} times that error (by layer)."
+        f"At width {width}, errors over those of sources of epoch {last} into targets of epoch {last}: "
+        f"a source of epoch {first} into a target of epoch {last} {early}; a source of epoch {last} into a "
+        f"target of epoch {first} {back}{told} ({ratio_note(level)}; {rows_in_words(rows)}). The second "
+        "changes with the target too: the figure has untrained sources beside it."
     ]
 
 
@@ -182,8 +217,10 @@ _WIDTHS = (
     "one standard error over nets; the widest nets are the same at every point."
 )
 _EPOCHS = (
-    "Left, sources at each epoch are grafted into targets at the end of training; right, sources at the end "
-    "into targets at each epoch. Where a left line is flat, an early net has the features already that the "
-    "late ones use; where a right line is flat, late nets keep what the early ones had. Bars are one "
-    "standard error over nets."
+    "Left, sources at each epoch are grafted into targets at the end of training: the targets stay the same, "
+    "and epoch 0 is the untrained source. Where a left line is flat, an early net serves as well as a late "
+    "one. Right, sources at the end into targets at each epoch: here the targets change, and the dashed line "
+    "has untrained sources into the same targets. Where both move together it is the targets that become "
+    "easier or harder to serve; only the distance between the lines says what the late source has. Bars are "
+    "one standard error over nets."
 )

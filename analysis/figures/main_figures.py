@@ -1,11 +1,12 @@
 """The figures of a report: pure functions from frames to figures.
 
-Every mean is over rows of nets, every error bar one standard error over nets (`analysis.limits.resample`).
+Every mean is over rows of nets, every error bar one standard error over nets (`analysis.limits.resample`),
+that of an accuracy drop with the part of the held-out images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,15 @@ from espalier.analysis.figures.style import (
     new_panels,
     null_styles,
     ramp,
+    shared_legend,
     styled,
     width_axis,
 )
+from espalier.analysis.limits.excess import NULL
+from espalier.analysis.limits.held_out import drop_means
 from espalier.analysis.limits.resample import groups, summarise
 from espalier.analysis.limits.selection import where
+from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.limits.width_limit import WidthLimit
 
 FVU = "held-out error of the graft (FVU, 1 = mean)"
@@ -33,18 +38,20 @@ SMALLEST = 1e-12
 
 
 @styled
-def error_by_width(
-    grafts: pd.DataFrame, fits: Sequence[WidthLimit] = (), guide: float | None = None
-) -> Figure:
-    """Held-out error against width, a line per layer, log-log.
+def error_by_width(snapshot: SnapshotFits, guide: float | None = None) -> Figure:
+    """Held-out error against width, a line per layer, log-log; fits with their bootstrap band.
+
+    Where a snapshot has untrained sources their error stands beside it, hollow and dotted, and their exponent
+    beside the fit's.
 
     Args:
-        grafts: Rows of one snapshot.
-        fits: Fits by layer: drawn with their bootstrap band where there is one.
+        snapshot: The rows and fits of one snapshot.
         guide: Draw a reference slope `w^-guide` through the lowest point of the first layer.
     """
+    grafts, fits = snapshot.rows, snapshot.fits
     means = summarise(grafts, "fvu_test", ["layer"])
     names, fitted = layer_names(grafts), {fit.group["layer"]: fit for fit in fits if fit.chosen}
+    null = {fit.group["layer"]: fit.untrained for fit in snapshot.excess}
     colours = ramp(sorted(names))
     figure, axes = new_figure(9.0, 4.6)
     for k, (group, part) in enumerate(groups(means, ["layer"])):
@@ -52,17 +59,33 @@ def error_by_width(
         label, fit = names[layer], fitted.get(layer)
         if fit:
             low, high = fit.alpha_interval
-            label += f": α = {fit.row()['alpha']:.2f} [{low:.2f}, {high:.2f}]"
+            label += f": α = {fit.alpha:.2f} [{low:.2f}, {high:.2f}]"
+            label += _null_label(null[layer]) if layer in null else ""
             _draw_fit(axes, fit, colours[layer])
         style = {"color": colours[layer], "marker": MARKERS[k % len(MARKERS)], "label": label}
         axes.errorbar(part["width"], part["mean"], part["error"], ls="none" if fit else ":", **style)
+    _draw_untrained(axes, snapshot.pairs, colours)
     if guide is not None and len(means):
         _draw_guide(axes, means, guide)
     width_axis(axes, sorted(means["width"].unique()))
     log_values(axes)
     axes.set_ylabel(FVU)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="re-fitted layer")
+    title = "re-fitted layer" + (" (hollow: untrained source)" if len(snapshot.pairs) else "")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title=title)
     return figure
+
+
+def _null_label(fit: WidthLimit) -> str:
+    low, high = fit.alpha_interval
+    return f"\n   untrained source: {fit.alpha:.2f} [{low:.2f}, {high:.2f}]" if fit.chosen else ""
+
+
+def _draw_untrained(axes: Axes, pairs: pd.DataFrame, colours: dict[Any, Any]) -> None:
+    """The error of untrained sources into the same targets."""
+    means = summarise(pairs, "untrained", ["layer"])
+    for k, (group, part) in enumerate(groups(means, ["layer"])):
+        style = {"color": colours[group["layer"]], "marker": MARKERS[k % len(MARKERS)], "mfc": "none"}
+        axes.errorbar(part["width"], part["mean"], part["error"], ls=":", lw=1.0, **style)
 
 
 def _draw_fit(axes: Axes, fit: WidthLimit, colour: object) -> None:
@@ -81,15 +104,23 @@ def _draw_guide(axes: Axes, means: pd.DataFrame, slope: float) -> None:
 
 @styled
 def drop_by_layer(grafts: pd.DataFrame) -> Figure:
-    """Accuracy lost by grafting against the layer, a line per width; rows of one snapshot."""
-    means = summarise(grafts, "accuracy_drop", ["layer"])
+    """Accuracy lost by grafting against the layer, a line per width; rows of one snapshot.
+
+    The thick bar is one standard error over nets; the thin one has the held-out images' part, by its upper
+    bound (`analysis.limits.held_out`). Widths are set apart along the axis, so that bars can be told apart.
+    """
+    means = drop_means(grafts, ["layer"])
     widths = sorted(means["width"].unique())
     colours = ramp(widths, "plasma")
     figure, axes = new_figure(7.6, 4.2)
     for k, width in enumerate(widths):
         part = where(means, means["width"] == width)
+        place = part["layer"] + 0.5 * ((k + 0.5) / len(widths) - 0.5)
         style = {"color": colours[width], "marker": MARKERS[k % len(MARKERS)], "label": f"{width}"}
-        axes.errorbar(part["layer"], 100 * part["mean"], 100 * part["error"], **style)
+        axes.errorbar(place, 100 * part["mean"], 100 * part["error_nets"], lw=0.7, elinewidth=2.2, **style)
+        axes.errorbar(
+            place, 100 * part["mean"], 100 * part["error"], ls="none", color=colours[width], elinewidth=0.8
+        )
     axes.axhline(0, color="#5b6470", lw=0.9)
     layer_axis(axes, grafts)
     axes.set_ylabel("accuracy lost by grafting\n(percentage points, held out)")
@@ -99,8 +130,12 @@ def drop_by_layer(grafts: pd.DataFrame) -> Figure:
 
 @styled
 def error_by_epoch(grafts: pd.DataFrame) -> Figure:
-    """Held-out error against the epoch of both nets, a line per layer, a panel per width."""
+    """Held-out error against the epoch of both nets, a line per layer, a panel per width.
+
+    Dashed and hollow beside each: untrained sources into the same targets, which at epoch 0 are the sources.
+    """
     means = summarise(grafts, "fvu_test", ["layer", "target_epoch"])
+    null = untrained_by_epoch(grafts, means)
     widths, names = sorted(means["width"].unique()), layer_names(grafts)
     colours = ramp(sorted(names))
     figure, panels = new_panels(len(widths), row_height=2.6, more_height=0.9)
@@ -109,15 +144,38 @@ def error_by_epoch(grafts: pd.DataFrame) -> Figure:
             layer = group["layer"]
             style = {"color": colours[layer], "marker": MARKERS[k % len(MARKERS)], "label": names[layer]}
             axes.errorbar(part["target_epoch"], part["mean"], part["error"], **style)
+            beside = where(null, (null["width"] == width) & (null["layer"] == layer))
+            hollow = style | {
+                "mfc": "none",
+                "ls": "--",
+                "lw": 1.0,
+                "label": f"{names[layer]}, untrained",
+            }
+            if len(beside):
+                axes.errorbar(beside["target_epoch"], beside["mean"], beside["error"], **hollow)
         axes.set_title(f"width {width}")
         epoch_axis(axes, sorted(means["target_epoch"].unique()))
         if axes.xaxis.get_tick_params()["labelbottom"]:
-            axes.set_xlabel("epoch of both nets")
+            axes.set_xlabel("epoch of the target")
     log_values(panels[0])
     figure.supylabel(FVU, fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
+    shared_legend(figure, panels, ncols=4)
     return figure
+
+
+def untrained_by_epoch(grafts: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame:
+    """Mean error of untrained sources by layer, target's epoch and width; at epoch 0 those of real grafts.
+
+    Args:
+        grafts: Rows of the table, with those of the null.
+        real: The means of the real grafts.
+    """
+    rows = where(grafts, grafts["null"] == NULL)
+    if rows.empty:
+        return real.iloc[:0]
+    means = summarise(rows, "fvu_test", ["null", "layer", "target_epoch"]).drop(columns="null")
+    start = where(real, real["target_epoch"] == 0)
+    return pd.concat([start, means]).sort_values(["layer", "width", "target_epoch"], ignore_index=True)
 
 
 @styled

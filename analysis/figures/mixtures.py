@@ -10,8 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import CaptionedFigure, when
+from espalier.analysis.figures.captioned import CaptionedFigure, rows_in_words, when
 from espalier.analysis.figures.style import MARKERS, bottom_labels, new_panels, ramp, shared_legend, styled
+from espalier.analysis.limits.held_out import rate_variance, sum_freedom
+from espalier.analysis.limits.intervals import spread_interval
 from espalier.analysis.limits.resample import groups, mean_over_nets
 from espalier.analysis.limits.selection import largest, where
 
@@ -22,7 +24,7 @@ def captioned_figures(rows: pd.DataFrame) -> Iterator[CaptionedFigure]:
         yield CaptionedFigure("hybrids", _TITLE, _READING, hybrids(rows))
 
 
-def findings(rows: pd.DataFrame) -> list[str]:
+def findings(rows: pd.DataFrame, level: float) -> list[str]:
     """A sentence about the widest nets of the last epoch."""
     if rows.empty or measure(rows) != "accuracy_test":
         return []
@@ -33,14 +35,27 @@ def findings(rows: pd.DataFrame) -> list[str]:
     mixed = where(means, ~means["share"].isin([0.0, 1.0]))
     if ends.empty or mixed.empty:
         return []
-    least = mixed.loc[mixed["mean"].idxmin()]
-    pairs = "1 pair" if least["pairs"] == 1 else f"mean over {least['pairs']:.0f} pairs"
+    images = -largest(-wide["images_test"].to_numpy())
+    among = len(means)
+    least = _interval(mixed.loc[mixed["mean"].idxmin()].to_dict(), images, level, among)
+    own = [_interval(end, images, level, among) for end in ends.to_dict("records")]
     where_said = f"of width {largest(wide['target_width'])} {when(largest(wide['target_epoch']))}"
     return [
-        f"Hybrids of two nets {where_said} are right on {100 * least['mean']:.1f} % of held-out images at "
-        f"worst (share {least['share']:g}, {pairs}), those with one parent's "
-        f"channels alone on {100 * ends['mean'].mean():.1f} %."
+        f"Hybrids of two nets {where_said}, per cent of held-out images right: at worst, {least}; with one "
+        f"parent's channels alone, {'; '.join(own)} ({100 * level:g} % intervals, together for all shares, "
+        f"over pairs and, by an upper bound, the {images} images; {rows_in_words(wide)})."
     ]
+
+
+def _interval(mean: dict[Any, float], images: int, level: float, among: int) -> str:
+    """A share of the channels with its accuracy in per cent, over pairs of nets and images."""
+    pairs = int(mean["pairs"])
+    parts = ((mean["error"] ** 2, pairs - 1), (rate_variance(mean["mean"], images), images - 1))
+    error = sum(variance for variance, _ in parts) ** 0.5
+    ends = spread_interval(mean["mean"], error, sum_freedom(*parts), level, among)
+    low, high = np.clip(ends, 0, 1)
+    counted = "1 pair, no interval" if pairs == 1 else f"[{100 * low:.1f}, {100 * high:.1f}], {pairs} pairs"
+    return f"share {mean['share']:g}: {100 * mean['mean']:.1f} ({counted})"
 
 
 def measure(rows: pd.DataFrame) -> str:
@@ -97,7 +112,8 @@ _TITLE = "Hybrid nets: a share of one net's channels, the rest another's"
 _READING = (
     "At every hidden layer a share p of the channels is one net's and the rest another's; a net is fitted "
     "to that mixture layer by layer, and its classifier anew. If all channels are draws from one "
-    "distribution the line is level. Compare with its own ends, p = 0 and p = 1, where the features are one "
-    "parent's and the classifier alone is new; the hollow marks beside them are the parents as trained. "
-    "Bars are one standard error over pairs, of which no two share a net."
+    "distribution the line is level; a level line does not show that they are. Compare with its own ends, "
+    "p = 0 and p = 1, where the features are one parent's and the classifier alone is new; the hollow marks "
+    "beside them are the parents as trained. Bars are one standard error over pairs, of which no two share a "
+    "net; all are judged on the same images, whose part is not in the bars."
 )

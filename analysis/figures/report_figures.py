@@ -6,8 +6,17 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from espalier.analysis.figures import crossings, main_figures, mixtures, pool_nulls, ridge_path, variants
-from espalier.analysis.figures.captioned import CaptionedFigure
+from espalier.analysis.figures import (
+    crossings,
+    main_figures,
+    mixtures,
+    pool_nulls,
+    pool_words,
+    ridge_path,
+    variants,
+)
+from espalier.analysis.figures.captioned import CaptionedFigure, when
+from espalier.analysis.figures.excess_figure import excess_by_width
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.style import NULL_STYLE, null_styles
 from espalier.analysis.limits.selection import plain_grafts, usual_method, where
@@ -33,22 +42,25 @@ def captioned_figures(
         )
 
 
-def more_findings(tables: Tables) -> list[str]:
+def more_findings(tables: Tables, level: float) -> list[str]:
     """Sentences on everything beyond pairs of one width, which are in `analysis.report.findings`."""
     return [
-        *pool_nulls.findings(tables.exchangeability),
-        *crossings.findings(usual_method(tables.grafts)),
-        *variants.findings(tables.grafts),
-        *mixtures.findings(tables.hybrids),
+        *pool_words.findings(tables.exchangeability),
+        *crossings.findings(usual_method(tables.grafts), level),
+        *variants.findings(tables.grafts, level),
+        *mixtures.findings(tables.hybrids, level),
         *ridge_path.findings(tables.ridges),
     ]
 
 
 def _width_figures(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[CaptionedFigure]:
-    figure = main_figures.error_by_width(last.rows, last.fits)
-    yield CaptionedFigure("error_by_width", f"Error against width after {last.epoch} epochs", _WIDTH, figure)
+    if len(last.pairs):
+        title = f"Excess over untrained sources {when(last.epoch)}"
+        yield CaptionedFigure("excess", title, _EXCESS, excess_by_width(last))
+    figure = main_figures.error_by_width(last)
+    yield CaptionedFigure("error_by_width", f"Error against width {when(last.epoch)}", _WIDTH, figure)
     if first is not None:
-        figure = main_figures.error_by_width(first.rows, first.fits, guide=1.0)
+        figure = main_figures.error_by_width(first, guide=1.0)
         yield CaptionedFigure("error_by_width_at_start", "The same before training", _START, figure)
 
 
@@ -76,28 +88,47 @@ def _nulls_reading(nulls: Sequence[str]) -> str:
     return f"{_NULLS} Further nulls: {', '.join(added)}." if added else _NULLS
 
 
+_EXCESS = (
+    "Each pair is compared with itself: the trained source against the same net untrained, under the same "
+    "target. Left the difference of the two errors (below 0: training the source helped), right their "
+    "ratio with the power law fitted to it. A level line on the right says that the width helps an untrained "
+    "source as much as a trained one: then a fall of the error with the width is no sign that trained nets "
+    "become more alike. Bars are one standard error over nets, of the paired difference; bands as in the "
+    "table."
+)
 _WIDTH = (
     "Each point is the mean over all ordered pairs of differently seeded nets of one width; bars are one "
     "standard error over nets (often smaller than the mark). A straight line is a power law, its slope is "
-    "−α; a line that bends level has a limit above zero. Bands and brackets are bootstrap intervals over "
-    "nets. Dotted lines: no fit."
+    "−α; a line that bends level would have a limit above zero. Bands and brackets are bootstrap intervals "
+    "over nets. Dotted lines with full marks: no fit. Hollow marks: untrained sources into the same targets. "
+    "A fall that both share needs no training of the sources: more channels serve better, and wide targets "
+    "are easier to serve. Only what lies between the two is owed to the sources' training."
 )
 _START = (
-    "At initialisation the channels of a layer are independent draws from one distribution, so theory "
-    "knows the answer: about 1/width at layer 2 (dashed slope), slower at deeper layers. This figure "
+    "Source and target are both untrained here. The channels of layer 1 are independent draws from one "
+    "distribution, so theory knows the answer at layer 2: about 1/width (dashed slope). At deeper layers "
+    "channels are independent only given the layers below, and the error falls more slowly. This figure "
     "checks the instrument."
 )
 _DROP = (
     "The target net's accuracy minus that of the grafted net: what it costs to run the target's upper "
-    "layers on another net's features. Zero means that the other net's features do as well."
+    "layers on another net's features. Thick bars are one standard error over nets. All pairs are judged on "
+    "the same held-out images, so that no number of nets averages their part away: thin bars add it, by an "
+    "upper bound, since the tables hold no outcome of single images (docs/method.md, section 5). With few "
+    "images the thin bars are long, and small costs cannot be seen."
 )
 _EPOCH = (
-    "Source and target are taken at the same epoch, from the initial nets (0) to the end of training. A "
-    "rising line means that training makes the nets' features less alike at that layer."
+    "Full: source and target at the same epoch, from the initial nets (0) to the end of training. Dashed, "
+    "hollow: sources left at epoch 0 into the same targets. Where both move together, it is the targets that "
+    "become easier or harder to serve, and nothing may be read about the sources. What the full line "
+    "lies below the dashed one is what the sources' training adds. Without dashed lines (no null "
+    "'untrained') a rise or a fall cannot be told from the targets' doing. Bars are one standard error over "
+    "nets."
 )
 _MATRIX = (
-    "Rows give the lower layers, columns the upper ones. If all nets draw their features from one "
-    "distribution, no row or column stands out. The grey diagonal is each net grafted into itself: the "
+    "Rows give the lower layers, columns the upper ones. A row that stands out is a source that serves all "
+    "others better or worse, a column a target that is easier or harder to serve. Nets that are draws from "
+    "one distribution differ as well, by chance. The grey diagonal is each net grafted into itself: the "
     "numerical floor."
 )
 _NULLS = (

@@ -35,7 +35,8 @@ def findings(ridges: pd.DataFrame) -> list[str]:
     most, largest_tried = tried[count.argmax()], rows["ridge"].max()
     at_end = np.mean(chosen == largest_tried)
     return [
-        f"The ridge {most:g} was chosen most often ({100 * count.max() / len(chosen):.0f} % of real grafts), "
+        f"The ridge {most:g} was chosen most often ({100 * count.max() / len(chosen):.0f} % of "
+        f"{len(chosen):,} real grafts of the last epoch), "
         f"the largest one tried, {largest_tried:g}, for {100 * at_end:.0f} %."
     ]
 

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from espalier.analysis.figures.captioned import CaptionedFigure, span, when
+from espalier.analysis.figures.captioned import CaptionedFigure, in_layers, ratio_note, rows_in_words, when
 from espalier.analysis.figures.main_figures import FVU, layer_axis
 from espalier.analysis.figures.style import MARKERS, PALETTE, log_values, new_figure, styled
+from espalier.analysis.limits.ratios import ratio_estimates
 from espalier.analysis.limits.resample import summarise
 from espalier.analysis.limits.selection import largest, usual_bn, usual_method, where
 
@@ -26,26 +27,28 @@ def captioned_figures(grafts: pd.DataFrame) -> Iterator[CaptionedFigure]:
     rows = skip_rows(grafts)
     if len(rows):
         figure = by_layer(skip_means(rows), rows, {0: "none"}, "layers left out")
-        yield CaptionedFigure("skip", f"Grafts with layers left out, {_place(rows)}", _SKIP, figure)
+        yield CaptionedFigure("skip", f"Grafts with layers left out, width {_place(rows)}", _SKIP, figure)
     rows = method_rows(grafts)
     if len(rows):
         figure = by_layer(method_means(rows), rows, METHOD_WORDS, "method")
-        yield CaptionedFigure("methods", f"Methods compared, {_place(rows)}", _METHODS, figure)
+        yield CaptionedFigure("methods", f"Methods compared, width {_place(rows)}", _METHODS, figure)
 
 
-def findings(grafts: pd.DataFrame) -> list[str]:
+def findings(grafts: pd.DataFrame, level: float) -> list[str]:
     """A sentence for each number of layers left out, and for each other method."""
     rows, said = skip_rows(grafts), []
-    for skip, ratio in _ratios(skip_means(rows), 0).items() if len(rows) else ():
+    for skip, ratio in _ratios(skip_means(rows), 0, level).items() if len(rows) else ():
         words = "1 layer" if skip == 1 else f"{skip} layers"
         said.append(
-            f"Leaving {words} out multiplies the error of a graft by {ratio} ({_place(rows)}, by layer)."
+            f"Leaving {words} out multiplies the error of a graft at width {_place(rows)}: {ratio} "
+            f"({ratio_note(level)}; {rows_in_words(rows)})."
         )
     rows = method_rows(grafts)
-    for method, ratio in _ratios(method_means(rows), "exact").items() if len(rows) else ():
+    for method, ratio in _ratios(method_means(rows), "exact", level).items() if len(rows) else ():
         name = {"adam": "Adam", "stitch": "A stitch"}[str(method)]
         said.append(
-            f"{name} leaves {ratio} times the held-out error of the exact fit ({_place(rows)}, by layer)."
+            f"{name} over the exact fit, held-out error at width {_place(rows)}: {ratio} "
+            f"({ratio_note(level)}; {rows_in_words(rows)})."
         )
     return said
 
@@ -103,23 +106,24 @@ def _widest(rows: pd.DataFrame, column: str, plain: str) -> pd.DataFrame:
     return rows
 
 
-def _ratios(means: pd.DataFrame, plain: object) -> dict[object, str]:
-    """For each other kind the range over layers of its error over the plain one's."""
-    table = means.pivot_table(index="layer", columns="kind", values="mean")
-    if plain not in table.columns:
-        return {}
-    ratios = {kind: (table[kind] / table[plain]).dropna() for kind in table.columns if kind != plain}
-    return {kind: span(ratio) for kind, ratio in ratios.items() if len(ratio)}
+def _ratios(means: pd.DataFrame, plain: object, level: float) -> dict[object, str]:
+    """For each other kind its error over the plain one's, by layer."""
+    own = where(means, means["kind"] == plain)
+    kinds = [kind for kind in dict.fromkeys(means["kind"]) if kind != plain]
+    told = {
+        kind: in_layers(ratio_estimates(where(means, means["kind"] == kind), own, level)) for kind in kinds
+    }
+    return {kind: words for kind, words in told.items() if words}
 
 
 def _place(rows: pd.DataFrame) -> str:
-    return f"width {largest(rows['target_width'])} {when(largest(rows['target_epoch']))}"
+    return f"{largest(rows['target_width'])} {when(largest(rows['target_epoch']))}"
 
 
 _SKIP = (
     "The bottom of one net under the top of another with layers left out between, so that the fitted layer "
-    "must do the work of those as well. Where the lines meet, the layers left out did nothing that one "
-    "linear map cannot do. Bars are one standard error over nets."
+    "must do the work of those as well. Where the lines meet, one linear map from the source does as well "
+    "without the layers left out as with them. Bars are one standard error over nets."
 )
 _METHODS = (
     "The same pairs grafted in different ways. Adam fits the same map as the exact fit by the steps of Gu "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from espalier.analysis.limits.floor_bound import floor_bound
 from espalier.analysis.limits.intervals import tail_probability
 from espalier.analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit, aicc, fit_power
 from espalier.analysis.limits.resample import WidthMean
@@ -34,6 +35,13 @@ class Candidate:
     def interval(self, parameter: str) -> tuple[float, float]:
         """The expanded percentile interval of `alpha` or `c` if this is the model."""
         return quantiles(getattr(self.draws, f"{parameter}_B"), self.tail(parameter))
+
+    def limit_interval(self, means: Sequence[WidthMean]) -> tuple[float, float]:
+        """The interval of c; where the fit puts c at 0 its upper end is `floor_bound` or more."""
+        low, high = self.interval("c")
+        if self.point.c_B[0] > 0:
+            return low, high
+        return 0.0, max(high, floor_bound(means, scatter(means), self.level))
 
     @property
     def at_edge(self) -> bool:

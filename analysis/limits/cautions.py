@@ -10,7 +10,7 @@ from scipy.special import fdtrc
 
 from espalier.analysis.limits.candidates import Candidate, scatter
 from espalier.analysis.limits.resample import WidthMean
-from espalier.analysis.limits.selection import narrower_width
+from espalier.analysis.limits.selection import narrower_width, warnings_of
 
 ALIKE = 2.0
 """Difference of AICc under which two models are supported about alike (Burnham & Anderson 2002)."""
@@ -19,6 +19,9 @@ WIDE = 1.0
 MISFIT = 0.01
 """p-value below which the misfit is larger than the scatter between nets explains."""
 
+
+ROWS_WARN = "of its rows carry a warning"
+"""How the warning about a fit's rows is told from those about the fit itself."""
 
 UNSURE = 0.25
 """Relative standard error of a width's mean from which on one net may carry it."""
@@ -29,9 +32,10 @@ def fit_warnings(
     candidates: Sequence[Candidate],
     interval: tuple[float, float],
     means: Sequence[WidthMean],
+    rows: str = "",
 ) -> str:
-    """The warnings of one fit, `; ` between them; empty if there is none."""
-    found = []
+    """The warnings of one fit, `; ` between them; empty if there is none. `rows`: the one about its rows."""
+    found = [rows] if rows else []
     between = max(fit.aicc for fit in candidates) - min(fit.aicc for fit in candidates)
     if len(candidates) > 1 and between < ALIKE:
         found.append(f"fits with and without plateau are alike (AICc differ by {between:.1f})")
@@ -68,6 +72,32 @@ def not_finite(frame: pd.DataFrame, y: str) -> str:
     widths, counts = np.unique(narrower_width(frame)[odd], return_counts=True)
     places = ", ".join(f"{count} at width {width}" for width, count in zip(widths, counts, strict=True))
     return f"{odd.sum()} of {len(frame)} rows have no finite {y} ({places}): leave them out, or mend them"
+
+
+def row_warning(frame: pd.DataFrame) -> str:
+    """How many of the rows that a fit rests on carry a warning of their own; empty if none does.
+
+    A frame without a column `warning` says nothing. The width with the largest share is named where shares
+    differ, since a fit's ends weigh most.
+    """
+    if "warning" not in frame.columns:
+        return ""
+    warned = (warnings_of(frame) != "").to_numpy()
+    if not warned.any():
+        return ""
+    widths, codes = np.unique(narrower_width(frame), return_inverse=True)
+    share = np.bincount(codes, warned) / np.bincount(codes)
+    text = f"{percent(warned.mean())} {ROWS_WARN}"
+    if share.max() - share.min() < 0.01:
+        return text
+    return f"{text} ({percent(share.max())} at width {widths[share.argmax()]})"
+
+
+def percent(share: float) -> str:
+    """A share in per cent; what is neither none nor all is never rounded to them."""
+    if 0 < share < 0.01:
+        return "under 1 %"
+    return f"{100 * share:.0f} %" if share == 1 or share < 0.995 else "over 99 %"
 
 
 def _error(mean: WidthMean) -> float:

@@ -2,11 +2,58 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 Floats = NDArray[np.float64]
+
+
+class Mean(Protocol):
+    """A mean over nets with its squared standard error, such as `analysis.limits.resample.WidthMean`."""
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        ...
+
+    @property
+    def variance(self) -> float:
+        """Its squared standard error."""
+        ...
+
+    @property
+    def seeds(self) -> int:
+        """Number of nets."""
+        ...
+
+
+def mean_interval(mean: Mean, level: float, among: int = 1) -> tuple[float, float]:
+    """Student's interval of a mean over nets, with one degree of freedom fewer than nets.
+
+    Args:
+        mean: The mean.
+        level: Coverage.
+        among: Number of means whose intervals are to hold together at that level (Bonferroni).
+    """
+    return spread_interval(mean.mean, mean.variance**0.5, mean.seeds - 1, level, among)
+
+
+def spread_interval(
+    mean: float, error: float, freedom: float, level: float, among: int = 1
+) -> tuple[float, float]:
+    """Student's interval from a mean, its standard error and the degrees of freedom; NaN of one net.
+
+    >>> low, high = spread_interval(1.0, 0.1, 4, 0.9)
+    >>> round(low, 3), round(high, 3)
+    (0.787, 1.213)
+    """
+    if not freedom > 0:
+        return np.nan, np.nan
+    half = float(stdtrit(freedom, 1 - (1 - level) / (2 * among))) * error
+    return mean - half, mean + half
 
 
 def tail_probability(parameter_B: Floats, logmeans_BW: Floats, seeds_W: Floats, level: float) -> float:

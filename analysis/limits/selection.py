@@ -58,10 +58,15 @@ def measured(frame: pd.DataFrame, y: str) -> pd.DataFrame:
         return frame
     if "warning" not in frame.columns:
         return where(frame, frame[y].notna())
-    return where(frame, ~frame["warning"].astype("str").str.contains(_SAYS_NOTHING, na=False))
+    return where(frame, ~warnings_of(frame).str.contains(_SAYS_NOTHING))
 
 
 _SAYS_NOTHING = "|".join([CONSTANT_TARGET, BELOW_FLOOR])
+
+
+def warnings_of(frame: pd.DataFrame, column: str = "warning") -> pd.Series:
+    """The texts of a column of warnings, empty where there is none."""
+    return pd.Series(frame[column].astype("str").fillna(""))
 
 
 def plain_grafts(grafts: pd.DataFrame) -> pd.DataFrame:

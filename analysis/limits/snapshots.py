@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from espalier.analysis.limits.excess import EXPONENTS, ExcessFit, excess_fits, paired
 from espalier.analysis.limits.selection import comparable, where
 from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 
 @dataclass(frozen=True, eq=False)
 class SnapshotFits:
-    """The fits by layer of one snapshot, or why there are none; `left_out` names widths with too few nets."""
+    """One snapshot's fits by layer, or why there are none; `left_out` names widths with too few nets.
+
+    `pairs` are the rows that have an untrained source beside them (`analysis.limits.excess.paired`), and
+    `excess` the fits of these; both are empty where there is no such null, as of the initial nets.
+    """
 
     epoch: int
+    level: float
     rows: pd.DataFrame
-    fits: Sequence[WidthLimit]
-    reason: str
-    left_out: str
+    pairs: pd.DataFrame
+    fits: Sequence[WidthLimit] = ()
+    excess: Sequence[ExcessFit] = ()
+    reason: str = ""
+    left_out: str = ""
 
     def table(self) -> list[dict[str, Any]]:
-        """The fits as rows of `fit_width_limit`."""
-        return [fit.row() for fit in self.fits]
+        """The fits as rows of `fit_width_limit`, with the columns of `fit_excess` where there are any."""
+        more = {fit.group["layer"]: fit.row() for fit in self.excess}
+        blank = dict.fromkeys(EXCESS_COLUMNS, np.nan) | {"excess_warning": ""}
+        return [blank | _renamed(more.get(fit.group["layer"], {})) | fit.row() for fit in self.fits]
+
+
+EXCESS_COLUMNS = (
+    *(f"{name}{end}" for name in EXPONENTS[1:] for end in ("", "_low", "_high")),
+    "excess_width",
+    "excess_warning",
+)
+"""What a row of `SnapshotFits.table` has beside the columns of `fit_width_limit`."""
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a row of `fit_excess` that one of `fit_width_limit` lacks."""
+    named = row | {f"excess_{name}": row[name] for name in ("width", "warning") if name in row}
+    return {name: value for name, value in named.items() if name in EXCESS_COLUMNS}
 
 
 def snapshot_fits(grafts: pd.DataFrame, epoch: int, level: float, bootstraps: int) -> SnapshotFits:
@@ -32,18 +57,30 @@ def snapshot_fits(grafts: pd.DataFrame, epoch: int, level: float, bootstraps: in
 
     While a sweep runs, its widest nets may lack seeds: widths with fewer than 3 are left out.
     """
-    rows = comparable(where(grafts, grafts["target_epoch"] == epoch), ["layer"])
+    here = where(grafts, grafts["target_epoch"] == epoch)
+    rows, pairs = comparable(here, ["layer"]), paired(here, ["layer"])
+    found = SnapshotFits(epoch, level, rows, pairs)
     seeds = rows.groupby("target_width")["target_seed"].nunique()
     few = [int(width) for width, count in zip(seeds.index, seeds, strict=True) if count < 3]
-    left_out = f"widths with fewer than 3 seeds: {', '.join(map(str, few))}" if few else ""
+    if few:
+        told = f"widths with fewer than 3 seeds: {', '.join(map(str, few))}"
+        found = replace(found, left_out=told)
     if few and len(few) == len(seeds):
-        return SnapshotFits(epoch, rows, [], "a width needs nets of 3 seeds, and none has them", left_out)
-    ready = where(rows, ~rows["target_width"].isin(few))
+        return replace(found, reason="a width needs nets of 3 seeds, and none has them")
+    ready, both = (where(frame, ~frame["target_width"].isin(few)) for frame in (rows, pairs))
     try:
         fits = fit_groups(ready, "fvu_test", ["layer"], level=level, bootstraps=bootstraps)
-        return SnapshotFits(epoch, rows, fits, "", left_out)
     except ValueError as error:
-        return SnapshotFits(epoch, rows, [], str(error), left_out)
+        return replace(found, reason=str(error))
+    return replace(found, fits=fits, excess=_excess(both, level, bootstraps))
+
+
+def _excess(pairs: pd.DataFrame, level: float, bootstraps: int) -> Sequence[ExcessFit]:
+    """The fits of the excess; none where too few pairs have an untrained source."""
+    try:
+        return excess_fits(pairs, ["layer"], "fvu_test", level=level, bootstraps=bootstraps)
+    except ValueError:
+        return ()
 
 
 def end_fits(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from espalier.analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
-from espalier.analysis.limits.cautions import fit_warnings, not_finite, twice, uninformative
+from espalier.analysis.limits.cautions import fit_warnings, not_finite, row_warning, twice, uninformative
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
 from espalier.analysis.limits.selection import comparable, measured, where
@@ -81,9 +81,9 @@ def fit_width_limit(
     Returns:
         One row per group: the columns of `by`, `alpha`, `alpha_low`, `alpha_high`, `c`, `c_low`, `c_high`,
         `a`, `model` (`power` or `power+plateau`), `aicc` and that of both models, `nets` and `widths`
-        (numbers), `warning` (empty, or what to beware of). `c` and `a` are in the unit of `y`. Where `power`
-        is chosen over a plateau, `c` is 0 and `c_high` the upper limit of the plateau fit: how large a
-        floor could hide. A parameter that was not fitted is NaN.
+        (numbers), `warning` (empty, or what to beware of, such as rows with a warning of their own). `c` and
+        `a` are in the unit of `y`. Where `power` is chosen over a plateau, `c` is 0 and `c_high` the upper
+        limit of the plateau fit: how large a floor could hide. A parameter that was not fitted is NaN.
 
     Raises:
         ValueError: Fewer than 4 widths, fewer than 3 seeds at a width, mixed rows, or an option that is
@@ -106,6 +106,11 @@ class WidthLimit:
     draws: PowerFit | None = None
 
     @property
+    def alpha(self) -> float:
+        """The fitted exponent; NaN where nothing could be fitted."""
+        return float(self.chosen.point.alpha_B[0]) if self.chosen else np.nan
+
+    @property
     def alpha_interval(self) -> tuple[float, float]:
         """The interval of alpha, the choice of the model included."""
         if self.chosen is None or self.draws is None:
@@ -122,7 +127,7 @@ class WidthLimit:
     def _fitted(self, chosen: Candidate) -> dict[str, Any]:
         power, plateau = self.power, self.plateau
         alpha_low, alpha_high = self.alpha_interval
-        c_low, c_high = plateau.interval("c") if plateau else (np.nan, np.nan)
+        c_low, c_high = plateau.limit_interval(self.means) if plateau else (np.nan, np.nan)
         return {
             "alpha": chosen.point.alpha_B[0],
             "alpha_low": alpha_low,
@@ -178,7 +183,7 @@ def _fit_measured(
     odd = not_finite(kept, y) or (left and _too_few(means))
     if odd:
         return WidthLimit(group, means, _listed(f"no fit: {odd}", *said))
-    fit = _fit_group(group, means, plateau, level, draws, seed)
+    fit = _fit_group(group, means, row_warning(kept), plateau, level, draws, seed)
     return replace(fit, warning=_listed(fit.warning, *said))
 
 
@@ -198,7 +203,13 @@ def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, 
 
 
 def _fit_group(
-    group: dict[str, Any], means: list[WidthMean], plateau: Plateau, level: float, bootstraps: int, seed: int
+    group: dict[str, Any],
+    means: list[WidthMean],
+    warned: str,
+    plateau: Plateau,
+    level: float,
+    bootstraps: int,
+    seed: int,
 ) -> WidthLimit:
     name = ", ".join(f"{key} {value}" for key, value in group.items()) or "all rows"
     _refuse_few(name, means)
@@ -213,7 +224,7 @@ def _fit_group(
     both = [fit for fit in (power, with_plateau) if fit]
     chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
     interval = quantiles(draws.alpha_B, chosen.tail("alpha"))
-    warning = fit_warnings(chosen, both, interval, means)
+    warning = fit_warnings(chosen, both, interval, means, warned)
     return WidthLimit(group, means, warning, chosen, power, with_plateau, draws)
 
 

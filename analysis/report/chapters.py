@@ -12,7 +12,7 @@ from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.report_figures import captioned_figures, more_findings
 from espalier.analysis.limits.selection import plain_grafts
 from espalier.analysis.limits.settings import Setting, by_setting
-from espalier.analysis.limits.snapshots import SnapshotFits, end_fits
+from espalier.analysis.limits.snapshots import EXCESS_COLUMNS, SnapshotFits, end_fits
 from espalier.analysis.limits.width_limit import COLUMNS
 from espalier.analysis.report.findings import findings
 from espalier.analysis.tables import Tables
@@ -34,7 +34,7 @@ class Chapter:
     def fits(self) -> pd.DataFrame:
         """The fits of the last snapshot."""
         last = self.snapshots[0].table() if self.snapshots else []
-        return pd.DataFrame(last, columns=["layer", *COLUMNS])
+        return pd.DataFrame(last, columns=["layer", *COLUMNS, *EXCESS_COLUMNS])
 
 
 def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
@@ -47,7 +47,7 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
     named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
     between = list(between_settings.captioned_figures(tables)) if len(settings) > 1 else []
     if between:
-        said = between_settings.findings(tables)
+        said = between_settings.findings(tables, level)
         named.append(Chapter("Between settings", said, between, of_setting=False))
     if len(tables.trials):
         said, drawn = (
@@ -61,7 +61,7 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
 def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
     grafts = plain_grafts(setting.tables.grafts)
     last, first = end_fits(grafts, level, bootstraps)
-    said = [*(findings(grafts, last.fits) if last else []), *more_findings(setting.tables)]
+    said = [*(findings(grafts, last) if last else []), *more_findings(setting.tables, level)]
     figures = list(captioned_figures(setting.tables, last, first))
     return Chapter(setting.label, said, figures, [fits for fits in (last, first) if fits])
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.style import png_bytes, svg_text
-from espalier.analysis.limits.selection import measured, where
+from espalier.analysis.limits.selection import measured, warnings_of, where
 from espalier.analysis.report.chapters import Chapter, chapters
 from espalier.analysis.tables import Tables, load
 from espalier.orchestrator.store.files import Files
@@ -119,7 +119,7 @@ def _page(
 def _facts(tables: Tables) -> list[tuple[str, str]]:
     """What was run, as pairs of words and numbers."""
     nets, grafts, jobs = tables.nets, tables.grafts, tables.jobs
-    warned = (grafts["warning"].fillna("") != "").mean() if len(grafts) else 0.0
+    warned = (warnings_of(grafts) != "").mean() if len(grafts) else 0.0
     widths = ", ".join(map(str, sorted(nets["width"].unique()))) or "none yet"
     mute = len(grafts) - len(measured(grafts, "fvu_test"))
     left_out = [("rows left out of means", f"{mute} grafts: constant target, or error below its floor")]

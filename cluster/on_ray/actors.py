@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import ray
 from ray.exceptions import TaskCancelledError
 
 from espalier.cluster.on_ray.worker_side import Worker
-from espalier.cluster.pool import Done, Failed, Job
+from espalier.cluster.pool import Done, Execute, Failed, Job
 
 
 @dataclass
@@ -43,11 +44,14 @@ class Call:
 class Slot:
     """An actor and the calls it holds, oldest first.
 
-    `hello` is pending until the actor answers; the oldest call has been at work since `since`.
+    `hello` is pending until the actor answers, who was asked for at `born`, and `node` is known from then on;
+    the oldest call has been at work since `since`.
     """
 
     actor: Any
     hello: Any
+    born: float = field(default_factory=time.monotonic)
+    node: str = ""
     place: dict[str, str] = field(default_factory=dict[str, str])
     calls: deque[Call] = field(default_factory=deque[Call])
     seen: frozenset[str] = frozenset()
@@ -59,11 +63,19 @@ class Slot:
         # An actor runs its calls in order, so only the oldest one can end next.
         return self.hello or (self.calls[0].done if self.calls else None)
 
+    def overdue(self, now: float) -> bool:
+        """Whether its oldest call has been at work for longer than the job's limit."""
+        return bool(self.calls) and now - self.since > self.calls[0].job.limit
 
-def actor_class(need: Mapping[str, float], threads: int) -> Any:
-    """The actor: its share of a node, and its number of threads, set before NumPy or torch load."""
+
+MakeSlot = Callable[[frozenset[str]], Slot]
+"""Asks Ray for an actor on any node but some."""
+
+
+def slot_maker(need: Mapping[str, float], threads: int, execute: str | Execute) -> MakeSlot:
+    """How slots are made: with a share of a node, and so many threads, set before NumPy or torch load."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return ray.remote(
+    actor: Any = ray.remote(
         num_cpus=need["CPU"],
         num_gpus=need["GPU"],
         memory=int(need["memory"]),
@@ -71,3 +83,11 @@ def actor_class(need: Mapping[str, float], threads: int) -> Any:
         max_task_retries=0,
         runtime_env={"env_vars": dict.fromkeys(names, str(threads))},
     )(Worker)
+
+    def make(excluded: frozenset[str]) -> Slot:
+        others = {"ray.io/node-id": f"!in({','.join(sorted(excluded))})"}
+        options = {"label_selector": others} if excluded else {}
+        made = actor.options(**options).remote(execute, need["GPU"] > 0)
+        return Slot(made, made.place.remote())
+
+    return make

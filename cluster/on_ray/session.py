@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import signal
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import _raylet
-from ray._private import ray_constants
+from ray._private import ray_constants, services, worker
 
+from espalier.cluster.on_ray.answering import nobody_listens, silence
+from espalier.cluster.on_ray.ray_log import RayLog
 from espalier.cluster.on_ray.temp_dir import ray_folder
+
+LONGER_SECONDS = 120
+"""How long Ray may wait for its raylet when it is started a second time; its own default is 30."""
+
+START_WAIT = "RAY_raylet_start_wait_time_s"
+
+_log: RayLog | None = None
 
 
 def connect(
@@ -20,8 +33,14 @@ def connect(
 ) -> bool:
     """Use the caller's Ray, join a cluster, or start a Ray on localhost; true if this made the connection.
 
-    A Ray that it starts has `cpus` cores to give, by default the machine's.
+    A Ray that it starts has `cpus` cores to give, by default the machine's. What Ray says goes to a file.
+
+    Raises:
+        ValueError: The address means nothing that can be joined.
+        ConnectionError: No Ray answers there.
+        RuntimeError: Ray does not start, or joining fails.
     """
+    global _log
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -30,24 +49,130 @@ def connect(
             f"address {address!r} is a Ray Client port, which this pool does not use: give host:port "
             "of the cluster's head, or send the whole run there with `ray job submit`."
         )
-    _require_token()
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
-    if address != "local":
-        ray.init(address=address, **quiet)
-        return True
-    with _loopback():
-        ray.init(
-            "local",
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=object_store_memory,
-            _temp_dir=ray_folder(),
-            **quiet,
+    _log = RayLog()
+    try:
+        with _log.caught():
+            if address == "local":
+                _start(object_store_memory, cpus)
+            else:
+                _join(address)
+    except BaseException:
+        disconnect()
+        raise
+    return True
+
+
+def disconnect() -> None:
+    """Leave Ray, and end it if it is our own; with a head or raylet that has died, too."""
+    global _log
+    log, _log = _log, None
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            stack.callback(log.close)
+            stack.enter_context(log.caught())
+        ray.shutdown()
+
+
+def is_own() -> bool:
+    """Whether the Ray that is there was started by this process."""
+    node: Any = worker._global_node
+    return node is not None and bool(node.head)
+
+
+def where() -> str:
+    """Where what Ray said is written, to end an error with; nothing if the Ray is the caller's."""
+    return f" {_log.where}" if _log is not None else ""
+
+
+def missing() -> str:
+    """What this driver's Ray cannot do without and lacks, in words; nothing if it is there."""
+    node: Any = worker._global_node
+    if node is None:
+        return ""
+    host, _, port = str(node.gcs_address).rpartition(":")
+    if nobody_listens(socket.AF_INET6 if ":" in host else socket.AF_INET, (host.strip("[]"), int(port))):
+        return f"Ray's head process (gcs_server, {node.gcs_address})"
+    if nobody_listens(socket.AF_UNIX, node.raylet_socket_name):
+        return f"Ray's process on this machine that starts workers (raylet, {node.node_ip_address})"
+    return ""
+
+
+def _join(address: str) -> None:
+    place = _resolved(address)
+    if why := silence(place):
+        given = "" if place == address else f" ({address})"
+        raise ConnectionError(
+            f"no Ray answers at {place}{given}: {why}. Start the cluster, give the address of one that runs, "
+            "or unset RAY_ADDRESS (and leave out --address) to run on this machine"
         )
+    _require_token()
+    try:
+        ray.init(address=place, log_to_driver=False, logging_level=logging.WARNING)
+    except Exception as error:
+        raise RuntimeError(f"the Ray at {place} was not joined: {_first_line(error)}{where()}") from error
+
+
+def _resolved(address: str) -> str:
+    """`host:port` of what the user named.
+
+    Raises:
+        ConnectionError: `auto`, and no Ray runs on this machine.
+    """
+    if address != "auto":
+        return address
+    try:
+        return services.get_ray_address_from_environment("auto", None)
+    except ConnectionError:
+        raise ConnectionError(
+            "address 'auto': no Ray runs on this machine. Start one with `ray start --head`, or leave out "
+            "the address (and unset RAY_ADDRESS) to run without a cluster"
+        ) from None
+
+
+def _start(object_store_memory: int | None, cpus: int | None) -> None:
+    """Start a Ray of our own; once more, with more patience, if it does not come up: a machine may be busy.
+
+    Raises:
+        RuntimeError: It does not start.
+    """
+    handler, place = signal.getsignal(signal.SIGTERM), ray_folder()
+    for last in (False, True):
+        _require_token()
+        try:
+            with _loopback():
+                ray.init(
+                    "local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    object_store_memory=object_store_memory,
+                    _temp_dir=place,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
+            break
+        except (ValueError, TypeError):  # what the caller asks for cannot be had
+            raise
+        except Exception as error:  # Ray raises plain Exceptions too
+            ray.shutdown()
+            if last:
+                raise RuntimeError(
+                    f"Ray did not start on this machine, tried twice: {_first_line(error)} Is the machine "
+                    f"very busy, or out of memory or of disk space in {_temporary()}?{where()}"
+                ) from error
+            os.environ.setdefault(START_WAIT, str(LONGER_SECONDS))
+    if threading.current_thread() is threading.main_thread() and callable(handler):
+        signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own
     token = Path.home() / ".ray" / "auth_token"
     if token.exists():
         token.chmod(0o600)  # Ray writes it readable by all
-    return True
+
+
+def _temporary() -> str:
+    return os.environ.get("RAY_TMPDIR", "/tmp")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
 def _require_token() -> None:

@@ -60,11 +60,15 @@ BASE_BYTES = 500_000_000
 
 @dataclass(frozen=True)
 class Cost:
-    """Operations (a multiply-add is 2), bytes of snapshots read, and bytes of memory at the peak."""
+    """Operations (a multiply-add is 2), bytes of snapshots read, bytes of memory at the peak.
+
+    `seconds` of a core go by whatever the operations: each step of training takes some.
+    """
 
     flops: float
     bytes_in: int
     memory: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, mode: TrainMo
     memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
     memory += work_bytes(architecture) if mode.compiled else 0
     bytes_in = 0 if first.start is None else 2 * len(segments) * snapshot_bytes(architecture)
-    return Cost(flops, bytes_in, memory)
+    return Cost(flops, bytes_in, memory, sum(_step_seconds(segment, facts) for segment in segments))
 
 
 def _segment_flops(segment: TrainSegment, facts: DataFacts) -> float:
@@ -186,8 +190,12 @@ STEP_SECONDS, STEP_RATE = 1.5e-3, 5e10
 
 def train_seconds(segment: TrainSegment, facts: DataFacts) -> float:
     """About the seconds that a segment takes one core."""
+    return _step_seconds(segment, facts) + _segment_flops(segment, facts) / STEP_RATE
+
+
+def _step_seconds(segment: TrainSegment, facts: DataFacts) -> float:
     steps = _epochs(segment) * -(-facts.train // segment.snapshot.net.recipe.batch_size)
-    return STEP_SECONDS * (1 + steps) + _segment_flops(segment, facts) / STEP_RATE
+    return STEP_SECONDS * (1 + steps)
 
 
 def _step_bytes(segment: TrainSegment, facts: DataFacts) -> int:
@@ -359,7 +367,7 @@ def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) ->
     again = any(reestimated(tile, target, cut) for _, target in ends for cut in part.cuts)
     frame = _net(tile, part.targets[0])
     images = mixed_batch(frame) if again else images_per_batch(frame)
-    images = max(images, ADAM_BATCH) if by_adam else images
+    images = min(max(images, ADAM_BATCH) if by_adam else images, max(facts.train, facts.test))
     unfolded = images * unfolded_bytes(tile.options, read[: len(read) // len(sources)])
     variants = 1 + len({source.variant for source in part.sources if source.variant != "plain"})
     goals = [(size, min(count, variants * len(part.targets))) for size, count in solved]

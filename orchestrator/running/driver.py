@@ -12,7 +12,8 @@ from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.state_machine import Machine, Skipped
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.progress import Progress
+from espalier.orchestrator.running.progress import Progress, duration
+from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
 
 WAIT_SECONDS = 0.5
@@ -55,6 +56,7 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
+        self._limits = TimeLimits()
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -66,12 +68,14 @@ class Driver:
         while True:
             for submission in self._machine.submit():
                 self._started[submission.task.job.key] = self._now()
-                self._pool.submit(submission.task.job, submission.attempt)
+                job = self._limits.limited(submission.task, submission.attempt)
+                self._pool.submit(job, submission.attempt)
             if self._machine.finished:
                 return self.outcome
             for event in self._pool.wait(WAIT_SECONDS):
                 self._handle(event)
-            self._progress.tick(len(self._machine.in_flight))
+            waits = waited_for(self._pool.running(), self._machine.in_flight, duration)
+            self._progress.tick(len(self._machine.in_flight), waits)
 
     def _handle(self, event: Done | Failed) -> None:
         task = self._machine.current(event.key, event.attempt)
@@ -104,6 +108,7 @@ class Driver:
         self._log(task, event, "done", "")
         size = task.size - len(failed)
         self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + size
+        self._limits.done(task, event.seconds)
         self._progress.done(replace(task, size=size), event.seconds)
         for part in failed:
             self._lose_part(part, event)

@@ -86,6 +86,10 @@ class Heard:
         self._fault = self._fault or SharedFault(f"{said} (found on {event.node}; every job needs it)")
         return True
 
+    def running(self) -> dict[str, float]:
+        """How long each job has been at work."""
+        return self._pool.running()
+
     def close(self) -> None:
         """Cancel what is in flight and give back all workers."""
         self._pool.close()

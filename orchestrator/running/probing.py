@@ -30,6 +30,9 @@ RECORD = "probes.json"
 WORTH_SECONDS = 3.0
 """All training of nets that is shorter by the planner's model is not worth a measurement."""
 
+LIMIT_SECONDS = 3600.0
+"""A question that takes longer is taken for hung: answers take seconds, those of large nets minutes."""
+
 
 @dataclass(frozen=True)
 class Alike:
@@ -189,7 +192,7 @@ def ask(
     """
     answers, start = dict[str, dict[str, Any]](), now()
     for key, payload in asked.items():
-        pool.submit(Job(key, "probe", payload, (), dict(where)), 1)
+        pool.submit(Job(key, "probe", payload, (), dict(where), LIMIT_SECONDS), 1)
     while len(answers) < len(asked):
         for event in pool.wait(1.0):
             answers[event.key] = _answer(event)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
@@ -38,8 +39,8 @@ class Progress(Protocol):
         """A line for the user."""
         ...
 
-    def tick(self, in_flight: int) -> None:
-        """The driver is alive, with so many jobs in flight."""
+    def tick(self, in_flight: int, waits: str = "") -> None:
+        """The driver is alive, with so many jobs in flight; what it `waits` for if that takes long."""
         ...
 
 
@@ -49,7 +50,7 @@ class Tally:
     def __init__(self, plan: Plan, slots: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.total, self.units = dict(plan.total), dict(plan.done)
         self.failed = dict.fromkeys(plan.total, 0)
-        self.in_flight = 0
+        self.in_flight, self.waits = 0, ""
         self._slots, self._clock, self._start = slots, clock, clock()
         self._begun_with = dict(plan.done)
         self._flops_left = {
@@ -95,7 +96,12 @@ class Tally:
         lost = sum(self.failed.values())
         if lost:
             parts.append(f"{lost} failed or skipped")
-        return ", ".join([*parts, f"{duration(self.seconds_left())} left"])
+        return ", ".join([*parts, self.rest()])
+
+    def rest(self) -> str:
+        """The time left, and what is being waited for."""
+        left = f"{duration(self.seconds_left())} left"
+        return f"{left}, waiting for {self.waits}" if self.waits else left
 
 
 def duration(seconds: float | None) -> str:
@@ -152,9 +158,9 @@ class Lines:
         """Say."""
         self._write(text)
 
-    def tick(self, in_flight: int) -> None:
+    def tick(self, in_flight: int, waits: str = "") -> None:
         """Write a line if the last is long ago."""
-        self._tally.in_flight = in_flight
+        self._tally.in_flight, self._tally.waits = in_flight, waits
         if self._clock() - self._last >= LINE_SECONDS:
             self._last = self._clock()
             self._write(self._tally.line())
@@ -189,9 +195,9 @@ class Live(Lines):
         self._refresh()
         self._bars.stop()
 
-    def tick(self, in_flight: int) -> None:
+    def tick(self, in_flight: int, waits: str = "") -> None:
         """Redraw."""
-        self._tally.in_flight = in_flight
+        self._tally.in_flight, self._tally.waits = in_flight, waits
         self._refresh()
 
     def _refresh(self) -> None:
@@ -202,7 +208,7 @@ class Live(Lines):
             )
             self._bars.update(row, completed=self._tally.units[kind], note=note)
         last = list(self._rows.values())[-1]
-        text = f"{self._bars.tasks[-1].fields['note']}, {duration(self._tally.seconds_left())} left"
+        text = f"{self._bars.tasks[-1].fields['note']}, {escape(self._tally.rest())}"
         self._bars.update(last, note=text)
 
 

@@ -1,15 +1,17 @@
-"""Files at an fsspec URL (object stores): no folders, no renames, and a lock that is an object."""
+"""Files at an fsspec URL (object stores): no folders, no renames, and a lock that is a lease."""
 
 from __future__ import annotations
 
 import inspect
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import fsspec
 
-from espalier.orchestrator.store.files import BROKEN, LOCK, Files, StoreLocked, this_process, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, Files, write_error
+from espalier.orchestrator.store.lease import Lease, run_out
 
 
 class RemoteFiles(Files):
@@ -25,12 +27,22 @@ class RemoteFiles(Files):
         self._fs, path = fsspec.core.url_to_fs(root)
         self._prefix = path.rstrip("/")
         self._conditional = "mode" in inspect.signature(self._fs.pipe_file).parameters
+        self._lease: Lease | None = None
 
     def _path(self, name: str) -> str:
         return f"{self._prefix}/{name}"
 
+    def _check_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
     def publish(self, name: str, data: bytes) -> bool:
-        """See `Files.publish`."""
+        """See `Files.publish`; also raises StoreLocked if the lock was lost."""
+        self._check_lease()
+        return self.put_new(name, data)
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """`publish` by whoever, the lock held or not."""
         if not self._conditional and self.exists(name):
             return False
         try:
@@ -45,7 +57,12 @@ class RemoteFiles(Files):
         return True
 
     def replace(self, name: str, data: bytes) -> None:
-        """See `Files.replace`."""
+        """See `Files.replace`; also raises StoreLocked if the lock was lost."""
+        self._check_lease()
+        self.put(name, data)
+
+    def put(self, name: str, data: bytes) -> None:
+        """`replace` by whoever, the lock held or not."""
         try:
             self._fs.pipe_file(self._path(name), data)
         except OSError as error:
@@ -74,7 +91,12 @@ class RemoteFiles(Files):
         return {name: sizes[name] for name in sorted(sizes) if name[:1] not in ("", ".", "_")}
 
     def remove(self, name: str) -> None:
-        """See `Files.remove`."""
+        """See `Files.remove`; also raises StoreLocked if the lock was lost."""
+        self._check_lease()
+        self.drop(name)
+
+    def drop(self, name: str) -> None:
+        """`remove` by whoever, the lock held or not."""
         if self.exists(name):
             self._fs.rm_file(self._path(name))
 
@@ -92,18 +114,17 @@ class RemoteFiles(Files):
         )
 
     def locked(self) -> bool:
-        """Whether the object `.lock` is there."""
-        return self.exists(LOCK)
+        """Whether there is a lease that has not run out."""
+        return self.exists(LOCK) and not run_out(self.read(LOCK), time.time())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """An object `.lock` made by conditional put and removed at the end; a killed holder leaves it."""
-        if not self.publish(LOCK, this_process()):
-            holder = self.read(LOCK).decode(errors="replace")
-            raise StoreLocked(
-                f"{self.root} is in use by {holder}: wait for it; if it died, delete {self.root}/{LOCK}"
-            )
+        """A lease, renewed meanwhile; that of a killed holder runs out (`orchestrator.store.lease`)."""
+        lease = Lease(self)
+        lease.take()
+        self._lease = lease
         try:
             yield
         finally:
-            self.remove(LOCK)
+            self._lease = None
+            lease.release()

@@ -17,7 +17,8 @@ from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.trials import trial_task, whole_trial
 from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.driver import WAIT_SECONDS, job_row
-from espalier.orchestrator.running.progress import Progress
+from espalier.orchestrator.running.progress import Progress, duration
+from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.tuning.optuna_study import Asked, Book, Row, trial_row
 from espalier.tasks.spec import NetSpec
@@ -81,6 +82,7 @@ class Tuner:
         self._states, self._attempts, self._where, self._now = states, attempts, where, now
         self._running: dict[str, Running] = {}
         self._failed: dict[str, int] = {}
+        self._limits = TimeLimits()
         self.failures: list[str] = []
         self.ended = 0
 
@@ -96,7 +98,8 @@ class Tuner:
                 return
             for event in self._pool.wait(WAIT_SECONDS):
                 self._handle(event)
-            self._progress.tick(len(self._running))
+            tasks = {key: trial.task for key, trial in self._running.items()}
+            self._progress.tick(len(self._running), waited_for(self._pool.running(), tasks, duration))
 
     def _fill(self) -> None:
         """Ask until all slots work, always of the study that has the fewest trials in flight.
@@ -127,7 +130,7 @@ class Tuner:
     def _submit(self, trial: Running) -> None:
         trial.start = self._now()
         self._running[trial.task.job.key] = trial
-        self._pool.submit(trial.task.job, trial.attempt)
+        self._pool.submit(self._limits.limited(trial.task, trial.attempt), trial.attempt)
 
     def _handle(self, event: Done | Failed) -> None:
         trial = self._running.get(event.key)
@@ -136,6 +139,7 @@ class Tuner:
         del self._running[event.key]
         trial.seconds += event.seconds
         if isinstance(event, Done):
+            self._limits.done(trial.task, event.seconds)
             self._log(trial, event, "done")
             self._reported(trial, event)
         else:

@@ -1,8 +1,10 @@
 """Small tasks that Ray's workers can import (the fixture puts this folder on their path)."""
 
 import os
+import signal
 import threading
 import time
+from pathlib import Path
 
 from espalier.cluster.pool import Output
 
@@ -33,8 +35,24 @@ def sleep(job, blobs):
     return Output()
 
 
+def once(job, blobs):
+    """Sleeps long the first time, and never again."""
+    seconds, folder = job.payload
+    mark = Path(folder) / f"slept {seconds}"
+    if not mark.exists():
+        mark.touch()
+        time.sleep(seconds)
+    return Output()
+
+
 def die(job, blobs):
     os._exit(1)
+
+
+def hang(job, blobs):
+    Path(job.payload).write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return Output({"late": True})
 
 
 def fail(job, blobs):
@@ -49,4 +67,4 @@ def unpicklable(job, blobs):
     return Output({"a": threading.Lock()})
 
 
-KINDS = {f.__name__: f for f in (join, look, sleep, die, fail, despair, unpicklable)}
+KINDS = {f.__name__: f for f in (join, look, sleep, once, die, hang, fail, despair, unpicklable)}

@@ -41,7 +41,8 @@ CELLS = [
 summary = Sweep(config, path="quick").run(pool=in_process)
 assert summary.complete""",
     """tables = load("quick")
-print(fit_width_limit(tables.grafts, y="fvu_test", by=["layer"], bootstraps=20)["alpha"].tolist())""",
+fits = fit_width_limit(tables.grafts, y="fvu_test", by=["layer"], bootstraps=20)
+print(fits["alpha"].to_json(orient="values"))""",
 ]
 """A script, or a notebook: run a sweep, load its tables, fit."""
 

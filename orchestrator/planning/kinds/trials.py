@@ -76,7 +76,7 @@ def _cost(study: Study, nets: Sequence[NetSpec], start: int, end: int) -> Cost:
     facts = replace(facts, train=facts.train - held, test=held)
     segment = TrainSegment(Snapshot("", "", nets[0], end), start or None, keep_state=True)
     one = train_cost([segment], facts)
-    return Cost(one.flops * len(nets), one.bytes_in * len(nets), one.memory)
+    return Cost(one.flops * len(nets), one.bytes_in * len(nets), one.memory, one.seconds * len(nets))
 
 
 def state_of(study: Study, number: int, epoch: int, seed: int) -> str:

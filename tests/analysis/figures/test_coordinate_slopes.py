@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from espalier.analysis.figures.coordinate_slopes import checked, figure
 from espalier.analysis.report_cli import app
+from espalier.orchestrator.coordcheck import Check
 from espalier.tasks.tables.schemas import COORDINATES
 
 SWEEP = """
@@ -45,6 +46,8 @@ def test_a_check_writes_its_table_and_figure_and_prints_every_setting_and_layer(
     for word in ("parametrization = sp", "parametrization = mup", "base width 8", "1 · dense1", "3 · dense3"):
         assert word in words
     assert "not recorded" not in words
+    assert words.count(" ± ") >= 6
+    assert "one standard error over 2 seeds" in words
     assert not (folder / "tables").exists()
 
 
@@ -77,6 +80,10 @@ def row(**changed):
     return text | numbers | changed
 
 
+def test_by_default_there_are_seeds_enough_for_an_error():
+    assert Check().seeds >= 8
+
+
 def test_a_setting_that_diverges_has_no_slope_and_still_a_figure():
     rows = [
         row(parametrization=name, width=width, change=change)
@@ -85,6 +92,7 @@ def test_a_setting_that_diverges_has_no_slope_and_still_a_figure():
     ]
     settings = checked(pa.Table.from_pylist(rows, schema=COORDINATES))
     assert [setting.label for setting in settings] == ["parametrization = sp", "parametrization = mup"]
-    assert settings[0].slopes[1] != settings[0].slopes[1]  # NaN
-    assert settings[1].slopes == pytest.approx({1: 1.0})
+    assert settings[0].slopes[1].verdict == "diverged"
+    assert settings[1].slopes[1].slope == pytest.approx(1.0)
+    assert settings[1].slopes[1].verdict.startswith("unsure")  # of one seed
     assert len(figure(settings).axes) == 2

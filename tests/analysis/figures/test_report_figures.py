@@ -1,11 +1,13 @@
 """Figures beyond pairs of one width show the means of their groups, and the sentences say them."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from espalier import load
-from espalier.analysis.figures import crossings, mixtures, pool_nulls, ridge_path, variants
+from espalier.analysis.figures import crossings, mixtures, pool_nulls, pool_words, ridge_path, variants
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.limits.selection import plain_grafts, usual_method
 from espalier.analysis.report.html_page import make_report
@@ -26,8 +28,9 @@ from tests.analysis.more_rows import (
 )
 
 NAMES = [
-    "error_by_width", "pair_matrix", "nulls", "exchangeability", "exchangeability_at_start", "wider_subset",
-    "wider_subset_at_start", "cross_width", "cross_epoch", "skip", "methods", "hybrids", "ridge_path",
+    "excess", "error_by_width", "pair_matrix", "nulls", "exchangeability", "exchangeability_at_start",
+    "exchangeability_tests", "wider_subset", "wider_subset_at_start", "wider_subset_tests",
+    "cross_width", "cross_epoch", "skip", "methods", "hybrids", "ridge_path",
 ]  # fmt: skip
 
 
@@ -89,11 +92,16 @@ def test_across_widths_the_axis_is_the_narrower_width(tables):
 
 def test_across_epochs_one_net_is_at_the_end(tables):
     rows = crossings.epoch_rows(usual_method(tables.grafts))
-    left, right = crossings.cross_epoch(rows).axes[:2]
+    untrained = crossings.untrained_rows(usual_method(tables.grafts), rows)
+    left, right = crossings.cross_epoch(rows, untrained).axes[:2]
     assert left.containers[0].lines[0].get_xdata().tolist() == [0, 1, 5, 20]
     last = rows["pairing"] == "same_width"
     assert lines(left)["2 · conv2"][-1] == pytest.approx(rows[last & (rows["layer"] == 2)]["fvu_test"].mean())
     assert lines(right)["3 · conv3"][:3] == pytest.approx([0.297] * 3)
+    beside = next(bar.lines[0] for bar in right.containers if bar.get_label() == "3 · conv3, untrained")
+    assert beside.get_xdata().tolist() == [0, 20]  # the targets whose untrained sources are in the rows
+    into_last = untrained[(untrained["layer"] == 3) & (untrained["target_epoch"] == 20)]
+    assert beside.get_ydata()[1] == pytest.approx(into_last["fvu_test"].mean())
 
 
 def test_skips_and_methods_are_held_against_plain_exact_grafts(tables):
@@ -114,9 +122,10 @@ def test_the_exchangeability_of_a_width_is_the_geometric_mean_over_its_targets(t
     found = pool_nulls.summary(last)
     assert found["ratio"].to_numpy() == pytest.approx(np.tile([1.2, 1.3], [4, 1]).T.ravel() * 1.01)
     assert (found["rejects"] == 2).all()
-    axes = pool_nulls.ratios(last).axes[0]
+    first = rows[(rows["null"] == "pooled") & (rows["target_epoch"] == 0)]
+    axes = pool_nulls.ratios(last, first).axes[0]
     assert axes.get_lines()[-1].get_ydata() == pytest.approx([1.2 * 1.01] * 4)
-    assert [text.get_text() for text in axes.texts] == ["2/3"] * 4
+    assert [text.get_text() for text in axes.texts] == ["2/3\n(0)"] * 4
 
 
 def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
@@ -132,14 +141,12 @@ def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
 
 
 def test_what_is_said_of_exchangeability_is_no_more_than_the_rows_carry():
-    said = pool_nulls.findings(frame("exchangeability", exchange_rows()))
+    said = pool_words.findings(frame("exchangeability", exchange_rows()))
     assert "Before training a net serves a target with 1.01 times" in said[0]
-    assert "p <= 0.05 for 0 % of 24" in said[0]
-    assert "better than the pool (p > 0.95) for 100 %" in said[0]
-    assert "p <= 0.05 for 67 % of 24" in said[1]
+    assert "After 20 epochs a net serves a target with 1.26 times" in said[1]
+    assert "24 rows, none with a warning" in said[1]
+    assert "layer 2: 67 % of 12 targets, initial nets 0 %" in said[2]
     assert "depend on one another" in said[-1]
-    few = pool_nulls.findings(frame("exchangeability", exchange_rows(partitions=9)))
-    assert "9 partitions allow no p-value of 0.05" in few[1]
 
 
 def test_hybrids_of_pairs_that_share_no_net_have_the_textbook_error(tables):
@@ -148,14 +155,27 @@ def test_hybrids_of_pairs_that_share_no_net_have_the_textbook_error(tables):
     assert means["error"].to_numpy() == pytest.approx(0.005)
     drawn = lines(mixtures.hybrids(tables.hybrids).axes[0])
     assert drawn["32"] == pytest.approx([0.905, 0.805, 0.905])
-    assert "right on 80.5 % of held-out images at worst (share 0.5" in mixtures.findings(tables.hybrids)[0]
+    (said,) = mixtures.findings(tables.hybrids, 0.9)
+    assert "at worst, share 0.5: 80.5 ([" in said
+    assert "the 297 images; 6 rows, none with a warning" in said
+
+
+def test_sentences_beyond_pairs_of_one_width_have_rows_and_intervals(tables):
+    every = [
+        *crossings.findings(usual_method(tables.grafts), 0.9),
+        *variants.findings(tables.grafts, 0.9),
+    ]
+    assert len(every) == 5  # across widths, across epochs, a skip, Adam, a stitch
+    for said in every:
+        assert re.search(r"layer \d: \S+ \[\S+, \S+\]", said), said
+        assert re.search(r"\d+ rows, (none|\d+ %) with a warning", said), said
 
 
 def test_hybrids_of_a_regression_show_their_loss():
     none = {f"{name}accuracy_test": None for name in ("", "source_", "target_")}
     rows = frame("hybrids", [row | none for row in hybrid_rows()])
     assert lines(mixtures.hybrids(rows).axes[0])["4"] == pytest.approx([0.3] * 3)
-    assert mixtures.findings(rows) == []
+    assert mixtures.findings(rows, 0.9) == []
 
 
 def test_the_ridge_path_marks_what_was_chosen(tables):

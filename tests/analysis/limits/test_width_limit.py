@@ -211,3 +211,19 @@ def test_rows_that_are_there_again_count_once_and_are_told():
 )
 def test_doubtful_fits_warn(frame, warning):
     assert warning in fit_width_limit(frame, "y", []).iloc[0]["warning"]
+
+
+@pytest.mark.parametrize(
+    ("warned", "said"),
+    [
+        (lambda rows: rows["target_width"] > 0, "100 % of its rows carry a warning"),
+        (lambda rows: rows["source_seed"] == 0, "25 % of its rows carry a warning"),
+        (lambda rows: rows["target_width"] == 64, "20 % of its rows carry a warning (100 % at width 64)"),
+        (lambda rows: rows.index == 0, "2 % of its rows carry a warning (8 % at width 4)"),
+        (lambda rows: rows["target_width"] == 0, ""),
+    ],
+)
+def test_a_fit_that_rests_on_warned_rows_says_on_how_many(warned, said):
+    frame = pairs(lambda w: w**-0.5)
+    frame["warning"] = np.where(warned(frame), "few images", "")
+    assert fit_width_limit(frame, "y", [], bootstraps=10)["warning"].item() == said

@@ -108,9 +108,10 @@ def test_pairs_across_settings_are_held_against_those_within(two):
     assert own == pytest.approx(first.groupby("layer")["fvu_test"].mean().to_numpy())
     crossing = rows[(rows["target"] == 0) & (rows["source"] == 1)]
     assert other == pytest.approx(crossing.groupby("layer")["fvu_test"].mean().to_numpy())
-    said = between_settings.findings(two.tables)
+    said = between_settings.findings(two.tables, 0.9)
     assert len(said) == 2
-    assert "Into nets of init = he_normal, reg_weight = 0.0005, sources of init = uniform" in said[0]
+    assert "Into nets of init = he_normal, reg_weight = 0.0005, error of sources of init = uniform" in said[0]
+    assert re.search(r"layer 2: \S+ \[\S+, \S+\]; layer 3: .* rows, none with a warning", said[0])
 
 
 def test_settings_without_pairs_between_them_have_no_such_chapter(tmp_path):

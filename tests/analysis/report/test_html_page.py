@@ -9,13 +9,15 @@ import pytest
 from espalier import load
 from espalier.analysis.figures import main_figures
 from espalier.analysis.figures.pair_matrix import pair_matrix
+from espalier.analysis.figures.report_figures import captioned_figures
 from espalier.analysis.figures.style import svg_text
+from espalier.analysis.limits.snapshots import end_fits, snapshot_fits
 from espalier.analysis.limits.width_limit import fit_groups
-from espalier.analysis.report.findings import findings
 from espalier.analysis.report.html_page import make_report, write_report
 from tests.analysis.conftest import curve_rows, graft_rows, job_rows, net_rows, write_sweep, write_tables
 
 NAMES = [
+    "excess",
     "error_by_width",
     "error_by_width_at_start",
     "drop_by_layer",
@@ -70,42 +72,6 @@ def test_writing_again_gives_the_same_files_and_follows_no_link(finished, tmp_pa
     assert {path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {b"precious"}
 
 
-def test_headlines_follow_the_data():
-    rows = graft_rows()
-    flat = [row | {"fvu_test": 0.5 + 0.01 * row["source_seed"]} for row in rows]
-    real, level = (pd.DataFrame(change) for change in (rows, flat))
-    said = " ".join(findings(real, fit_groups(real, "fvu_test", ["layer"], bootstraps=200)))
-    assert "falls with the width at 4 of 4 layers" in said
-    assert "trained source beats an untrained one by more than two standard errors at 4 of 4 layers" in said
-    assert "A net grafted into itself is recovered" in said
-    assert "beware" not in said
-    alike = [
-        row | {"fvu_test": 0.5 + 0.01 * row["target_seed"] + 0.001 * (row["null"] != "none")} for row in rows
-    ]
-    close = pd.DataFrame(alike)
-    said = " ".join(findings(close, fit_groups(close, "fvu_test", ["layer"], bootstraps=200)))
-    assert "by more than two standard errors at 0 of 4 layers (the untrained error is 1.00 to 1.00" in said
-    said = " ".join(findings(level, fit_groups(level, "fvu_test", ["layer"], bootstraps=200)))
-    assert "At none of 4 layers" in said
-    assert "ABOVE the floor" in said
-
-
-def test_a_warned_row_of_the_floor_is_told_apart_from_the_others():
-    """Fitting images that do not show every direction leave held-out errors that are no fault of the fit."""
-    rows = [dict(row) for row in graft_rows()]
-    floor = [row for row in rows if row["null"] == "self"]
-    at_end = max(row["target_epoch"] for row in rows)
-    for row in [row for row in floor if row["target_epoch"] == at_end][:3]:
-        row |= {"fvu_test": 0.04, "warning": "28 of 32 directions"}
-    said = " ".join(
-        findings(pd.DataFrame(rows), fit_groups(pd.DataFrame(rows), "fvu_test", ["layer"], bootstraps=50))
-    )
-    assert "recovered to an error of" in said
-    assert "ABOVE" not in said
-    assert "such rows that carry a warning" in said
-    assert "largest error is 0.04" in said
-
-
 @pytest.mark.parametrize(
     ("tables", "said"),
     [
@@ -146,10 +112,55 @@ def test_drawing_leaves_no_global_state(sweep):
 
 def test_the_legend_tells_alpha_and_its_interval(sweep):
     grafts = load(sweep).grafts
-    fits = fit_groups(grafts, "fvu_test", ["layer"], bootstraps=100)
-    labels = main_figures.error_by_width(grafts, fits, guide=1.0).axes[0].get_legend_handles_labels()[1]
-    assert sum("α = " in label for label in labels) == 4
+    axes = main_figures.error_by_width(snapshot_fits(grafts, 20, 0.9, 50), guide=1.0).axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    assert sum("α = " in label and "untrained source: " in label for label in labels) == 4
     assert any("slope of" in label for label in labels)
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
+    untrained = grafts[(grafts["null"] == "untrained") & (grafts["layer"] == 2)]
+    assert hollow[0].get_ydata() == pytest.approx(
+        untrained.groupby("target_width")["fvu_test"].mean().to_numpy()
+    )
+
+
+def test_each_curve_over_epochs_stands_beside_its_untrained_sources(sweep):
+    """At epoch 0 the sources are untrained: the null's curve begins with the real one."""
+    grafts = load(sweep).grafts
+    axes = main_figures.error_by_epoch(grafts).axes[0]
+    drawn = {bar.get_label(): bar.lines[0] for bar in axes.containers}
+    for name in ("2 · conv2", "3 · conv3", "4 · conv4", "5 · dense1"):
+        real, null = drawn[name], drawn[f"{name}, untrained"]
+        assert null.get_xdata().tolist() == [0, 20]
+        assert null.get_ydata()[0] == pytest.approx(real.get_ydata()[0])
+    rows = grafts[(grafts["null"] == "untrained") & (grafts["layer"] == 2) & (grafts["target_width"] == 4)]
+    assert drawn["2 · conv2, untrained"].get_ydata()[1] == pytest.approx(rows["fvu_test"].mean())
+    reading = next(
+        c.reading
+        for c in captioned_figures(load(sweep), *end_fits(grafts, 0.9, 20))
+        if c.name == "error_by_epoch"
+    )
+    assert "nothing may be read about the sources" in reading
+    assert "less alike" not in reading
+
+
+def test_a_curve_over_epochs_without_untrained_sources_stands_alone():
+    grafts = pd.DataFrame(graft_rows(nulls=False))
+    labels = main_figures.error_by_epoch(grafts).axes[0].get_legend_handles_labels()[1]
+    assert len(labels) == 4
+
+
+def test_bars_of_accuracy_drops_hold_the_images_part(sweep):
+    rows = snapshot_fits(load(sweep).grafts, 20, 0.9, 20).rows
+    few, many = (
+        [bar.lines[2][0].get_segments() for bar in main_figures.drop_by_layer(part).axes[0].containers[:2]]
+        for part in (rows, rows.assign(images_test=10**9))
+    )
+
+    def length(segments):
+        return np.ptp(segments[0][:, 1])
+
+    assert length(few[1]) > 2 * length(few[0])  # thin: nets and images; thick: nets alone
+    assert length(many[1]) == pytest.approx(length(many[0]), rel=1e-2)
 
 
 def test_a_band_holds_its_curve(sweep):

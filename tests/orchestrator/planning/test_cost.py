@@ -223,13 +223,14 @@ from espalier.tasks.networks.network import initialise
 from espalier.tasks.spec import COMPILED, TrainMode, blob_name
 
 def measured(fields, kind, memory):
-    config, digits, choices = SweepConfig.parse(fields), facts("digits"), {}
+    config, choices = SweepConfig.parse(fields), {}
+    images, where = facts(config.data.dataset), {"dataset": config.data.dataset}
     if kind in ("group", "compiled"):
         grouped = Choice(TrainMode(grouped=True, layout="channels_last"), 8)
         way = grouped if kind == "group" else Choice(COMPILED)
-        choices = {probe_key(net, "cpu"): way for net in nets(config, digits)}
+        choices = {probe_key(net, "cpu"): way for net in nets(config, images)}
         kind = "train"
-    plan = make_plan(config, digits, Have(), Limits(memory, 1), {"dataset": "digits"}, choices)
+    plan = make_plan(config, images, Have(), Limits(memory, 1), where, choices)
     task = max((task for task in plan.tasks if task.job.kind == kind), key=lambda task: task.cost.memory)
     blobs = {}
     if kind != "train":
@@ -273,13 +274,13 @@ CONV = {
     "network": {"layers": [4, 4, "pool", 2, "pool"]},
     "sweep": {"widths": [48], "seeds": 4},
     "train": {"epochs": 1, "snapshots": [1]},
-    "graft": {"nulls": []},
+    "graft": {"nulls": [], "ridge": BY_SUMS},
 }
 NARROW = CONV | {"network": {"layers": [1, 1, "pool", 1, "pool"]}, "sweep": {"widths": [24], "seeds": 12}}
 RESIDUAL = CONV | {
     "network": {"family": "resnet20"},
     "sweep": {"widths": [16], "seeds": 3},
-    "graft": {"nulls": [], "methods": ["exact", "stitch"]},
+    "graft": {"nulls": [], "methods": ["exact", "stitch"], "ridge": BY_SUMS},
 }
 POOLED = CONV | {
     "sweep": {"widths": [12], "seeds": 4},
@@ -310,7 +311,7 @@ ROOM = 2**50
         (DEEP, "compiled", ROOM),
         (NARROW, "graft", ROOM),
         (CONV, "graft", ROOM),
-        (CONV, "graft", 900_000_000),  # in several passes over the images
+        (CONV, "graft", 800_000_000),  # in several passes over the images
         (RESIDUAL, "graft", ROOM),
         (POOLED, "pool", ROOM),
         (HYBRID, "hybrid", ROOM),

@@ -140,6 +140,20 @@ def test_live_bars_show_counts_failures_and_time_left(clock):
     assert "0 s left" in shown
 
 
+def test_what_is_waited_for_stands_beside_the_time_left(clock, written):
+    tally = Tally(plan(task("n")), 1, clock)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=160)
+    with Lines(tally, written.append, clock) as lines:
+        lines.tick(1, "train [8, 'pool'] (at work for 5 min 0 s)")
+    assert written[-1].endswith("? left, waiting for train [8, 'pool'] (at work for 5 min 0 s)")
+    with Live(tally, console) as live:
+        live.tick(1, "train [8, 'pool'] (at work for 5 min 0 s)")
+    live.tick(1)
+    assert "waiting for train [8, 'pool'] (at work" in screen.getvalue()
+    assert "waiting" not in tally.line()
+
+
 def test_without_a_terminal_there_are_plain_lines():
     screen = io.StringIO()
     shown = display(plan(task("n")), 1, Console(file=screen))

@@ -65,6 +65,9 @@ class FakePool:
         states = {name: b"state of " + name.encode() for name in job.where["states"]}
         return Done(job.key, attempt, Output(blobs=states, answer=rows), 0.1, "here", "cpu")
 
+    def running(self):
+        return {job.key: 0.0 for job, _ in self._waiting[:1]}
+
     def close(self):
         self._waiting.clear()
 
@@ -87,7 +90,7 @@ class Silent:
     def note(self, text):
         self.notes.append(text)
 
-    def tick(self, in_flight):
+    def tick(self, in_flight, waits=""):
         pass
 
 

@@ -1,0 +1,240 @@
+"""Jobs on their way: queued, handed to the crew's workers with their inputs, and taken back as events."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    GetTimeoutError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+    TaskCancelledError,
+)
+
+from espalier.cluster.on_ray.actors import Call, Slot
+from espalier.cluster.on_ray.blob_cache import BlobCache
+from espalier.cluster.on_ray.crew import Crew
+from espalier.cluster.on_ray.worker_side import as_array
+from espalier.cluster.pool import Done, Failed, Fetch, Job, failure
+
+CALLS = 2
+"""Calls in flight per actor: one runs, one waits with its inputs already brought to the node."""
+
+NEARBY = 16
+"""How many of the oldest queued jobs are compared when a slot looks for inputs it has just had."""
+
+GET_SECONDS = 5.0
+"""How long a result may be on its way before it is asked whether Ray is still there."""
+
+
+class Dispatch:
+    """What is queued and in flight.
+
+    Args:
+        crew: The workers.
+        blobs: References of blobs in the object store.
+        fetch: Reads a blob that is not there.
+        missing: Says what of Ray itself is missing: then a failed call says nothing about its job.
+    """
+
+    def __init__(self, crew: Crew, blobs: BlobCache, fetch: Fetch, missing: Callable[[], str]) -> None:
+        self.queue: deque[tuple[Job, int]] = deque()
+        self.events: list[Done | Failed] = []
+        self.crew, self.blobs, self.fetch = crew, blobs, fetch
+        self._missing = missing
+        self._hung_on: dict[str, str] = {}
+
+    def begin_again(self, crew: Crew, blobs: BlobCache) -> None:
+        """Go on with another crew, where everything that the old one had in hand is queued again."""
+        for slot in self.crew.slots:
+            self._take_back(slot)
+        self.crew.slots = []
+        self.crew, self.blobs = crew, blobs
+
+    def submit(self, job: Job, attempt: int) -> None:
+        """Queue a job."""
+        self.queue.append((job, attempt))
+
+    def running(self) -> dict[str, float]:
+        """For how many seconds each job at work has been so, by key."""
+        now = time.monotonic()
+        return {slot.calls[0].job.key: now - slot.since for slot in self.crew.slots if slot.calls}
+
+    # Handing out
+
+    def fill(self) -> None:
+        """Give each live actor one call, then a second; move calls that wait to idle actors."""
+        for held in range(CALLS):
+            for slot in self.crew.slots:
+                if self.queue and not slot.hello and len(slot.calls) == held:
+                    self._start(slot)
+        idle = [slot for slot in self.crew.slots if not slot.hello and not slot.calls]
+        for slot, call in zip(idle, self._waiting_calls(), strict=False):
+            self._move(call)
+            self._start(slot)
+
+    def _waiting_calls(self) -> list[Call]:
+        return [call for slot in self.crew.slots for call in list(slot.calls)[1:] if not call.moved]
+
+    def _move(self, call: Call) -> None:
+        """Take back a call that waits behind a running one.
+
+        Ray drops a cancelled call only when its turn comes, so it stays in its actor's line and its
+        result is ignored. If it began at this very moment, the job runs twice and counts once.
+        """
+        ray.cancel(call.stream)
+        call.moved = True
+        self.queue.append((call.job, call.attempt))
+
+    def _start(self, slot: Slot) -> None:
+        picked = self._pick(slot)
+        if picked is None:
+            return
+        job, attempt = picked
+        try:
+            references = [self._reference(name) for name in job.inputs]
+            stream = slot.actor.run.options(num_returns="streaming").remote(job, attempt, *references)
+            done = stream.completed()
+        except Exception as error:
+            # A blob that cannot be read fails its job, not the sweep.
+            if self._missing():
+                self.queue.appendleft((job, attempt))
+                raise
+            self.events.append(failure(job, attempt, error, 0.0))
+            return
+        slot.seen = frozenset(job.inputs)
+        slot.since = slot.since if slot.calls else time.monotonic()
+        slot.calls.append(Call(job, attempt, stream, done))
+
+    def _pick(self, slot: Slot) -> tuple[Job, int] | None:
+        """The queued job, among the oldest, that shares most inputs with the actor's last one.
+
+        A job that hung on a slot's node goes elsewhere if there is a worker elsewhere.
+        """
+        elsewhere = bool(self._hung_on) and self.crew.elsewhere(slot.node)
+        shared = {
+            index: len(slot.seen.intersection(job.inputs))
+            for index, (job, _) in enumerate(list(self.queue)[:NEARBY])
+            if not (elsewhere and self._hung_on.get(job.key) == slot.node)
+        }
+        if not shared:
+            return None
+        index = max(shared, key=shared.__getitem__)
+        chosen = self.queue[index]
+        del self.queue[index]
+        return chosen
+
+    def _reference(self, name: str) -> Any:
+        reference = self.blobs.get(name)
+        if reference is None:
+            blob = self.fetch(name)
+            reference = ray.put(as_array(blob))
+            self.blobs.put(name, reference, len(blob))
+        return reference
+
+    # Taking back
+
+    def ready(self, timeout: float) -> list[Slot]:
+        """Slots with an event, waiting up to `timeout` seconds for the first of them."""
+        awaited = {slot.awaited: slot for slot in self.crew.slots if slot.awaited is not None}
+        if not awaited or not ray.wait(list(awaited), timeout=timeout)[0]:
+            return []
+        ready, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+        return [awaited[reference] for reference in ready]
+
+    def collect(self) -> None:
+        """Take all news."""
+        while ready := self.ready(0.0):
+            for slot in ready:
+                if slot.hello:
+                    self.crew.greet(slot)
+                else:
+                    self._take(slot)
+
+    def end_late(self) -> None:
+        """End the workers whose job has reached its limit; a result that comes after all is nobody's."""
+        now = time.monotonic()
+        for slot in [slot for slot in self.crew.slots if slot.overdue(now)]:
+            call = slot.calls.popleft()
+            if not call.moved:
+                self._hung_on[call.job.key] = slot.node
+                self.blobs.drop(call.job.inputs)
+                text = f"no result within {call.job.limit:.0f} s, the job's limit; its worker was ended"
+                seconds = now - slot.since
+                late = Failed(call.job.key, call.attempt, "late", text, seconds, **slot.place, shared=False)
+                self.events.append(late)
+            self._replace(slot)
+
+    def _take(self, slot: Slot) -> None:
+        call = slot.calls[0]
+        try:
+            event = self._result(call)
+        except RayError as error:
+            if self._missing():
+                raise  # the call is still the slot's: it is made again when Ray is there again
+            slot.calls.popleft()
+            event = self._broken(slot, call, error)
+        else:
+            slot.calls.popleft()
+        slot.since = time.monotonic()
+        self.crew.alive()
+        if not call.moved:
+            self._hung_on.pop(call.job.key, None)
+            self.events.append(event)
+
+    def _result(self, call: Call) -> Done | Failed:
+        """The worker's event with its blobs, whose references are kept for later jobs."""
+        event, references = call.answer()
+        if isinstance(event, Failed):
+            return event
+        blobs = {
+            name: array.tobytes()
+            for name, array in zip(references, self._got(list(references.values())), strict=True)
+        }
+        for name, blob in blobs.items():
+            self.blobs.put(name, references[name], len(blob))
+        return replace(event, output=replace(event.output, blobs=blobs))
+
+    def _got(self, references: list[Any]) -> list[Any]:
+        """`ray.get`, which waits for ever once Ray itself is gone."""
+        while True:
+            try:
+                return ray.get(references, timeout=GET_SECONDS)
+            except GetTimeoutError:
+                if what := self._missing():
+                    raise RaySystemError(f"{what} is gone") from None
+
+    def _broken(self, slot: Slot, call: Call, error: RayError) -> Failed:
+        """The event for a call that gave no answer: what `execute` raises comes as an answer."""
+        ended = {
+            "key": call.job.key,
+            "attempt": call.attempt,
+            "seconds": time.monotonic() - slot.since,
+            **slot.place,
+        }
+        # The first line says what happened; ids and advice follow over a kilobyte.
+        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
+            return Failed(reason="error", error=text, **ended)  # such as a job that cannot be unpickled
+        # The next attempt reads from the durable store, for the lost thing may be an input.
+        if not call.moved:
+            self.blobs.drop(call.job.inputs)
+        if not isinstance(error, RayTaskError | ObjectLostError | TaskCancelledError):
+            self._replace(slot)
+        return Failed(reason="memory" if isinstance(error, OutOfMemoryError) else "lost", error=text, **ended)
+
+    def _replace(self, slot: Slot) -> None:
+        """Put a new actor in a slot. Jobs that the old actor had not begun go back to the queue."""
+        self._take_back(slot)
+        self.crew.replace(slot)
+
+    def _take_back(self, slot: Slot) -> None:
+        self.queue.extendleft((call.job, call.attempt) for call in slot.calls if not call.moved)
