@@ -102,8 +102,8 @@ class FrameBuilder:
 class Growing:
     """An array that grows at its end, and takes no more memory than what was put into it.
 
-    Its room is doubled when it is full. What is not written to is not in memory yet, and what is given up goes
-    back to the system at once: both hold of mapped memory, and not of what `malloc` gives.
+    Its room is doubled when it is full. What is not written to is not in memory yet, and what is given up
+    goes back to the system at once: both hold of mapped memory, and not of what `malloc` gives.
     """
 
     def __init__(self) -> None:
@@ -114,9 +114,8 @@ class Growing:
         rows = self._rows + len(values)
         kind = np.promote_types(self._room.dtype, values.dtype) if self._rows else values.dtype
         if rows > len(self._room) or kind != self._room.dtype:
-            room = _mapped(
-                max(rows, 2 * len(self._room) if rows > len(self._room) else len(self._room)), kind
-            )
+            full = rows > len(self._room)
+            room = _mapped(max(rows, 2 * len(self._room)) if full else len(self._room), kind)
             room[: self._rows] = self._room[: self._rows]
             self._room = room
         self._room[self._rows : rows] = values

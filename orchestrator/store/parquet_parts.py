@@ -19,6 +19,10 @@ Identity = tuple[Any, ...]
 
 SMALL_BYTES = 2**20
 """In memory, below which a part is small: as a job writes them."""
+SMALL: dict[str, Any] = {"compression": "snappy", "write_statistics": False, "store_schema": False}
+LARGE: dict[str, Any] = {"compression": "zstd"}
+"""How parts are written. Of a small one most of the bytes, and of the time to read it, would be what stands
+beside the rows: dictionaries, statistics, descriptions of columns, and a zstd begun anew for every page."""
 PART_LIMIT = 2**30
 """Bytes that a part may take in memory, and on disk: eight times what `espalier compact` makes at most."""
 NUMBER_BYTES = 8
@@ -44,14 +48,15 @@ def encode(table: str, rows: pa.Table) -> bytes:
     """
     sink = pa.BufferOutputStream()
     schema = SCHEMAS[table].with_metadata(rows.schema.metadata)
-    repeating: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    options = SMALL if rows.nbytes < SMALL_BYTES else LARGE
+    # Numbers seldom repeat, so that a dictionary of them is larger than they are.
+    texts: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
     pq.write_table(
         rows.cast(schema),
         sink,
-        # To start zstd anew for each of the pages takes most of the time in which a small part is read.
-        compression="snappy" if rows.nbytes < SMALL_BYTES else "zstd",
-        use_dictionary=repeating,
+        use_dictionary=options is LARGE and texts,
         write_page_checksum=True,
+        **options,
     )
     return sink.getvalue().to_pybytes()
 
