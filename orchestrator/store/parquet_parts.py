@@ -19,7 +19,7 @@ Identity = tuple[Any, ...]
 
 SMALL_BYTES = 2**20
 """In memory, below which a part is small: as a job writes them."""
-SMALL: dict[str, Any] = {"compression": "snappy", "write_statistics": False, "store_schema": False}
+SMALL: dict[str, Any] = {"compression": "snappy", "write_statistics": False}
 LARGE: dict[str, Any] = {"compression": "zstd"}
 """How parts are written. Of a small one most of the bytes, and of the time to read it, would be what stands
 beside the rows: dictionaries, statistics, descriptions of columns, and a zstd begun anew for every page."""
@@ -47,16 +47,17 @@ def encode(table: str, rows: pa.Table) -> bytes:
     What the rows' own schema metadata says (commit, versions) goes into the file.
     """
     sink = pa.BufferOutputStream()
-    schema = SCHEMAS[table].with_metadata(rows.schema.metadata)
-    options = SMALL if rows.nbytes < SMALL_BYTES else LARGE
+    schema, small = SCHEMAS[table].with_metadata(rows.schema.metadata), rows.nbytes < SMALL_BYTES
+    if small:
+        schema = pa.schema([field.remove_metadata() for field in schema], schema.metadata)
     # Numbers seldom repeat, so that a dictionary of them is larger than they are.
     texts: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
     pq.write_table(
         rows.cast(schema),
         sink,
-        use_dictionary=options is LARGE and texts,
+        use_dictionary=not small and texts,
         write_page_checksum=True,
-        **options,
+        **(SMALL if small else LARGE),
     )
     return sink.getvalue().to_pybytes()
 
