@@ -147,3 +147,16 @@ def test_the_table_of_training_is_that_of_the_committed_output(network):
             f"{row['espalier_nets_per_hour']:,.0f}",
             *(f"{row[name]:.2f}" for name in ratios),
         ]
+
+
+def test_every_promise_names_a_test_that_is_there():
+    rows = [
+        line.rsplit("|", 2)[1].strip()
+        for line in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith(("| fault", "| ---"))
+    ]
+    assert len(rows) > 30
+    for cell in rows:
+        file, _, name = cell.strip("`").partition("::")
+        assert (ROOT / file).is_file(), cell
+        assert not name or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), cell
