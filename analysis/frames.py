@@ -86,7 +86,7 @@ class FrameBuilder:
                 self._numbers[name].extend(self._codes(self._texts[axis_of(name)], column))
             else:
                 self._numbers[name].extend(column.to_numpy())
-        del chunk, column
+        del chunk
         pa.default_memory_pool().release_unused()
 
     def _codes(self, known: dict[str, int], column: pa.ChunkedArray) -> NDArray[Any]:
