@@ -111,12 +111,24 @@ def net_codes(frame: pd.DataFrame) -> list[pd.Series]:
     names = [
         name for name in ("width", "seed", *SETTING) if all(side + name in frame.columns for side in sides)
     ]
+    # Most settings have one value in all rows: such a column tells no nets apart.
+    names = [
+        name
+        for name in names
+        if name not in SETTING or not _constant(*(pd.Series(frame[side + name]) for side in sides))
+    ]
     stacked = pd.concat([frame[[side + name for name in names]].set_axis(names, axis=1) for side in sides])
     codes = stacked.groupby(names, dropna=False, sort=True).ngroup().to_numpy()
     parts = np.split(codes, len(sides))
     if is_pairs(frame):
         parts[0] = np.where(frame["source_seed"].isna(), parts[1], parts[0])
     return [pd.Series(part, index=frame.index) for part in parts]
+
+
+def _constant(*columns: pd.Series) -> bool:
+    """Whether columns have one value in all of their rows, the same in each."""
+    values = (value for column in columns for value in column.unique().tolist())
+    return len({None if pd.isna(value) else value for value in values}) < 2
 
 
 def largest(values: ArrayLike) -> int:
@@ -181,7 +193,7 @@ def _refuse_mixed_axes(frame: pd.DataFrame, by: Sequence[str]) -> None:
     """Within a group of `by` each other axis must have one value (a null's source epoch aside)."""
     axes = [*_ROW_AXES, *_EPOCHS, *(side + name for side in _sides(frame) for name in SETTING)]
     axes = [name for name in axes if name in frame.columns and name not in by]
-    for name in axes:
+    for name in (name for name in axes if not _constant(pd.Series(frame[name]))):
         groups = frame.groupby(list(by), dropna=False)[name] if len(by) else frame[name]
         if pd.Series(groups.nunique(dropna=False)).gt(1).any():
             values = sorted(frame[name].unique().tolist(), key=str)

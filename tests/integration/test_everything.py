@@ -1,4 +1,4 @@
-"""One small digits sweep with every pairing, null and method, through Ray: no row of it is ambiguous."""
+"""One small digits sweep with every pairing, null and method: no row of it is ambiguous."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,6 @@ CONFIG = {
         "partitions": 9,
     },
     "hybrids": {"pairs": 1, "shares": [0.0, 0.5, 1.0]},
-    "run": {"slots": 2},
 }
 SETTINGS, WIDTHS, SEEDS, EPOCHS = 2, 2, 3, 2
 AXES = [
@@ -47,7 +46,7 @@ GRAFT = ["null", "pairing", "skip", "method", "bn", "draw", "source_nets"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("everything") / "sweep"
-    summary = Sweep(SweepConfig.parse(CONFIG), path=place).run()
+    summary = Sweep(SweepConfig.parse(CONFIG), path=place).run(pool=in_process)
     assert summary.complete
     return place
 
@@ -57,7 +56,6 @@ def tables(folder):
     return load(folder)
 
 
-@pytest.mark.ray
 @pytest.mark.timeout(300)
 def test_no_row_is_ambiguous(tables):
     """The plain columns alone tell every row from every other, without its key."""
@@ -75,7 +73,6 @@ def test_no_row_is_ambiguous(tables):
         assert not frame.duplicated(columns).any(), name
 
 
-@pytest.mark.ray
 def test_every_pairing_null_and_method_has_the_rows_that_it_should(tables):
     real = tables.grafts[(tables.grafts["null"] == "none") & (tables.grafts["method"] == "exact")]
     pairs = real.groupby("pairing")["key"].nunique().to_dict()
@@ -101,7 +98,6 @@ def test_every_pairing_null_and_method_has_the_rows_that_it_should(tables):
     assert {*zip(wider["source_width"], wider["target_width"], strict=True)} == {(3, 2)}
 
 
-@pytest.mark.ray
 def test_scores_are_finite_and_what_holds_of_one_way_holds_of_the_other(tables):
     grafts = tables.grafts
     assert np.isfinite(grafts[["fvu_test", "loss_test", "accuracy_test"]]).all(axis=None)
@@ -119,7 +115,6 @@ def test_scores_are_finite_and_what_holds_of_one_way_holds_of_the_other(tables):
     assert tables.hybrids["fvu_last"].notna().all()
 
 
-@pytest.mark.ray
 def test_running_again_finds_everything_done(folder):
     sweep = Sweep(folder)
     assert not sweep.plan().tasks

@@ -377,9 +377,11 @@ if __name__ == "__main__":
 
 
 def test_a_ray_of_its_own_listens_on_localhost_survives_its_raylet_and_leaves_nothing(tmp_path):
-    here = Path(__file__).parents[1]
+    here, temporary = Path(__file__).parents[1], tmp_path / "tem por är"  # which Ray cannot write
+    temporary.mkdir()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": f"{here}:{here.parent.parent}"}
+    environment |= {"TMPDIR": str(temporary)}
     (tmp_path / "alone.py").write_text(ALONE)
     done = subprocess.run(
         [sys.executable, "alone.py"],
