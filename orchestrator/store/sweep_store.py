@@ -36,6 +36,8 @@ from espalier.orchestrator.store.places import open_files
 from espalier.tasks.tables.rows import table as rows_table
 from espalier.tasks.tables.schemas import SCHEMAS
 
+KEPT_BYTES = 16 * 2**20
+"""On disk, up to which a table that was scanned need not be read again."""
 JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts
 PART_BYTES = 128 * 2**20
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -53,6 +55,7 @@ class Store:
         self._clock, self._flushed = clock, clock()
         self._jobs: list[Mapping[str, Any]] = []
         self._inventory: Inventory | None = None
+        self._kept: dict[str, pa.Table] = {}  # parts that the scan has read, for `read_table`
         self._locked = False
 
     @contextmanager
@@ -88,26 +91,37 @@ class Store:
         with self.lock() if repair and not self._locked else nullcontext():
             for folder in (BLOBS, *(f"{TABLES}/{table}" for table in SCHEMAS)) if repair else ():
                 self.files.make_way(folder)
-            self._inventory = found = Inventory(blobs=self.files.sizes(BLOBS))
+            self._inventory, self._kept = Inventory(blobs=self.files.sizes(BLOBS)), {}
+            found = self._inventory
             found.problems += self.files.mended()
             try:
                 for name, what in self.files.irregular(BLOBS).items():
                     found.blobs.pop(name)
                     self._put_aside(f"{BLOBS}/{name}", what, "made again if something needs it", repair)
                 for table in SCHEMAS:
-                    for part, size in self.files.sizes(f"{TABLES}/{table}").items():
-                        self._scan_part(table, f"{TABLES}/{table}/{part}", size, repair)
+                    self._scan_table(table, repair)
             except BaseException:
                 self._inventory = None  # half of what is there would make the rest be written twice
                 raise
         return found
 
-    def _scan_part(self, table: str, name: str, size: int, repair: bool) -> None:
+    def _scan_table(self, table: str, repair: bool) -> None:
+        """Scan the parts of a table, and keep what was read of a small one."""
+        parts = self.files.sizes(f"{TABLES}/{table}")
+        small = sum(parts.values()) <= KEPT_BYTES
+        for part, size in parts.items():
+            name = f"{TABLES}/{table}/{part}"
+            rows = self._scan_part(table, name, size, repair)
+            if small and rows is not None:
+                self._kept[name] = rows
+
+    def _scan_part(self, table: str, name: str, size: int, repair: bool) -> pa.Table | None:
+        """Take note of a part's rows; gives them where the part is whole and says nothing twice."""
         try:
             rows = self._read_part(table, name, size)
         except PartError as error:
             self._put_aside(name, str(error), "its rows will be computed again", repair)
-            return
+            return None
         fresh = self.inventory.fresh(table, rows)
         if fresh.num_rows < rows.num_rows:
             # the rows that only this part has are published before it goes: a crash repeats this step
@@ -115,8 +129,9 @@ class Store:
                 self._publish_part(table, f"rest-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}", fresh)
             self._put_aside(name, "some of its rows are in other parts too", "each was kept once", repair)
             if repair:
-                return
+                return None
         self.inventory.count(table, fresh)
+        return rows if fresh.num_rows == rows.num_rows else None
 
     def _put_aside(self, name: str, what: str, cure: str, repair: bool) -> None:
         place = f"moved to {printable(self.files.quarantine(name))}" if repair else "left in place"
@@ -213,7 +228,8 @@ class Store:
         parts = []
         for part, size in self.files.sizes(f"{TABLES}/{table}").items():
             try:
-                parts.append(self._read_part(table, f"{TABLES}/{table}/{part}", size))
+                name = f"{TABLES}/{table}/{part}"
+                parts.append(self._kept[name] if name in self._kept else self._read_part(table, name, size))
             except PartError as error:
                 if skip_broken:
                     continue

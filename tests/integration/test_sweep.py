@@ -21,6 +21,7 @@ from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.record import provenance, record
 from espalier.orchestrator.running.pool_makers import in_process
 from espalier.orchestrator.store.files import StoreFull, StoreLocked
+from espalier.orchestrator.store.local_files import LocalFiles
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.sweep import Sweep
 from espalier.tasks.data.images import facts
@@ -426,3 +427,18 @@ def test_every_part_says_what_made_it(reference):
     part = next((reference / "tables" / "grafts").glob("*.parquet"))
     origin = json.loads(pq.read_schema(part).metadata[b"espalier"])
     assert {"versions", "machine", "commit"} <= origin.keys()
+
+
+@pytest.mark.parametrize("look", [lambda sweep: sweep.run(pool=in_process), lambda sweep: sweep.plan()])
+def test_no_part_is_read_twice_in_one_start(finished, monkeypatch, look):
+    read, original = Counter(), LocalFiles.read
+
+    def counted(files, name):
+        read[name] += 1
+        return original(files, name)
+
+    monkeypatch.setattr(LocalFiles, "read", counted)
+    look(Sweep(finished))
+    parts = {name: count for name, count in read.items() if name.endswith(".parquet")}
+    assert len(parts) > 10
+    assert set(parts.values()) == {1}
