@@ -38,7 +38,7 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	@echo "Running the tests."
-	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/.ready
 	@$(BIN)/ruff check .
