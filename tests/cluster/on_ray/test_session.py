@@ -29,6 +29,7 @@ def outside(monkeypatch):
     """As if this process had no Ray, which other tests of it may have."""
     from espalier.cluster.on_ray import session
 
+    monkeypatch.setattr(session, "_log", None)  # that of the Ray which others have comes back afterwards
     monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(session.ray, "shutdown", lambda: None)
     monkeypatch.setattr(session, "_require_token", lambda: None)
