@@ -47,10 +47,11 @@ WORK = {
     "report": "from espalier.analysis.report.html_page import make_report as work",
 }
 MEASURE = """
-import json, resource, sys, time
+import json, sys, time
 folder = sys.argv[1]
 {prepare}
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# not getrusage: a child's ru_maxrss begins at its parent's size
+peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line) / 1024
 import espalier.analysis.tables
 before, start = peak(), time.perf_counter()
 work(folder)
