@@ -76,10 +76,15 @@ def _how_to_read(fits: list[dict[Any, Any]], level: float) -> list[str]:
         )
     else:
         lines.append("Whether untrained sources show the same fall is not in the tables (null 'untrained').")
-    named = [
-        (fit["layer"], " | ".join(filter(None, (fit["warning"], fit["excess_warning"])))) for fit in fits
-    ]
+    named = [(fit["layer"], _beware(fit)) for fit in fits]
     return [*lines, *(f"beware, layer {layer}: {text}" for layer, text in named if text)]
+
+
+def _beware(fit: dict[Any, Any]) -> str:
+    """The warnings of a layer's fits; what they share, such as the state of their rows, once."""
+    said = fit["warning"].split("; ")
+    more = [part for part in fit["excess_warning"].split("; ") if part not in said]
+    return "; ".join(filter(None, [*said, *more]))
 
 
 @app.command()

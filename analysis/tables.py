@@ -96,7 +96,7 @@ AT_ONCE_BYTES = 16 * 2**20
 
 def _in_turn(read: Callable[[str], pa.Table], parts: Mapping[str, int], workers: int) -> Iterator[pa.Table]:
     """The parts in order, some read ahead."""
-    ahead = max(2, min(8 * workers, AT_ONCE_BYTES // max(1, *parts.values(), 1)))
+    ahead = max(2, min(8 * workers, AT_ONCE_BYTES // max([1, *parts.values()])))
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[pa.Table]] = deque()
         for path in parts:

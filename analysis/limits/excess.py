@@ -18,7 +18,7 @@ from espalier.analysis.limits.cautions import ROWS_WARN
 from espalier.analysis.limits.intervals import mean_interval
 from espalier.analysis.limits.ratios import group_codes, group_means, paired_ratio
 from espalier.analysis.limits.resample import Floats, WidthMean, groups, width_means
-from espalier.analysis.limits.selection import comparable, measured, warnings_of, where
+from espalier.analysis.limits.selection import comparable, each_once, measured, warnings_of, where
 from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 NULL = "untrained"
@@ -84,10 +84,12 @@ def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test") -> pd.D
     of a group and width is the ratio of the two means (`analysis.limits.ratios.paired_ratio`). `warning` is
     that of the real row, or else that of the other.
     """
-    real = measured(comparable(grafts, by).drop_duplicates(), y)
+    real = measured(each_once(comparable(grafts, by), y), y)
     known = [name for name in _SAME if name in grafts.columns]
-    null = pd.DataFrame(where(grafts, grafts["null"] == NULL)[[*known, y, "warning"]].drop_duplicates())
-    rows = real.merge(measured(null, y), on=known, suffixes=("", "_untrained"), validate="one_to_one")
+    null = measured(each_once(where(grafts, grafts["null"] == NULL), y), y)
+    rows = real.merge(
+        null[[*known, y, "warning"]], on=known, suffixes=("", "_untrained"), validate="one_to_one"
+    )
     rows = where(rows, np.isfinite(rows[y]) & np.isfinite(rows[f"{y}_untrained"]))
     rows = rows.rename(columns={f"{y}_untrained": "untrained"})
     told, other = (warnings_of(rows, name) for name in ("warning", "warning_untrained"))

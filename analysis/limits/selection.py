@@ -61,6 +61,19 @@ def measured(frame: pd.DataFrame, y: str) -> pd.DataFrame:
     return where(frame, ~warnings_of(frame).str.contains(_SAYS_NOTHING))
 
 
+def each_once(frame: pd.DataFrame, y: str) -> pd.DataFrame:
+    """The rows without those that stand there again, equal in every column.
+
+    Most frames have none, which one column tells: what is equal in all is equal in `y`.
+    """
+    alike = frame.duplicated(subset=[y], keep=False).to_numpy()
+    if not alike.any():
+        return frame
+    again = alike.copy()
+    again[alike] = where(frame, alike).duplicated().to_numpy()
+    return where(frame, ~again)
+
+
 _SAYS_NOTHING = "|".join([CONSTANT_TARGET, BELOW_FLOOR])
 
 

@@ -13,7 +13,7 @@ from espalier.analysis.limits.candidates import Candidate, fit_candidate, quanti
 from espalier.analysis.limits.cautions import fit_warnings, not_finite, row_warning, twice, uninformative
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
-from espalier.analysis.limits.selection import comparable, measured, where
+from espalier.analysis.limits.selection import comparable, each_once, measured, where
 
 MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [
@@ -175,7 +175,7 @@ def _fit_measured(
     group: dict[str, Any], part: pd.DataFrame, y: str, plateau: Plateau, level: float, draws: int, seed: int
 ) -> WidthLimit:
     """The fit of the rows that tell something, each once, and what to say of the others."""
-    once = part.drop_duplicates()
+    once = each_once(part, y)
     kept = measured(once, y)
     means = width_means(where(kept, np.isfinite(kept[y].to_numpy(dtype=float))), y)
     left = len(once) - len(kept)

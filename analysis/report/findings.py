@@ -14,7 +14,7 @@ from espalier.analysis.limits.excess import NULL, ExcessFit
 from espalier.analysis.limits.held_out import drop_means
 from espalier.analysis.limits.ratios import Estimate, mean_estimates, paired_ratio
 from espalier.analysis.limits.resample import summarise
-from espalier.analysis.limits.selection import comparable, largest, where
+from espalier.analysis.limits.selection import comparable, largest, measured, where
 from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.limits.width_limit import WidthLimit
 from espalier.analysis.report.instrument import instrument
@@ -113,7 +113,7 @@ def _exponents(last: SnapshotFits) -> list[str]:
     falls = [one.layer for one in trained if one.low > ROUNDING]
     text = (
         f"The error itself falls with the width at {_of(falls, trained)}, as w^-a with a at "
-        f"{in_layers(trained, '.2f')} ({_level(last)} each; {rows_in_words(last.rows)})"
+        f"{in_layers(trained, '.2f')} ({_level(last)} each; {rows_in_words(measured(last.rows, 'fvu_test'))})"
     )
     if null:
         text += f". Untrained sources into the same targets: {in_layers(null, '.2f')}"
@@ -142,7 +142,7 @@ def _floors(last: SnapshotFits) -> str:
             f"none. That is no evidence of none: up to {most[1]:.2g} (layer {most[0]}) could hide (upper "
             f"ends of {_level(last)}s)"
         )
-    return f"{'. '.join(said)}. {rows_in_words(last.rows).capitalize()}."
+    return f"{'. '.join(said)}. {rows_in_words(measured(last.rows, 'fvu_test')).capitalize()}."
 
 
 def _cost(last: SnapshotFits) -> str:

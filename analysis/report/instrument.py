@@ -8,7 +8,7 @@ import pandas as pd
 from espalier.analysis.figures.captioned import rows_in_words, when
 from espalier.analysis.limits.cautions import percent
 from espalier.analysis.limits.powerlaw import Floats
-from espalier.analysis.limits.selection import warnings_of, where
+from espalier.analysis.limits.selection import measured, warnings_of, where
 
 SELF_FLOOR = 1e-5
 """A net grafted into itself must come out under this error (docs/method.md, section 3)."""
@@ -73,5 +73,10 @@ def _warned(real: pd.DataFrame, epoch: int) -> str:
     first = str(where(real, warned)["warning"].value_counts().index[0])
     return (
         f"Of the {len(real):,} rows of real pairs {when(epoch)}, {percent(warned.mean())} carry a warning"
-        f"{spread}. The most frequent: {first}. Means and fits include these rows."
+        f"{spread}. The most frequent: {first}. Means and fits include these rows{_but_for(real)}."
     )
+
+
+def _but_for(real: pd.DataFrame) -> str:
+    left = len(real) - len(measured(real, "fvu_test"))
+    return f", but for {left:,} whose target is constant or whose error is below its floor" if left else ""

@@ -4,7 +4,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from espalier.analysis.report_cli import app
+from espalier.analysis.report_cli import _beware, app
 from tests.analysis.conftest import graft_rows, write_tables
 from tests.analysis.more_rows import in_setting
 
@@ -51,3 +51,10 @@ def test_the_command_line_starts_without_the_slow_libraries():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
+
+
+def test_what_the_fits_of_a_layer_share_is_told_once():
+    rows = "56 % of its rows carry a warning"
+    told = _beware({"warning": rows, "excess_warning": f"{rows}; excess: alpha is hardly known"})
+    assert told == f"{rows}; excess: alpha is hardly known"
+    assert _beware({"warning": "", "excess_warning": ""}) == ""

@@ -6,7 +6,7 @@ import pytest
 
 from espalier import fit_width_limit
 from espalier.analysis.limits.resample import mean_over_nets, summarise
-from espalier.analysis.limits.selection import narrower_width, net_codes
+from espalier.analysis.limits.selection import each_once, narrower_width, net_codes
 from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows
@@ -136,3 +136,12 @@ def test_without_warnings_null_is_what_tells_them():
         summarise(grafts, "fvu_test", ["layer"]),
         summarise(grafts[grafts["target_seed"] != 1], "fvu_test", ["layer"]),
     )
+
+
+@pytest.mark.parametrize("copies", [[], [3], [3, 3, 7], list(range(40))])
+def test_each_row_is_taken_once_as_pandas_takes_it(copies):
+    frame = table("grafts", across_width_rows(WIDTHS)).to_pandas().head(40)
+    frame.loc[5, "fvu_test"] = frame.loc[6, "fvu_test"]  # alike in one column is not alike in all
+    frame.loc[8:9, "fvu_test"] = np.nan
+    more = pd.concat([frame, frame.loc[copies]])
+    pd.testing.assert_frame_equal(each_once(more, "fvu_test"), more.drop_duplicates())
