@@ -62,14 +62,15 @@ def run_check(
         check: What is asked for.
         tell: Called before each net with its number, the number of nets, and the net.
     """
-    from espalier.tasks.data.tensors import load_cached
+    from espalier.tasks.data.tensors import load_warned
     from espalier.tasks.kernels.compiled import kernels
     from espalier.tasks.training.coordinate_check import at_a_constant_rate, coordinate_changes
     from espalier.tasks.worker.devices import use
 
     use("cpu")
     config = sweep.config
-    data, _ = load_cached(config.data.dataset, config.data.limit_train, config.data.limit_test, sweep.folder)
+    asked = config.data.dataset, config.data.limit_train, config.data.limit_test
+    data = load_warned(*asked, sweep.folder).data
     made = checked_nets(sweep, check)
     rows: list[dict[str, Any]] = []
     for number, net in enumerate(made, start=1):

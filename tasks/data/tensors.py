@@ -68,18 +68,13 @@ def load_with_normalization(
 
 
 @functools.lru_cache(maxsize=2)
-def load_cached(
-    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
-) -> tuple[Data, Normalization]:
-    """As `load_with_normalization`, decoded once a process; all callers share it and must not write to it."""
-    return load_warned(dataset, limit_train, limit_test, folder)[:2]
-
-
-@functools.lru_cache(maxsize=2)
 def load_warned(
     dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
 ) -> Loaded:
-    """As `load_cached`, with what a user should know of the images."""
+    """As `load_with_normalization`, with what a user should know of the images.
+
+    Decoded once a process; all callers share it and must not write to it.
+    """
     raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
     return Loaded(*_ready(raw, dataset), tuple(warnings_about(raw, dataset)))
 

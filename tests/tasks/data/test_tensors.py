@@ -10,7 +10,7 @@ from PIL import Image
 
 from espalier.tasks.data import images
 from espalier.tasks.data.images import DataError
-from espalier.tasks.data.tensors import Data, load, load_cached, load_with_normalization, measure, normalize
+from espalier.tasks.data.tensors import Data, load, load_warned, load_with_normalization, measure, normalize
 
 CIFAR_JPEG = Path(__file__).parents[3].parent / "shared" / "data" / "cifar10-jpeg"
 
@@ -63,14 +63,14 @@ def test_loading_twice_gives_the_same_bits():
 
 
 def test_the_cache_holds_one_copy_of_each_of_two_sets():
-    load_cached.cache_clear()
-    data, _ = load_cached("digits", 100, 50)
-    assert load_cached("digits", 100, 50)[0] is data
+    load_warned.cache_clear()
+    data = load_warned("digits", 100, 50).data
+    assert load_warned("digits", 100, 50).data is data
     assert torch.equal(data.x_train, load("digits", limit_train=100).x_train)
     for limit in (20, 30):
-        load_cached("digits", limit, limit)
-    assert load_cached.cache_info().currsize == 2
-    load_cached.cache_clear()
+        load_warned("digits", limit, limit)
+    assert load_warned.cache_info().currsize == 2
+    load_warned.cache_clear()
 
 
 def test_statistics_of_channels_by_hand():
