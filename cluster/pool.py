@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished attempt. `seconds` is the work inside the worker."""
+    """A finished attempt. `seconds` is the work inside the worker; `log` is what it said meanwhile."""
 
     key: str
     attempt: int
@@ -62,6 +63,7 @@ class Done:
     seconds: float
     node: str
     device: str
+    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Failed:
     `reason` is `lost` (the worker or its node died), `late` (there was no result within the job's limit),
     `error` (the task raised), `memory` (there was too little) or `hopeless` (it raised an error whose class
     has a true `hopeless` attribute: the same bits would fail again). `shared` says that the error's class has
-    a true attribute of that name: every other job that reads the same input fails alike.
+    a true attribute of that name: every other job that reads the same input fails alike. `log` is what the
+    worker said meanwhile, and the traceback of what it raised.
     """
 
     key: str
@@ -82,6 +85,7 @@ class Failed:
     node: str = ""
     device: str = ""
     shared: bool = False
+    log: str = ""
 
 
 Execute = Callable[[Job, Mapping[str, bytes]], Output]
@@ -118,7 +122,8 @@ def failure(job: Job, attempt: int, error: Exception, seconds: float, **place: s
     reason = "memory" if isinstance(error, MemoryError) else "error"
     reason = "hopeless" if getattr(error, "hopeless", False) else reason
     shared = bool(getattr(error, "shared", False))
-    return Failed(job.key, attempt, reason, described(error), seconds, **place, shared=shared)
+    trace = "".join(traceback.format_exception(error))
+    return Failed(job.key, attempt, reason, described(error), seconds, **place, shared=shared, log=trace)
 
 
 def described(error: Exception) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.trials import trial_task, whole_trial
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.driver import WAIT_SECONDS, job_row
+from espalier.orchestrator.running.attempts import keep_attempt
+from espalier.orchestrator.running.driver import WAIT_SECONDS
+from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
@@ -82,7 +84,7 @@ class Tuner:
         self._states, self._attempts, self._where, self._now = states, attempts, where, now
         self._running: dict[str, Running] = {}
         self._failed: dict[str, int] = {}
-        self._limits = TimeLimits()
+        self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.failures: list[str] = []
         self.ended = 0
 
@@ -92,14 +94,17 @@ class Tuner:
         Raises:
             StoreFull: The disk is full; trials published so far are whole.
         """
-        while True:
-            self._fill()
-            if not self._running:
-                return
-            for event in self._pool.wait(WAIT_SECONDS):
-                self._handle(event)
-            tasks = {key: trial.task for key, trial in self._running.items()}
-            self._progress.tick(len(self._running), waited_for(self._pool.running(), tasks, duration))
+        with self._heart:
+            while True:
+                self._fill()
+                if not self._running:
+                    return
+                for event in self._pool.wait(WAIT_SECONDS):
+                    self._handle(event)
+                tasks = {key: trial.task for key, trial in self._running.items()}
+                running = self._pool.running()
+                self._heart.beat(self._pool.slots, running, tasks)
+                self._progress.tick(len(tasks), waited_for(running, tasks, duration))
 
     def _fill(self) -> None:
         """Ask until all slots work, always of the study that has the fewest trials in flight.
@@ -133,6 +138,7 @@ class Tuner:
         self._pool.submit(self._limits.limited(trial.task, trial.attempt), trial.attempt)
 
     def _handle(self, event: Done | Failed) -> None:
+        self._heart.moved()
         trial = self._running.get(event.key)
         if trial is None or trial.attempt != event.attempt:
             return
@@ -222,4 +228,4 @@ class Tuner:
 
     def _log(self, trial: Running, event: Done | Failed, outcome: str) -> None:
         error = event.error if isinstance(event, Failed) else ""
-        self._store.append_job(job_row(trial.task, event, trial.start, outcome, error))
+        keep_attempt(self._store, trial.task, event, trial.start, outcome, error)

@@ -36,7 +36,7 @@ def complains(answer, *words):
 def test_help_names_every_command_and_how_to_start():
     for words in (["--help"], []):
         text = espalier(*words).output
-        for command in ("run", "plan", "status", "new", "compact"):
+        for command in ("run", "plan", "status", "logs", "new", "compact"):
             assert re.search(rf"\b{command}\b", text)
         assert "espalier new results/mine --from demo" in text
 
@@ -46,7 +46,8 @@ def test_help_names_every_command_and_how_to_start():
     [
         ("run", ["folder", "resume", "--address", "--in-process"]),
         ("plan", ["folder", "--nodes", "--gpus", "--cpus", "Runs nothing"]),
-        ("status", ["folder", "time left", "Changes nothing"]),
+        ("status", ["folder", "time left", "Changes nothing", "--watch", "--json"]),
+        ("logs", ["folder", "traceback", "--attempt"]),
         ("new", ["folder", "--from", "--list"]),
         ("compact", ["folder", "rows stay the same"]),
     ],

@@ -18,6 +18,7 @@ from espalier.orchestrator.running.time_limits import (
     TimeLimits,
     waited_for,
 )
+from espalier.orchestrator.store.sweep_store import Store
 
 
 def task(key="k", flops=1.0, kind="train", seconds=0.0):
@@ -99,10 +100,11 @@ class Told:
         self.waits.append(waits)
 
 
-class Rows:
+class Rows(Store):
     """A store that keeps what it is given."""
 
-    def __init__(self):
+    def __init__(self, root):
+        super().__init__(root)
         self.commits, self.jobs = [], []
 
     def commit(self, key, tables, blobs):
@@ -112,10 +114,10 @@ class Rows:
         self.jobs.append((row["attempt"], row["outcome"], row["error"]))
 
 
-def test_a_late_job_is_tried_again_and_its_late_result_is_refused():
+def test_a_late_job_is_tried_again_and_its_late_result_is_refused(tmp_path):
     from datetime import UTC, datetime
 
-    pool, told, rows = Hanging(), Told(), Rows()
+    pool, told, rows = Hanging(), Told(), Rows(tmp_path)
     machine = Machine([task()], (), room=3, attempts=3, reduce=lambda task, lost: None)
     outcome = Driver(machine, pool, rows, told, lambda: datetime.now(UTC)).run()
     assert [(job.limit, attempt) for job, attempt in pool.given] == [(600.0, 1), (2400.0, 2)]
