@@ -70,16 +70,17 @@ class Done:
 class Failed:
     """A failed attempt.
 
-    `reason` is `lost` (the worker or its node died), `late` (there was no result within the job's limit),
-    `error` (the task raised), `memory` (there was too little) or `hopeless` (it raised an error whose class
-    has a true `hopeless` attribute: the same bits would fail again). `shared` says that the error's class has
+    `reason` is `lost` (the worker or its node died), `preempted` (its node was being taken away), `late`
+    (there was no result within the job's limit), `error` (the task raised), `memory` (there was too little)
+    or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits would fail
+    again). `shared` says that the error's class has
     a true attribute of that name: every other job that reads the same input fails alike. `log` is what the
     worker said meanwhile, and the traceback of what it raised.
     """
 
     key: str
     attempt: int
-    reason: Literal["lost", "late", "error", "memory", "hopeless"]
+    reason: Literal["lost", "preempted", "late", "error", "memory", "hopeless"]
     error: str
     seconds: float
     node: str = ""

@@ -18,6 +18,9 @@ from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
 
+JOBS_IN_FLIGHT_PER_SLOT = 3
+"""Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
+
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
 
@@ -69,9 +72,10 @@ class Driver:
         """
         with self._heart:
             while True:
+                self._machine.room = JOBS_IN_FLIGHT_PER_SLOT * max(1, self._pool.slots)  # nodes come and go
                 for submission in self._machine.submit():
                     self._started[submission.task.job.key] = self._now()
-                    job = self._limits.limited(submission.task, submission.attempt)
+                    job = self._limits.limited(submission.task, submission.late)
                     self._pool.submit(job, submission.attempt)
                 if self._machine.finished:
                     return self.outcome
@@ -126,13 +130,7 @@ class Driver:
         self._give_up(part, Failed(key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
 
     def _fail(self, task: Task, event: Failed) -> None:
-        again = event.attempt > 1
-        verdict = self._machine.failed(
-            event.key,
-            hopeless=event.reason == "hopeless",
-            # The system kills a worker that takes too much memory: twice with the same job is no accident.
-            too_large=event.reason == "memory" or (event.reason == "lost" and again),
-        )
+        verdict = self._machine.failed(event.key, event.reason)
         if verdict.again:
             halves = " and ".join(half.label for half in verdict.halves)
             error = f"{event.error}; halved: {halves}" if halves else event.error

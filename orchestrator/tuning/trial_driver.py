@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from espalier.cluster.pool import Done, Failed, Pool
+from espalier.orchestrator.planning.failures import Failures
 from espalier.orchestrator.planning.kinds.trials import trial_task, whole_trial
 from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.attempts import keep_attempt
@@ -37,6 +38,7 @@ class Running:
     nets: list[NetSpec]
     task: Task
     start: datetime
+    failures: Failures
     epoch: int = 0
     attempt: int = 1
     seconds: float = 0.0
@@ -130,12 +132,12 @@ class Tuner:
             self._count(book, asked.number, 0.0)
             return
         task = trial_task(book.study, asked.number, nets, 0, 1, self._where)
-        self._submit(Running(book, asked, nets, task, self._now()))
+        self._submit(Running(book, asked, nets, task, self._now(), Failures(self._attempts)))
 
     def _submit(self, trial: Running) -> None:
         trial.start = self._now()
         self._running[trial.task.job.key] = trial
-        self._pool.submit(self._limits.limited(trial.task, trial.attempt), trial.attempt)
+        self._pool.submit(self._limits.limited(trial.task, trial.failures.count("late")), trial.attempt)
 
     def _handle(self, event: Done | Failed) -> None:
         self._heart.moved()
@@ -178,7 +180,7 @@ class Tuner:
         study, number = trial.book.study, trial.asked.number
         self._states.update(blobs)
         trial.task = trial_task(study, number, trial.nets, trial.epoch, trial.epoch + 1, self._where)
-        trial.attempt = 1
+        trial.attempt, trial.failures = 1, Failures(self._attempts)
         self._submit(trial)
 
     def _drop_states(self, trial: Running) -> None:
@@ -192,7 +194,7 @@ class Tuner:
             self._drop_states(trial)
             self._end(trial, "diverged", event.error)
             return
-        if trial.attempt < self._attempts and event.reason != "hopeless":
+        if trial.failures.another(event.reason):
             self._log(trial, event, "failed")
             self._progress.note(f"{trial.task.label} failed ({event.error}); trying again")
             trial.attempt += 1

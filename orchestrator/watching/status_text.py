@@ -16,6 +16,7 @@ SILENT_SECONDS = 120.0
 """A run that has said nothing for so long has perhaps died with its machine."""
 CAUSES = {
     "lost": "a worker or its node died",
+    "preempted": "a node was taken away",
     "late": "no result within the time limit",
     "memory": "out of memory",
     "error": "an error",

@@ -198,8 +198,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             (
                 "cause",
                 TEXT,
-                "of a failure: lost (its worker or node died), late, error, memory, or hopeless (it "
-                "would fail again); empty for the rest, and where none was recorded",
+                "of a failure: lost (its worker or node died), preempted, late, error, memory, or hopeless "
+                "(it would fail again); empty for the rest, and where none was recorded",
             ),
         ]
     ),
