@@ -27,6 +27,7 @@ class Job:
         inputs: Names of the blobs (serialised snapshots) that it reads.
         where: Settings that change how it runs but not its result (data folder, memory).
         limit: Seconds of work after which an attempt is taken for hung.
+        memory: Bytes that it needs by the planner's model; 0 if that is not known.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Job:
     inputs: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limit: float = math.inf
+    memory: int = 0
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,12 @@ class TimeLimits:
         self._seen[task.job.kind] = (flops + task.cost.flops, spent + seconds)
 
     def limited(self, task: Task, late: int = 0) -> Job:
-        """The job with the limit of its next try, of which `late` have run into theirs."""
+        """The job with its need of memory and the limit of its next try; `late` tries ran into theirs."""
         flops, spent = self._seen.get(task.job.kind, (0.0, 0.0))
         rate = flops / spent if flops and spent else FIRST_RATE
         expected = SLACK * (task.cost.seconds + task.cost.flops / rate)
-        return replace(task.job, limit=max(LEAST_SECONDS, expected) * PATIENCE**late)
+        limit = max(LEAST_SECONDS, expected) * PATIENCE**late
+        return replace(task.job, limit=limit, memory=task.cost.memory)
 
 
 def waited_for(
