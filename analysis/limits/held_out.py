@@ -38,7 +38,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from espalier.analysis.limits.powerlaw import Floats
-from espalier.analysis.limits.resample import groups, mean_over_nets
+from espalier.analysis.limits.resample import groups, mean_over_nets, summed_variance
 from espalier.analysis.limits.selection import comparable, narrower_width, net_codes, where
 from espalier.tasks.tables.image_blocks import BLOCKS, COUNT, block_sizes
 
@@ -122,7 +122,7 @@ def over_blocks(
     size_K = np.array(block_sizes(images))
     left_RK = drop_RK - size_K * drop_RK.sum(axis=1, keepdims=True) / images
     scale = 1 / (images * (images - size_K @ size_K / images))
-    both = scale * sum(mean_over_nets(0, left_R, nets_R).variance for left_R in left_RK.T)
+    both = scale * summed_variance(left_RK.T, nets_R)
     mean_K = left_RK.mean(axis=0)
     return Spread(float(scale * (mean_K @ mean_K)), min(images, BLOCKS) - 1), float(both)
 
