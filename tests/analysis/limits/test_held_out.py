@@ -201,3 +201,10 @@ def test_variances_add_up_less_what_both_have_and_never_to_less_than_one_of_them
 def test_a_share_of_images_has_the_binomial_variance():
     assert rate_variance(0.25, 300) == pytest.approx(0.25 * 0.75 / 300)
     assert rate_variance(1.0, 300) == pytest.approx(0)
+
+
+def test_blocks_of_one_size_give_the_variance_of_their_means_over_their_number():
+    drop_RK = np.tile(np.array([2, 0], np.int16), (1, BLOCKS // 2))
+    over_images, _ = over_blocks(drop_RK, 2 * BLOCKS, [np.array([0]), np.array([1])])
+    assert over_images.variance == pytest.approx((drop_RK[0] / 2).var(ddof=1) / BLOCKS)
+    assert over_images.freedom == BLOCKS - 1
