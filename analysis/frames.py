@@ -62,7 +62,7 @@ class FrameBuilder:
         columns: dict[str, Any] = {}
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
             if not _grows(kind):
-                empty = pa.array([], kind).to_pandas()
+                empty = _series(pa.chunked_array([], kind))
                 columns[name] = pd.concat(self._others.pop(name) or [empty], ignore_index=True)
                 continue
             values = self._numbers.pop(name).whole()  # freed column by column, where it is copied
@@ -81,7 +81,7 @@ class FrameBuilder:
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
             column = chunk.column(name)
             if not _grows(kind):
-                self._others[name].append(column.to_pandas())
+                self._others[name].append(_series(column))
             elif pa.types.is_string(kind):
                 self._numbers[name].extend(self._codes(self._texts[axis_of(name)], column))
             else:
@@ -137,6 +137,13 @@ def _mapped(length: int, kind: np.dtype[Any]) -> NDArray[Any]:
 
 def _grows(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind)
+
+
+def _series(column: pa.ChunkedArray) -> pd.Series:
+    """As pandas makes it; bytes of a fixed number stay as Arrow keeps them, without an object each."""
+    if pa.types.is_fixed_size_binary(column.type):
+        return pd.Series(pd.arrays.ArrowExtensionArray(column))
+    return column.to_pandas()
 
 
 def _categorical(codes: NDArray[Any], categories: list[str], places: NDArray[np.int32]) -> pd.Categorical:

@@ -22,9 +22,11 @@ import numpy as np
 import pyarrow as pa
 
 from espalier.orchestrator.store.parquet_parts import encode
+from espalier.tasks.tables.image_blocks import BLOCKS, COUNT, COUNTS
 from espalier.tasks.tables.schemas import SCHEMAS
 
 WIDTHS, EPOCHS, LAYERS = (4, 8, 16, 32, 64), (0, 1, 2, 5, 10), 6
+IMAGES = 297
 NULLS = ("none", "untrained", "shuffled_images", "permuted")
 TEXTS = {
     "init": "he_normal",
@@ -137,6 +139,7 @@ def _part(pair_P: np.ndarray, seeds: int, rng: np.random.Generator) -> pa.Table:
         "target_seed": (a + shift + 1) % seeds,
         "source_epoch": epoch,
         "target_epoch": epoch,
+        "images_test": np.full(len(pair), IMAGES),
         "fvu_test": (1 + null) * layer * width**-0.5 * (1 + 0.1 * rng.standard_normal(len(pair))),
     }
     schema = SCHEMAS["grafts"]
@@ -162,6 +165,14 @@ def _column(
         return pa.array([TEXTS.get(side, "")] * len(pair), field.type)
     if side == "reg_weight":
         return pa.array(np.full(len(pair), 5e-4), field.type)
-    if pa.types.is_floating(field.type):
-        return pa.array(rng.random(len(pair)), field.type)
-    return pa.array(np.ones(len(pair), np.int64)).cast(field.type)
+    return _plain(field.type, len(pair), rng)
+
+
+def _plain(kind: pa.DataType, rows: int, rng: np.random.Generator) -> pa.Array:
+    """Counts of few lost images by block, real numbers, or ones."""
+    if kind == COUNTS:
+        lost = rng.binomial(IMAGES // BLOCKS, 0.05, (rows, BLOCKS)).astype(COUNT)
+        return pa.array([counts.tobytes() for counts in lost], kind)
+    if pa.types.is_floating(kind):
+        return pa.array(rng.random(rows), kind)
+    return pa.array(np.ones(rows, np.int64)).cast(kind)

@@ -106,8 +106,8 @@ def _draw_guide(axes: Axes, means: pd.DataFrame, slope: float) -> None:
 def drop_by_layer(grafts: pd.DataFrame) -> Figure:
     """Accuracy lost by grafting against the layer, a line per width; rows of one snapshot.
 
-    The thick bar is one standard error over nets; the thin one has the held-out images' part, by its upper
-    bound (`analysis.limits.held_out`). Widths are set apart along the axis, so that bars can be told apart.
+    The thick bar is one standard error over nets; the thin one has the held-out images' part as well
+    (`analysis.limits.held_out`). Widths are set apart along the axis, so that bars can be told apart.
     """
     means = drop_means(grafts, ["layer"])
     widths = sorted(means["width"].unique())

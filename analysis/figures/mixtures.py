@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from espalier.analysis.figures.captioned import CaptionedFigure, rows_in_words, when
 from espalier.analysis.figures.style import MARKERS, bottom_labels, new_panels, ramp, shared_legend, styled
-from espalier.analysis.limits.held_out import rate_variance, sum_freedom
+from espalier.analysis.limits.held_out import Spread, added, rate_variance
 from espalier.analysis.limits.intervals import spread_interval
 from espalier.analysis.limits.resample import groups, mean_over_nets
 from espalier.analysis.limits.selection import largest, where
@@ -50,9 +50,9 @@ def findings(rows: pd.DataFrame, level: float) -> list[str]:
 def _interval(mean: dict[Any, float], images: int, level: float, among: int) -> str:
     """A share of the channels with its accuracy in per cent, over pairs of nets and images."""
     pairs = int(mean["pairs"])
-    parts = ((mean["error"] ** 2, pairs - 1), (rate_variance(mean["mean"], images), images - 1))
-    error = sum(variance for variance, _ in parts) ** 0.5
-    ends = spread_interval(mean["mean"], error, sum_freedom(*parts), level, among)
+    over_images = Spread(rate_variance(mean["mean"], images), images - 1)
+    error = added(Spread(mean["error"] ** 2, pairs - 1), over_images)
+    ends = spread_interval(mean["mean"], error.variance**0.5, error.freedom, level, among)
     low, high = np.clip(ends, 0, 1)
     counted = "1 pair, no interval" if pairs == 1 else f"[{100 * low:.1f}, {100 * high:.1f}], {pairs} pairs"
     return f"share {mean['share']:g}: {100 * mean['mean']:.1f} ({counted})"

@@ -19,6 +19,7 @@ from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.excess_figure import excess_by_width
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.style import NULL_STYLE, null_styles
+from espalier.analysis.limits.held_out import unknown_images
 from espalier.analysis.limits.selection import plain_grafts, usual_method, where
 from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
@@ -53,6 +54,16 @@ def more_findings(tables: Tables, level: float) -> list[str]:
     ]
 
 
+def _drop_reading(rows: pd.DataFrame) -> str:
+    return (
+        "The target net's accuracy minus that of the grafted net: what it costs to run the target's upper "
+        "layers on another net's features. Thick bars are one standard error over nets. All pairs are judged "
+        "on the same held-out images, so that no number of nets averages their part away: thin bars add it "
+        f"(docs/method.md, section 5){unknown_images(rows)}. With few images the thin bars are long, and "
+        "small costs cannot be seen."
+    )
+
+
 def _width_figures(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[CaptionedFigure]:
     if len(last.pairs):
         title = f"Excess over untrained sources {when(last.epoch)}"
@@ -66,9 +77,8 @@ def _width_figures(last: SnapshotFits, first: SnapshotFits | None) -> Iterator[C
 
 def _graft_figures(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[CaptionedFigure]:
     if len(last.rows["accuracy_drop"].dropna()):  # a regression has none
-        yield CaptionedFigure(
-            "drop_by_layer", "Accuracy lost by grafting", _DROP, main_figures.drop_by_layer(last.rows)
-        )
+        reading, figure = _drop_reading(last.rows), main_figures.drop_by_layer(last.rows)
+        yield CaptionedFigure("drop_by_layer", "Accuracy lost by grafting", reading, figure)
     if len(set(grafts["target_epoch"])) > 1:
         yield CaptionedFigure(
             "error_by_epoch", "Error through training", _EPOCH, main_figures.error_by_epoch(grafts)
@@ -109,13 +119,6 @@ _START = (
     "distribution, so theory knows the answer at layer 2: about 1/width (dashed slope). At deeper layers "
     "channels are independent only given the layers below, and the error falls more slowly. This figure "
     "checks the instrument."
-)
-_DROP = (
-    "The target net's accuracy minus that of the grafted net: what it costs to run the target's upper "
-    "layers on another net's features. Thick bars are one standard error over nets. All pairs are judged on "
-    "the same held-out images, so that no number of nets averages their part away: thin bars add it, by an "
-    "upper bound, since the tables hold no outcome of single images (docs/method.md, section 5). With few "
-    "images the thin bars are long, and small costs cannot be seen."
 )
 _EPOCH = (
     "Full: source and target at the same epoch, from the initial nets (0) to the end of training. Dashed, "

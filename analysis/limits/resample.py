@@ -64,20 +64,49 @@ def mean_over_nets(width: int, y_R: Floats, nets_R: Sequence[NDArray[np.int64]])
         y_R: The measure.
         nets_R: Integer codes of the net, or of the two nets, of each row.
     """
+    seeds, sides = _sides(nets_R)
+    influence_S = _influence(y_R, sides, seeds)
+    noise = _pair_noise(y_R - y_R.mean(), sides, influence_S)
+    return WidthMean(width, float(y_R.mean()), _variance([influence_S], [noise]), influence_S, len(y_R))
+
+
+def summed_variance(y_KR: Floats, nets_R: Sequence[NDArray[np.int64]]) -> float:
+    """The sum of the variances of K means of the same rows, `WidthMean.variance` of each.
+
+    The noise of the pairs is taken out of the sum: of each variance alone it is hardly known, and where it is
+    set to its least, too large on average.
+    """
+    seeds, sides = _sides(nets_R)
+    influences = [_influence(y_R, sides, seeds) for y_R in y_KR]
+    noises = [_pair_noise(y_R - y_R.mean(), sides, one) for y_R, one in zip(y_KR, influences, strict=True)]
+    return _variance(influences, noises)
+
+
+def _sides(nets_R: Sequence[NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:
+    """How many nets there are, and the number of each row's net, or of its two, from 0."""
     codes, flat = np.unique(np.concatenate(nets_R), return_inverse=True)
-    sides = np.reshape(flat, (len(nets_R), -1))
-    seeds, mean = len(codes), float(y_R.mean())
+    return len(codes), np.reshape(flat, (len(nets_R), -1))
+
+
+def _influence(y_R: Floats, sides: NDArray[np.int64], seeds: int) -> Floats:
     touched_S, count_S = _touched(y_R, sides, seeds)
     with np.errstate(invalid="ignore", divide="ignore"):  # a net that is in every row: NaN, refused later
         rest_S = (y_R.sum() - touched_S) / (len(y_R) - count_S)
-    pseudo_S = seeds * mean - (seeds - 1) * rest_S
-    influence_S = pseudo_S - pseudo_S.mean()
-    variance = float(influence_S @ influence_S) / (seeds * (seeds - 1)) if seeds > 1 else np.nan
-    noise = _pair_noise(y_R - mean, sides, influence_S)
-    if noise is not None:
-        surplus = 2 * noise / ((seeds - 1) * (seeds - 2))
-        variance = max(variance - surplus, 2 * noise / (seeds * (seeds - 1)))
-    return WidthMean(width, mean, variance, influence_S, len(y_R))
+    pseudo_S = seeds * float(y_R.mean()) - (seeds - 1) * rest_S
+    return pseudo_S - pseudo_S.mean()
+
+
+def _variance(influences: Sequence[Floats], noises: Sequence[float | None]) -> float:
+    """The variances of some means of the same nets, summed, less the surplus of the pairs' noise."""
+    seeds = len(influences[0])
+    if seeds < 2:
+        return np.nan
+    variance = sum(float(one @ one) for one in influences) / (seeds * (seeds - 1))
+    noise = sum(one for one in noises if one is not None)
+    if noise == 0:
+        return variance
+    surplus = 2 * noise / ((seeds - 1) * (seeds - 2))
+    return max(variance - surplus, 2 * noise / (seeds * (seeds - 1)))
 
 
 def _touched(y_R: Floats, sides: NDArray[np.int64], seeds: int) -> tuple[Floats, NDArray[np.integer]]:

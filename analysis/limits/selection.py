@@ -58,7 +58,21 @@ def measured(frame: pd.DataFrame, y: str) -> pd.DataFrame:
         return frame
     if "warning" not in frame.columns:
         return where(frame, frame[y].notna())
-    return where(frame, ~warnings_of(frame).str.contains(_SAYS_NOTHING))
+    told = warnings_of(frame).str.contains(_SAYS_NOTHING).to_numpy()
+    return where(frame, ~(told | _constant_untold(frame)))
+
+
+def _constant_untold(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows of a constant target from before these were marked: an error of 1, and no channel that is live.
+
+    Where the graft was constant too, as of a net into itself, both are 0, as they may be of a perfect graft.
+    """
+    if not {"fvu_test", "fvu_channel_mean"} <= set(frame.columns):
+        return np.zeros(len(frame), dtype=bool)
+    total_R, mean_R = (
+        frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("fvu_test", "fvu_channel_mean")
+    )
+    return (total_R == 1) & (mean_R == 0)
 
 
 def each_once(frame: pd.DataFrame, y: str) -> pd.DataFrame:

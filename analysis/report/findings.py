@@ -11,7 +11,7 @@ import pandas as pd
 from espalier.analysis.figures.captioned import in_layers, layers_in_words, rows_in_words, when
 from espalier.analysis.limits.cautions import ROWS_WARN
 from espalier.analysis.limits.excess import NULL, ExcessFit
-from espalier.analysis.limits.held_out import drop_means
+from espalier.analysis.limits.held_out import drop_means, unknown_images
 from espalier.analysis.limits.ratios import Estimate, mean_estimates, paired_ratio
 from espalier.analysis.limits.resample import summarise
 from espalier.analysis.limits.selection import comparable, largest, measured, where
@@ -152,12 +152,19 @@ def _cost(last: SnapshotFits) -> str:
     found = means["width"].to_numpy(dtype=np.int64)
     widths = sorted({int(found.min()), int(found.max())}, reverse=True)
     said = [_cost_at(where(means, means["width"] == width), width, last.level) for width in widths]
-    images = largest(last.rows["images_test"])
     return (
         f"Accuracy lost by grafting {when(last.epoch)}, in percentage points: {'; '.join(said)}. The "
-        f"{_level(last)}s hold for all layers of a width together. They count the draw of the nets and, by "
-        f"an upper bound, that of the {images} held-out images ({rows_in_words(last.rows)})."
+        f"{_level(last)}s hold for all layers of a width together. They count the draw of the nets (a "
+        f"standard error of {_span(list(means['error_nets']))}) and that of the "
+        f"{largest(last.rows['images_test'])} held-out images ({_span(list(means['error_images']))}"
+        f"{unknown_images(last.rows)}; {rows_in_words(last.rows)})."
     )
+
+
+def _span(errors: Sequence[float]) -> str:
+    """The least and the greatest of some standard errors, in percentage points."""
+    low, high = (f"{100 * end:.2g}" for end in (min(errors), max(errors)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _cost_at(means: pd.DataFrame, width: int, level: float) -> str:

@@ -26,7 +26,7 @@ beside the rows: dictionaries, statistics, descriptions of columns, and a zstd b
 PART_LIMIT = 2**30
 """Bytes that a part may take in memory, and on disk: eight times what `espalier compact` makes at most."""
 NUMBER_BYTES = 8
-"""Of a number, a truth or the place of a text; no column of a table has wider ones."""
+"""Of a number, a truth or the place of a text, at most; bytes of a fixed number are as many."""
 
 
 class PartError(ValueError):
@@ -50,8 +50,8 @@ def encode(table: str, rows: pa.Table) -> bytes:
     schema, small = SCHEMAS[table].with_metadata(rows.schema.metadata), rows.nbytes < SMALL_BYTES
     if small:
         schema = pa.schema([field.remove_metadata() for field in schema], schema.metadata)
-    # Numbers seldom repeat, so that a dictionary of them is larger than they are.
-    texts: Any = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    # Numbers seldom repeat, so that a dictionary of them is larger than they are; counts of images as well.
+    texts: Any = [field.name for field in schema if not _is_numbers(field.type)]
     pq.write_table(
         rows.cast(schema),
         sink,
@@ -60,6 +60,10 @@ def encode(table: str, rows: pa.Table) -> bytes:
         **(SMALL if small else LARGE),
     )
     return sink.getvalue().to_pybytes()
+
+
+def _is_numbers(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_fixed_size_binary(kind)
 
 
 def decode(table: str, data: bytes, shared: bool = False) -> pa.Table:
@@ -117,7 +121,7 @@ def check_footer(table: str, file: pq.ParquetFile) -> tuple[int, int]:
             if column.num_values != group.num_rows:
                 raise PartError(f"{column.num_values} values in a column of {group.num_rows} rows")
             pages += max(0, column.total_uncompressed_size)
-    check_size(rows * file.metadata.num_columns * NUMBER_BYTES + pages)
+    check_size(rows * _row_bytes(schema) + pages)
     return rows, pages
 
 
@@ -128,6 +132,12 @@ def check_size(size: int) -> None:
         raise PartError(
             f"its rows would take {size / 2**30:.3g} GiB of memory, and a part may take {limit:g}"
         )
+
+
+def _row_bytes(schema: pa.Schema) -> int:
+    """What a row takes at most, but for what its texts say."""
+    fixed = pa.types.is_fixed_size_binary
+    return sum(kind.byte_width if fixed(kind) else NUMBER_BYTES for kind in schema.types)
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.answers import answers
 from espalier.tasks.grafting.fit import Factors, Fits, fit
 from espalier.tasks.grafting.fvu import fraction_unexplained, fraction_unexplained_mean, live_channels
 from espalier.tasks.grafting.gram import ChannelMoments, Factor
@@ -20,7 +21,6 @@ from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
 from espalier.tasks.tables.axes import net_axes, pairing
 from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
-from espalier.tasks.training.loss import share
 
 ALL = AtOnce()
 
@@ -104,18 +104,6 @@ def held_out(entry: GraftScore, output: ChannelMoments, layer: int) -> dict[str,
         "fvu_test": fraction_unexplained(error_C, output.variance_C),
         "fvu_channel_mean": fraction_unexplained_mean(error_C, output.variance_C),
         "dead_channels": int((~live_channels(output.variance_C)).sum()),
-    }
-
-
-def answers(entry: GraftScore, target: GraftScore, source: GraftScore | None, images: int) -> dict[str, Any]:
-    """Loss and accuracies of a graft, of its target and of its source, where that is one net."""
-    accuracy, target_accuracy = share(entry.right, images), share(target.right, images)
-    return {
-        "loss_test": entry.loss / images,
-        "accuracy_test": accuracy,
-        "target_accuracy_test": target_accuracy,
-        "source_accuracy_test": share(source.right, images) if source else None,
-        "accuracy_drop": None if target_accuracy is None or accuracy is None else target_accuracy - accuracy,
     }
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from espalier.tasks.data.tensors import Data
@@ -20,7 +21,7 @@ from espalier.tasks.grafting.tile_parts import Source
 from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Loss
-from espalier.tasks.training.loss import count_right, plus, summed_loss
+from espalier.tasks.training.loss import right_answers, summed_loss
 
 Graft = tuple[str, Cut, str]
 """(pair key, cut, whose BN statistics): what has a row of its own."""
@@ -28,11 +29,24 @@ Graft = tuple[str, Cut, str]
 
 @dataclass
 class GraftScore:
-    """Sums over held-out images of one graft: squared error (C,) at each m, loss, right answers if any."""
+    """Sums over held-out images of one graft: squared error (C,) at each m, and loss.
+
+    `right` tells, a batch at a time, which images are classified rightly; a regression has none.
+    """
 
     error_C: dict[int, Tensor] = field(default_factory=dict)
     loss: float = 0.0
-    right: int | None = 0
+    right: list[Tensor] = field(default_factory=list)
+
+    @property
+    def right_N(self) -> Tensor | None:
+        """Which of the images, in the order in which they were added, are classified rightly."""
+        return torch.cat(self.right) if self.right else None
+
+    @property
+    def count(self) -> int | None:
+        """Images that are classified rightly."""
+        return int(torch.cat(self.right).sum()) if self.right else None
 
     def add_error(self, layer: int, difference: Tensor) -> None:
         """Add the squares of `z_hat - z` at a layer."""
@@ -42,7 +56,9 @@ class GraftScore:
     def add_answers(self, loss: Loss, outputs: Tensor, y: Tensor) -> None:
         """Add the loss and the right answers of a batch."""
         self.loss += summed_loss(loss, outputs, y)
-        self.right = plus(self.right, count_right(loss, outputs, y))
+        right_N = right_answers(loss, outputs, y)
+        if right_N is not None:
+            self.right.append(right_N)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from espalier.tasks.data.tensors import Data
+from espalier.tasks.grafting.answers import answers
 from espalier.tasks.grafting.graft import (
     GraftRows,
-    answers,
     error_warning,
     held_out,
     joined,

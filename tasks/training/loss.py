@@ -40,9 +40,15 @@ def summed_loss(loss: Loss, outputs_NK: Tensor, y: Tensor) -> float:
     return F.cross_entropy(outputs_NK, y, reduction="sum").double().item()
 
 
+def right_answers(loss: Loss, outputs_NK: Tensor, y: Tensor) -> Tensor | None:
+    """Which images are classified rightly, (N,)."""
+    return None if loss == "mse" else outputs_NK.argmax(1) == y
+
+
 def count_right(loss: Loss, outputs_NK: Tensor, y: Tensor) -> int | None:
     """Number of images classified rightly."""
-    return None if loss == "mse" else int((outputs_NK.argmax(1) == y).sum())
+    right_N = right_answers(loss, outputs_NK, y)
+    return None if right_N is None else int(right_N.sum())
 
 
 def plus(total: int | None, more: int | None) -> int | None:

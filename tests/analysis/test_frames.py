@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         ("fvu", pa.float64()),
         ("dropped", pa.bool_()),
         ("start", pa.timestamp("us", tz="UTC")),
+        ("blocks", pa.binary(4)),
     ]
 )
 
@@ -35,6 +36,7 @@ def part(rows, seed=0, dictionaries=False):
             "fvu": [None if n == 1 else float(n) for n in range(rows)],
             "dropped": [n % 2 == 0 for n in range(rows)],
             "start": pa.array(rng.integers(0, 10**15, rows), pa.timestamp("us", tz="UTC")),
+            "blocks": [None if n == 0 else n.to_bytes(4, "little") for n in range(rows)],
         },
         schema=SCHEMA,
     )
@@ -59,8 +61,17 @@ def test_a_frame_holds_what_pandas_makes_of_all_parts_at_once(chunk_rows, monkey
     found = built(parts)
     texts = ["source_net", "target_net", "null"]
     assert all(found[name].dtype == "category" for name in texts)
-    plain = found.astype(dict.fromkeys(texts, "str"))
-    pd.testing.assert_frame_equal(plain, wanted.astype(dict.fromkeys(texts, "str")))
+    assert found["blocks"].isna().equals(wanted["blocks"].isna())
+    kinds = dict.fromkeys(texts, "str") | {"blocks": "object"}
+    plain = found.astype(kinds).assign(blocks=found["blocks"].to_numpy(object, na_value=None))
+    pd.testing.assert_frame_equal(plain, wanted.astype(kinds))
+
+
+def test_bytes_of_a_fixed_number_take_no_object_each_and_rows_that_stand_there_again_are_found():
+    frame = built([part(5), part(5)])
+    assert frame["blocks"].dtype == pd.ArrowDtype(pa.binary(4))
+    assert frame.duplicated().tolist() == [False] * 5 + [True] * 5
+    assert b"".join(frame["blocks"].dropna()) == b"".join(n.to_bytes(4, "little") for n in [1, 2, 3, 4] * 2)
 
 
 def test_texts_of_one_axis_compare_and_sort_as_texts_do():

@@ -62,7 +62,9 @@ def run(folder):
 def rows(folder, table):
     """How often each row is in a table; `seconds`, which no two runs share, left out."""
     lines = Store(folder).read_table(table).to_pylist()
-    return Counter(json.dumps({k: v for k, v in line.items() if k != "seconds"}) for line in lines)
+    return Counter(
+        json.dumps({k: v for k, v in line.items() if k != "seconds"}, default=bytes.hex) for line in lines
+    )
 
 
 def all_rows(folder):

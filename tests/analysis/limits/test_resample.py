@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from espalier import fit_width_limit
-from espalier.analysis.limits.resample import bootstrap_means, mean_over_nets
+from espalier.analysis.limits.resample import bootstrap_means, mean_over_nets, summed_variance
 
 REPETITIONS = 200
 LOW, HIGH = 0.84, 0.97
@@ -110,3 +110,14 @@ def test_single_rows_per_net_give_the_textbook_error():
     y = np.array([1.0, 2.0, 4.0])
     mean = mean_over_nets(8, y, [np.arange(3)])
     assert mean.variance == pytest.approx(y.var(ddof=1) / 3)
+
+
+def test_the_noise_of_pairs_is_taken_out_of_a_sum_of_variances_without_bias():
+    """32 means of pairs that are noise alone: each variance by itself is 1.7 times too large on average."""
+    rng, seeds = np.random.default_rng(8), 4
+    nets = np.nonzero(~np.eye(seeds, dtype=bool))
+    y_KR = rng.standard_normal((400, len(nets[0])))
+    truth = 400 / len(nets[0])
+    assert sum(mean_over_nets(1, y_R, nets).variance for y_R in y_KR) > 1.5 * truth
+    assert summed_variance(y_KR, nets) == pytest.approx(truth, rel=0.1)
+    assert summed_variance(y_KR[:1], nets) == pytest.approx(mean_over_nets(1, y_KR[0], nets).variance)

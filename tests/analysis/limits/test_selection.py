@@ -6,7 +6,7 @@ import pytest
 
 from espalier import fit_width_limit
 from espalier.analysis.limits.resample import mean_over_nets, summarise
-from espalier.analysis.limits.selection import each_once, narrower_width, net_codes
+from espalier.analysis.limits.selection import each_once, measured, narrower_width, net_codes
 from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows
@@ -116,6 +116,20 @@ def test_errors_that_say_nothing_enter_no_mean_and_no_fit_and_are_counted(mark, 
     pd.testing.assert_frame_equal(
         summarise(mute, "accuracy_drop", ["layer"]), summarise(grafts, "accuracy_drop", ["layer"])
     )
+
+
+def test_older_rows_of_a_constant_target_are_known_by_their_values_and_left_out_and_counted():
+    """Before such rows were marked, 0/0 was 1 on held-out images and 0 on those of the fit."""
+    grafts = table("grafts", graft_rows()).to_pandas()
+    here = (grafts["layer"] == grafts["layer"].min()) & (grafts["target_seed"] == 1)
+    older = grafts.copy()
+    older.loc[here, ["fvu_train", "fvu_test", "fvu_channel_mean"]] = [0.0, 1.0, 0.0]
+    for y in ("fvu_test", "fvu_train", "fvu_channel_mean"):
+        pd.testing.assert_frame_equal(summarise(older, y, ["layer"]), summarise(grafts[~here], y, ["layer"]))
+    told = fit_width_limit(older, "fvu_test", ["layer"], bootstraps=50)["warning"][0]
+    assert "15 of 60 rows left out: the target is constant" in told
+    nearly = older.assign(fvu_channel_mean=older["fvu_channel_mean"].mask(here, 1.0))
+    assert len(measured(nearly, "fvu_test")) == len(grafts)  # no better than the mean, and live
 
 
 def test_a_group_without_an_error_that_says_something_has_no_fit_and_says_why():

@@ -3,12 +3,14 @@
 import re
 from functools import cache
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from espalier.analysis.limits.snapshots import snapshot_fits
 from espalier.analysis.report.findings import findings
 from espalier.analysis.report.instrument import instrument
+from espalier.tasks.tables.image_blocks import BLOCKS, COUNT
 from tests.analysis.conftest import LAYERS, graft_rows
 
 LAST = 20
@@ -149,6 +151,26 @@ def test_the_cost_has_an_interval_that_knows_the_images():
     assert width(few) > width(many)
     assert "at most" not in sentence(few, "Accuracy")
     assert "300 held-out images" in sentence(few, "Accuracy")
+
+
+def lost_in_blocks(row):
+    """Images lost by block, by lot."""
+    seeds = [row[name] for name in ("layer", "target_width", "source_seed", "target_seed")]
+    return np.random.default_rng(seeds).binomial(9, 0.1, BLOCKS)
+
+
+def test_the_cost_says_how_large_the_images_part_is_and_whether_it_is_a_bound():
+    told = changed(drop_by_block=lambda row: lost_in_blocks(row).astype(COUNT).tobytes())
+    half = changed(lambda row: row["target_seed"] < 2, told, drop_by_block=None)
+    known, some, none = (sentence(said(rows), "Accuracy lost") for rows in (told, half, plain()))
+    part = re.compile(
+        r"nets \(a standard error of \S+ to \S+\) and .* 297 held-out images \((\S+) to (\S+?)[,;]"
+    )
+    least, most = (float(one) for one in part.search(known).groups())
+    assert 0 < least < most < float(part.search(none).group(1))
+    assert "upper bound" not in known
+    assert "upper bound: 120 of 240 rows do not tell which were lost" in some
+    assert "upper bound: 240 of 240 rows do not tell which were lost" in none
 
 
 @pytest.mark.parametrize("null", ["self", "permuted"])

@@ -1,5 +1,6 @@
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +12,7 @@ from espalier.analysis.figures import main_figures
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.report_figures import captioned_figures
 from espalier.analysis.figures.style import svg_text
+from espalier.analysis.limits.selection import plain_grafts
 from espalier.analysis.limits.snapshots import end_fits, snapshot_fits
 from espalier.analysis.limits.width_limit import fit_groups
 from espalier.analysis.report.html_page import make_report, write_report
@@ -161,6 +163,17 @@ def test_bars_of_accuracy_drops_hold_the_images_part(sweep):
 
     assert length(few[1]) > 2 * length(few[0])  # thin: nets and images; thick: nets alone
     assert length(many[1]) == pytest.approx(length(many[0]), rel=1e-2)
+
+
+def test_the_reading_of_accuracy_drops_says_whether_their_bars_are_bounds(sweep):
+    def reading(tables):
+        figures = captioned_figures(tables, *end_fits(plain_grafts(tables.grafts), 0.9, 20))
+        return next(figure.reading for figure in figures if figure.name == "drop_by_layer")
+
+    tables = load(sweep)
+    known = replace(tables, grafts=tables.grafts.assign(drop_by_block=bytes(64)))
+    assert "thin bars add it (docs/method.md, section 5), an upper bound: 240 of 240 rows" in reading(tables)
+    assert "thin bars add it (docs/method.md, section 5). With" in reading(known)
 
 
 def test_a_band_holds_its_curve(sweep):

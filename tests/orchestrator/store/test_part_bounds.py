@@ -30,6 +30,8 @@ def _small_limit(monkeypatch):
 def column(kind, rows, text):
     if pa.types.is_string(kind):
         return pa.DictionaryArray.from_arrays(np.zeros(rows, "int32"), pa.array([text])).cast(kind)
+    if pa.types.is_fixed_size_binary(kind):
+        return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(bytes(rows * kind.byte_width))])
     return pa.array(np.zeros(rows), pa.float64()).cast(kind)
 
 

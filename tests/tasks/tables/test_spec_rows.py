@@ -128,3 +128,10 @@ def test_the_recipe_in_words_tells_every_setting_of_training_apart():
     made += [replace(net, parametrization="mean_field", richness=richness) for richness in (0.5, 2.0)]
     assert len({recipe_text(one) for one in made}) == len(made)
     assert recipe_text(net) == "sgd lr 0.05, momentum 0.9 nesterov, batch 16, constant, warm-up 0, own order"
+
+
+def test_a_graft_from_before_lost_images_were_counted_says_that_it_does_not_know():
+    row = dict.fromkeys(SCHEMAS["grafts"].names) | {"key": "k", "accuracy_drop": 0.1}
+    before = table("grafts", [row]).drop_columns(["lost_images", "gained_images", "drop_by_block"])
+    (read,) = completed("grafts", before).to_pylist()
+    assert read == row
