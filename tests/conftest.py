@@ -1,9 +1,25 @@
 """What tests of all folders share: a limit of time, and one Ray, whose start takes ten seconds and more."""
 
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure(config):
+    """The order in which processes of pytest-xdist take files is that of `pytest_collection_modifyitems`."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Files with tests that take long first, then those with many: else one long file ends alone."""
+    if not hasattr(config, "workerinput"):
+        return
+    long = {item.path for item in items if item.get_closest_marker("slow") or item.get_closest_marker("ray")}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in long, -count[item.path]))
 
 
 class Hung(BaseException):

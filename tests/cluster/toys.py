@@ -35,6 +35,14 @@ def sleep(job, blobs):
     return Output()
 
 
+def stay(job, blobs):
+    """Goes on until a file is there."""
+    end = time.monotonic() + 60
+    while not Path(job.payload).exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return Output()
+
+
 def once(job, blobs):
     """Sleeps long the first time, and never again."""
     seconds, folder = job.payload
@@ -67,4 +75,4 @@ def unpicklable(job, blobs):
     return Output({"a": threading.Lock()})
 
 
-KINDS = {f.__name__: f for f in (join, look, sleep, once, die, hang, fail, despair, unpicklable)}
+KINDS = {f.__name__: f for f in (join, look, sleep, stay, once, die, hang, fail, despair, unpicklable)}

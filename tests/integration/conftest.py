@@ -193,7 +193,6 @@ class Drivers:
                 "espalier.tasks.training.train",
                 "espalier.tasks.grafting.graft",
                 "torch._dynamo",
-                "sklearn.model_selection",
             ]
         )
         self._running = []

@@ -187,17 +187,17 @@ def test_a_group_whose_worker_is_killed_in_an_epoch_goes_on_from_its_snapshot_wi
     tmp_path, local_ray, together
 ):
     longer = {
-        "train__snapshots": [0, 1, 60], "train__epochs": 60, "data__limit_train": 1000, "graft__nulls": "[]"
+        "train__snapshots": [0, 1, 40], "train__epochs": 40, "data__limit_train": 1000, "graft__nulls": "[]"
     }  # fmt: skip
     whole = measured(together, write_config(tmp_path / "whole", **ONE_GROUP, **longer))
     assert run(whole).complete
     folder = measured(together, write_config(tmp_path / "killed", **ONE_GROUP, **longer))
     # The third job takes seconds, in a worker that has trained already.
-    sabotage = Sabotage(kind="train", job=3, seconds=0.7)
+    sabotage = Sabotage(kind="train", job=3, seconds=0.4)
     assert Sweep(folder).run(pool=sabotage).complete
     assert sabotage.pool.killed
     (lost,) = jobs(folder, "failed")
-    assert (lost["label"], lost["mode"][-2:]) == ("train width 3 seeds 0 1 2 3 to epoch 60", "x4")
+    assert (lost["label"], lost["mode"][-2:]) == ("train width 3 seeds 0 1 2 3 to epoch 40", "x4")
     assert lost["seconds"] > 0.3
     assert all_rows(folder) == all_rows(whole)
 

@@ -158,14 +158,15 @@ def test_a_worker_killed_from_outside_is_lost(pool):
     assert 0.4 < lost.seconds < 2.0
 
 
-def test_a_job_does_not_wait_behind_a_long_one_while_a_slot_idles(pool):
+def test_a_job_does_not_wait_behind_a_long_one_while_a_slot_idles(pool, tmp_path):
     pids(pool)
-    start = time.monotonic()
-    for key, seconds in (("long", 4.0), ("s1", 0.3), ("s2", 0.3), ("s3", 0.3)):
-        pool.submit(Job(key, "sleep", seconds), 1)
+    end = tmp_path / "end"
+    pool.submit(Job("long", "stay", str(end)), 1)
+    for index in range(3):
+        pool.submit(Job(f"s{index}", "sleep", 0.2), 1)
     short = [event.key for _ in range(3) for event in pool.wait(10)]
-    assert sorted(short) == ["s1", "s2", "s3"]
-    assert time.monotonic() - start < 3.5
+    assert sorted(short) == ["s0", "s1", "s2"]
+    end.touch()
     assert [event.key for event in pool.wait(10)] == ["long"]
     assert pool.wait(0.5) == []  # the call that was moved is not reported twice
 
@@ -330,9 +331,10 @@ def test_a_function_may_stand_for_its_name_and_a_bad_name_is_told(pool):
         run(other, Job("k", "any", "hello"))
 
 
-ALONE = """
+ALONE = r"""
 import contextlib
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -366,7 +368,7 @@ def public_ports(folders):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             links.add(str(link.readlink()))
     hosts = [host for link, host in listening.items() if link in links]
-    return len(hosts) > 8, set(hosts) - LOOPBACK
+    return len(hosts) > 5, set(hosts) - LOOPBACK
 
 
 if __name__ == "__main__":
@@ -379,6 +381,8 @@ if __name__ == "__main__":
         started = family(os.getpid())
         assert Path("/proc", str(event.output.tables["pid"])) in started
         print(public_ports(started))
+        titles = [Path(path, "cmdline").read_text().strip("\0") for path in started if path.exists()]
+        print([title for title in titles if re.search(r"monitor\.py|dashboard\.py|IDLE", title)])
         for seconds in (60.0, 0.5, 0.0):
             pool.submit(Job(f"sleep {seconds}", "once", (seconds, str(Path.home()))), 1)
         pool.wait(0.2)
@@ -414,8 +418,9 @@ def test_a_ray_of_its_own_listens_on_localhost_survives_its_raylet_and_leaves_no
         timeout=90,
     )
     assert done.returncode == 0, done.stderr
-    ports, ended, told, *rest = done.stdout.splitlines()
+    ports, spared, ended, told, *rest = done.stdout.splitlines()
     assert ports == "(True, set())"
+    assert spared == "[]"  # no process that serves nobody
     assert ended == str([("Done", 1)] * 3)  # a machine's fault is not the job's: no attempt is lost
     assert told == '["Ray\'s process on this machine that starts workers (raylet"]'
     assert rest == ["True", "0o600"]

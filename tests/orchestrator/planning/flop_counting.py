@@ -20,6 +20,11 @@ class Counter(TorchDispatchMode):
         super().__init__()
         self.flops = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls):
+        """Nothing is compiled here, and to hide from the compiler takes longer than to count."""
+        return False
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         answer = function(*args, **(kwargs or {}))
         formula = FORMULAS.get(function._overloadpacket)

@@ -6,6 +6,7 @@ import sys
 import types
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +78,7 @@ def test_digits_are_the_images_of_scikit_learn_each_in_one_split():
 
 
 def test_the_split_of_digits_is_the_recorded_one():
-    # If a release of scikit-learn moves this, SPLIT_RULE needs another name: the keys rest on it.
+    # Whoever moves this has to give SPLIT_RULE another name: the keys rest on it.
     from sklearn.datasets import load_digits
 
     rows = np.concatenate(split_rows(load_digits(return_X_y=True)[1])).astype("<i8")
@@ -85,6 +86,30 @@ def test_the_split_of_digits_is_the_recorded_one():
         hashlib.sha256(rows.tobytes()).hexdigest()
         == "c2c37eddf53c5760fcdd74abac61600a5d88406ff48a08fa172800c1236593b6"
     )
+
+
+@pytest.mark.parametrize("images", [60, 61, 64, 333])
+def test_the_split_is_that_of_scikit_learn(images):
+    from sklearn.model_selection import train_test_split
+
+    rng = np.random.default_rng(images)
+    for classes in (2, 5, 9):
+        labels = np.r_[np.arange(classes), np.arange(classes), rng.integers(0, classes, images - 2 * classes)]
+        theirs = train_test_split(np.arange(images), test_size=0.2, stratify=labels, random_state=0)
+        for ours, rows in zip(split_rows(labels), theirs, strict=True):
+            assert ours.tolist() == rows.tolist()
+
+
+def test_digits_that_are_not_there_are_one_line(monkeypatch, tmp_path):
+    from espalier.tasks.data.sources import digits
+
+    monkeypatch.setattr(digits, "find_spec", lambda _: None)
+    with pytest.raises(DataError, match="pip install scikit-learn"):
+        digits._read(None)
+    moved = SimpleNamespace(submodule_search_locations=[tmp_path])
+    monkeypatch.setattr(digits, "find_spec", lambda _: moved)
+    with pytest.raises(DataError, match=r"digits: .*digits\.csv\.gz is not there"):
+        digits._read(None)
 
 
 def test_mnist5k_has_400_training_and_100_test_images_of_each_class():
@@ -102,11 +127,11 @@ def test_an_unknown_name_lists_the_known_ones():
     assert issubclass(DataError, ValueError)
 
 
-def test_reading_images_loads_no_torch():
+def test_reading_images_loads_neither_torch_nor_scikit_learn():
     code = (
         "import sys; from espalier.tasks.data import images; "
         "images.facts('cifar10'); images.read('digits', limit_train=10); "
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3]).returncode == 0
 
