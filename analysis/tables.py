@@ -18,7 +18,13 @@ import pyarrow as pa
 from espalier.analysis.frames import FrameBuilder
 from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.orchestrator.store.files import TABLES, Files, Misplaced, printable
-from espalier.orchestrator.store.parquet_parts import OtherSchema, PartError, check_size, decode, decode_together
+from espalier.orchestrator.store.parquet_parts import (
+    OtherSchema,
+    PartError,
+    check_size,
+    decode,
+    decode_together,
+)
 from espalier.orchestrator.store.places import open_files
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
@@ -87,9 +93,11 @@ def _read_table(files: Files, name: str) -> pd.DataFrame:
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
     batches = list(_batches(parts, -(-len(parts) // (4 * workers))))
     for tables, counts in _in_turn(lambda batch: _read_batch(files, batch, name), batches, workers):
-        for table in tables:
-            builder.add(table)
         rows += counts
+        read = sum(list(parts.values())[: len(rows)])
+        builder.expect(round(1.05 * sum(rows) * sum(parts.values()) / read))
+        while tables:  # each given up once it is in the frame, before another large one is read
+            builder.add(tables.pop(0))
     return _each_once(builder.frame(), rows, ROW_IDENTITY.get(name, ()))
 
 
@@ -120,7 +128,7 @@ Read = tuple[list[pa.Table], list[int]]
 def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
     """The batches in order, some read ahead."""
     largest = max([1, *(sum(batch.values()) for batch in batches)])
-    ahead = max(2, min(8 * workers, AT_ONCE_BYTES // largest))
+    ahead = max(1, min(8 * workers, AT_ONCE_BYTES // largest))
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Read]] = deque()
         for batch in batches:
