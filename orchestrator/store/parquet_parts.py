@@ -5,6 +5,7 @@ A table's schema and the identity of its rows are those of `tasks.tables.schemas
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -114,8 +115,8 @@ class _PartFile(pq.ParquetFile):
     def __init__(self, data: bytes, **options: Any) -> None:
         super().__init__(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False, **options)
 
-    def _build_nested_paths(self) -> dict[str, list[int]]:
-        return {}
+    def _build_nested_paths(self) -> defaultdict[str, list[int]]:
+        return defaultdict(list)
 
 
 def _read_bounded(table: str, data: bytes, shared: bool) -> pa.Table:
