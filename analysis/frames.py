@@ -8,16 +8,20 @@ their list: they can be compared, joined and sorted like texts.
 from __future__ import annotations
 
 import mmap
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 CHUNK_ROWS = 50_000
 """Rows that are put together at once: small parts share the cost of a column."""
+
+RELEASE_ROWS = 400_000
+"""Rows after which the memory of their parts goes back to the system. It would be used again, and to get a
+page anew takes longer than to fill it."""
 
 _SIDES = ("source_", "target_")
 
@@ -39,12 +43,16 @@ class FrameBuilder:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._waiting: list[pa.Table] = []
-        self._rows = 0
+        self._rows, self._used, self._expected = 0, 0, 0
         self._numbers = {field.name: Growing() for field in schema if _grows(field.type)}
         self._others: dict[str, list[pd.Series]] = {
             field.name: [] for field in schema if not _grows(field.type)
         }
-        self._texts: dict[str, dict[str, int]] = defaultdict(dict)
+        self._texts: dict[str, pa.StringArray] = {}
+
+    def expect(self, rows: int) -> None:
+        """Make room for so many rows at once; where more come, the columns grow."""
+        self._expected = rows
 
     def add(self, part: pa.Table) -> None:
         """Take the rows of a part; its texts may be plain, or dictionaries."""
@@ -52,13 +60,15 @@ class FrameBuilder:
             self._flush()
         self._waiting.append(part)
         self._rows += part.num_rows
+        del part  # if it is large, each of its columns is given up once it is in the frame
         if self._rows >= CHUNK_ROWS:
             self._flush()
 
     def frame(self) -> pd.DataFrame:
         """All rows, in the order in which they came; the builder is empty afterwards."""
         self._flush()
-        order = {axis: _sorted(texts) for axis, texts in self._texts.items()}
+        pa.default_memory_pool().release_unused()  # of all parts, before categories take theirs
+        order = {axis: _sorted(self._texts.pop(axis)) for axis in list(self._texts)}
         columns: dict[str, Any] = {}
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
             if not _grows(kind):
@@ -67,7 +77,7 @@ class FrameBuilder:
                 continue
             values = self._numbers.pop(name).whole()  # freed column by column, where it is copied
             if pa.types.is_string(kind):
-                values = _categorical(values, *order.get(axis_of(name), _sorted({})))
+                values = _categorical(values, *order.get(axis_of(name), _sorted(_NO_TEXTS)))
             elif not len(values):
                 values = pa.array([], kind).to_numpy()
             columns[name] = values
@@ -77,28 +87,60 @@ class FrameBuilder:
         if not self._waiting:
             return
         chunk = pa.concat_tables(self._waiting).combine_chunks()
+        self._used += self._rows
         self._waiting, self._rows = [], 0
+        columns = dict(zip(chunk.column_names, chunk.columns, strict=True))
+        del chunk
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
-            column = chunk.column(name)
+            column = columns.pop(name)
             if not _grows(kind):
                 self._others[name].append(_series(column))
-            elif pa.types.is_string(kind):
-                self._numbers[name].extend(self._codes(self._texts[axis_of(name)], column))
-            else:
-                self._numbers[name].extend(column.to_numpy())
-        del chunk
-        pa.default_memory_pool().release_unused()
+                continue
+            texts = pa.types.is_string(kind)
+            values = self._codes(axis_of(name), column) if texts else column.to_numpy()
+            self._numbers[name].extend(values, self._expected)
+            del column, values
+        if self._used >= RELEASE_ROWS:
+            self._used = 0
+            pa.default_memory_pool().release_unused()
 
-    def _codes(self, known: dict[str, int], column: pa.ChunkedArray) -> NDArray[Any]:
+    def _codes(self, axis: str, column: pa.ChunkedArray) -> NDArray[Any]:
         """Numbers of texts, -1 for none; new texts get the next ones."""
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         parts = []
         for chunk in column.chunks:
-            texts = chunk.dictionary.to_pylist()
-            places = np.array([known.setdefault(text, len(known)) for text in texts] + [-1], np.int32)
-            parts.append(places[chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
-        return np.concatenate([np.empty(0, np.int32), *parts]).astype(_code_type(len(known)), copy=False)
+            known, places = _numbered(self._texts.get(axis, _NO_TEXTS), chunk.dictionary)
+            self._texts[axis] = known
+            parts.append(np.append(places, np.int32(-1))[_filled(chunk.indices)])
+        kind = _code_type(len(self._texts.get(axis, _NO_TEXTS)))
+        return np.concatenate([np.empty(0, np.int32), *parts]).astype(kind, copy=False)
+
+
+_NO_TEXTS = pa.array([], pa.string())
+
+
+def _numbered(known: pa.StringArray, texts: pa.StringArray) -> tuple[pa.StringArray, NDArray[np.int32]]:
+    """All that is known with `texts` among it, and the place of each text there.
+
+    In Arrow's memory, where a text takes a third of what it takes as an object of Python.
+    """
+    places = _filled(_index_in(texts, known)).astype(np.int32)
+    missing = places < 0
+    if missing.any():
+        others = texts.filter(pa.array(missing))
+        new = others.unique()
+        places[missing] = len(known) + _filled(_index_in(others, new))
+        known = pa.concat_arrays([known, new])
+    return known, places
+
+
+def _index_in(texts: pa.StringArray, among: pa.StringArray) -> pa.Int32Array:
+    return pc.call_function("index_in", [texts], pc.SetLookupOptions(among))
+
+
+def _filled(places: pa.Int32Array) -> NDArray[Any]:
+    return places.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 class Growing:
@@ -111,13 +153,13 @@ class Growing:
     def __init__(self) -> None:
         self._room, self._rows = np.empty(0, np.int8), 0
 
-    def extend(self, values: NDArray[Any]) -> None:
-        """Append values; the type becomes one that holds both."""
+    def extend(self, values: NDArray[Any], expected: int = 0) -> None:
+        """Append values, with room for `expected` at least; the type becomes one that holds both."""
         rows = self._rows + len(values)
         kind = np.promote_types(self._room.dtype, values.dtype) if self._rows else values.dtype
         if rows > len(self._room) or kind != self._room.dtype:
             full = rows > len(self._room)
-            room = _mapped(max(rows, 2 * len(self._room)) if full else len(self._room), kind)
+            room = _mapped(max(rows, expected, 2 * len(self._room)) if full else len(self._room), kind)
             room[: self._rows] = self._room[: self._rows]
             self._room = room
         self._room[self._rows : rows] = values
@@ -146,17 +188,17 @@ def _series(column: pa.ChunkedArray) -> pd.Series:
     return column.to_pandas()
 
 
-def _categorical(codes: NDArray[Any], categories: list[str], places: NDArray[np.int32]) -> pd.Categorical:
-    kind = pd.CategoricalDtype(pd.Index(categories, dtype="str"))
+def _categorical(codes: NDArray[Any], categories: pd.Index, places: NDArray[np.int32]) -> pd.Categorical:
+    kind = pd.CategoricalDtype(categories)
     return pd.Categorical.from_codes(places.astype(_code_type(len(categories)))[codes], dtype=kind)
 
 
-def _sorted(texts: dict[str, int]) -> tuple[list[str], NDArray[np.int32]]:
+def _sorted(texts: pa.StringArray) -> tuple[pd.Index, NDArray[np.int32]]:
     """The texts in order, and for the number of each its place there; -1 stays -1."""
-    ordered = sorted(texts)
+    order = pc.call_function("array_sort_indices", [texts]).to_numpy()
     places = np.full(len(texts) + 1, -1, np.int32)
-    places[[texts[text] for text in ordered]] = np.arange(len(ordered), dtype=np.int32)
-    return ordered, places
+    places[order] = np.arange(len(texts), dtype=np.int32)
+    return pd.Index(texts.take(pa.array(order)).to_pandas(), dtype="str"), places
 
 
 def _code_type(categories: int) -> np.dtype[Any]:

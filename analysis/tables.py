@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from shlex import quote
 
@@ -17,7 +18,13 @@ import pyarrow as pa
 from espalier.analysis.frames import FrameBuilder
 from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.orchestrator.store.files import TABLES, Files, Misplaced, printable
-from espalier.orchestrator.store.parquet_parts import OtherSchema, PartError, check_size, decode
+from espalier.orchestrator.store.parquet_parts import (
+    OtherSchema,
+    PartError,
+    check_size,
+    decode,
+    decode_together,
+)
 from espalier.orchestrator.store.places import open_files
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
@@ -84,27 +91,61 @@ def _read_table(files: Files, name: str) -> pd.DataFrame:
     builder, rows = FrameBuilder(SCHEMAS[name]), list[int]()
     cores = os.cpu_count() or 1
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
-    for part in _in_turn(lambda path: _read_part(files, path, parts[path], name), parts, workers):
-        builder.add(part)
-        rows.append(part.num_rows)
+    batches = list(_batches(parts, -(-len(parts) // (4 * workers))))
+    for tables, counts in _in_turn(lambda batch: _read_batch(files, batch, name), batches, workers):
+        rows += counts
+        read = sum(list(parts.values())[: len(rows)])
+        builder.expect(round(1.05 * sum(rows) * sum(parts.values()) / read))
+        while tables:  # each given up once it is in the frame, before another large one is read
+            builder.add(tables.pop(0))
     return _each_once(builder.frame(), rows, ROW_IDENTITY.get(name, ()))
 
 
+BATCH_BYTES = 2**20
+"""Of files, below which parts are read together."""
 AT_ONCE_BYTES = 16 * 2**20
 """Of files, which take several times as much when they are decoded, that are read ahead."""
+Batch = dict[str, int]
+"""Parts that follow each other, and their bytes."""
 
 
-def _in_turn(read: Callable[[str], pa.Table], parts: Mapping[str, int], workers: int) -> Iterator[pa.Table]:
-    """The parts in order, some read ahead."""
-    ahead = max(2, min(8 * workers, AT_ONCE_BYTES // max([1, *parts.values()])))
+def _batches(parts: Mapping[str, int], at_most: int) -> Iterator[Batch]:
+    """Runs of small parts, and each large one by itself."""
+    batch: Batch = {}
+    for path, size in parts.items():
+        if batch and (len(batch) == at_most or sum(batch.values()) + size > BATCH_BYTES):
+            yield batch
+            batch = {}
+        batch[path] = size
+    if batch:
+        yield batch
+
+
+Read = tuple[list[pa.Table], list[int]]
+"""Tables, and the rows of each part that they are made of."""
+
+
+def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
+    """The batches in order, some read ahead."""
+    largest = max([1, *(sum(batch.values()) for batch in batches)])
+    ahead = max(1, min(8 * workers, AT_ONCE_BYTES // largest))
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[pa.Table]] = deque()
-        for path in parts:
-            waiting.append(pool.submit(read, path))
+        waiting: deque[Future[Read]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(read, batch))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _read_batch(files: Files, batch: Batch, name: str) -> Read:
+    if len(batch) > 1:
+        with suppress(OSError, PartError):  # which part it is will be found below
+            table, rows = decode_together(name, [files.read(path) for path in batch])
+            return [table.replace_schema_metadata(None)], rows
+    tables = [_read_part(files, path, size, name) for path, size in batch.items()]
+    return tables, [table.num_rows for table in tables]
 
 
 def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table:

@@ -55,9 +55,13 @@ folder = sys.argv[1]
 # not getrusage: a child's ru_maxrss begins at its parent's size
 peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line) / 1024
 import espalier.analysis.tables
-before, start = peak(), time.perf_counter()
+before, start, busy = peak(), time.perf_counter(), time.process_time()
 work(folder)
-print(json.dumps({{"seconds": time.perf_counter() - start, "megabytes": peak() - before}}))
+print(json.dumps({{
+    "seconds": time.perf_counter() - start,
+    "cpu_seconds": time.process_time() - busy,
+    "megabytes": peak() - before,
+}}))
 """
 
 
@@ -72,7 +76,7 @@ class Setup:
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """Medians of seconds and of the growth of the process's peak memory."""
+    """Medians of seconds, by the clock and of the CPU, and of the growth of the process's peak memory."""
     sizes = {
         "small parts": (setup.parts, setup.parts * LAYERS * len(NULLS), ("load", "scan")),
         "large parts": (10, setup.rows, ("load", "scan")),

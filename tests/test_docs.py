@@ -149,6 +149,16 @@ def test_the_table_of_training_is_that_of_the_committed_output(network):
         ]
 
 
+def test_the_table_of_reading_is_that_of_the_committed_output():
+    told = table("docs/benchmarks.md", "folder, work")
+    rows = results("tables-xeon-2core.json")["reading"]
+    assert len(told) == len(rows)
+    for row in rows:
+        cells = told[f"{row['folder']}, {row['work']}"]
+        assert cells[:2] == [f"{row['parts']:,}", f"{row['rows']:,}"]
+        assert cells[2:5] == [f"{row['cpu_seconds']:.1f}", f"{row['seconds']:.1f}", f"{row['megabytes']:.0f}"]
+
+
 def test_every_promise_names_a_test_that_is_there():
     rows = [
         line.rsplit("|", 2)[1].strip()

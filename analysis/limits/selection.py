@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -154,8 +155,16 @@ def net_codes(frame: pd.DataFrame) -> list[pd.Series]:
 
 def _constant(*columns: pd.Series) -> bool:
     """Whether columns have one value in all of their rows, the same in each."""
-    values = (value for column in columns for value in column.unique().tolist())
+    values = (value for column in columns for value in _distinct(column))
     return len({None if pd.isna(value) else value for value in values}) < 2
+
+
+def _distinct(column: pd.Series) -> list[Any]:
+    """The values of a column; of categories by their numbers, without making a list of those in use."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return column.unique().tolist()
+    codes, categories = pd.unique(column.cat.codes.to_numpy()), column.cat.categories
+    return [None if code < 0 else categories[code] for code in codes]
 
 
 def largest(values: ArrayLike) -> int:

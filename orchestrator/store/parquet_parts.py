@@ -5,7 +5,9 @@ A table's schema and the identity of its rows are those of `tasks.tables.schemas
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +21,11 @@ Identity = tuple[Any, ...]
 
 SMALL_BYTES = 2**20
 """In memory, below which a part is small: as a job writes them."""
-SMALL: dict[str, Any] = {"compression": "snappy", "write_statistics": False}
+SMALL: dict[str, Any] = {"compression": "snappy", "write_statistics": False, "store_schema": False}
 LARGE: dict[str, Any] = {"compression": "zstd"}
 """How parts are written. Of a small one most of the bytes, and of the time to read it, would be what stands
-beside the rows: dictionaries, statistics, descriptions of columns, and a zstd begun anew for every page."""
+beside the rows: dictionaries, statistics, the schema a second time as Arrow's, and a zstd begun anew for
+every page."""
 PART_LIMIT = 2**30
 """Bytes that a part may take in memory, and on disk: eight times what `espalier compact` makes at most."""
 NUMBER_BYTES = 8
@@ -47,18 +50,20 @@ def encode(table: str, rows: pa.Table) -> bytes:
     What the rows' own schema metadata says (commit, versions) goes into the file.
     """
     sink = pa.BufferOutputStream()
-    schema, small = SCHEMAS[table].with_metadata(rows.schema.metadata), rows.nbytes < SMALL_BYTES
-    if small:
-        schema = pa.schema([field.remove_metadata() for field in schema], schema.metadata)
+    said = rows.schema.metadata
+    schema, small = SCHEMAS[table].with_metadata(said), rows.nbytes < SMALL_BYTES
     # Numbers seldom repeat, so that a dictionary of them is larger than they are; counts of images as well.
     texts: Any = [field.name for field in schema if not _is_numbers(field.type)]
-    pq.write_table(
-        rows.cast(schema),
+    with pq.ParquetWriter(
         sink,
+        schema,
         use_dictionary=not small and texts,
         write_page_checksum=True,
         **(SMALL if small else LARGE),
-    )
+    ) as writer:
+        writer.write_table(rows.cast(schema))
+        if small and said:  # a large part has them with its Arrow schema
+            writer.add_key_value_metadata(said)
     return sink.getvalue().to_pybytes()
 
 
@@ -75,45 +80,78 @@ def decode(table: str, data: bytes, shared: bool = False) -> pa.Table:
     Raises:
         PartError: Empty, torn, changed, not Parquet, of another schema, or too large to be a part.
     """
-    if not data:
-        raise PartError("the file is empty")
-    try:
-        # Its few KB are decoded faster by one thread than by handing them around.
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        rows = _read_bounded(table, file, data, shared)
+    with _told():
+        rows = _read_bounded(table, data, shared)
         rows.validate(full=True)
+        return rows
+
+
+def decode_together(table: str, parts: Iterable[bytes]) -> tuple[pa.Table, list[int]]:
+    """The rows of many small parts, and how many each has, checked as by `decode`.
+
+    What is done once for all costs a tenth of what it costs part by part.
+
+    Raises:
+        PartError: One of them, it does not say which, is not a whole part.
+    """
+    with _told():
+        read = [_read_bounded(table, data, shared=False) for data in parts]
+        rows = pa.concat_tables(read).combine_chunks()
+        rows.validate(full=True)  # the reader has made sure of all but that texts are UTF-8
+        return rows, [part.num_rows for part in read]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Whatever a file that is no whole part makes Arrow raise, as `PartError`."""
+    try:
+        yield
+    except PartError:
+        raise
     except (pa.ArrowException, OSError, ValueError, RecursionError, MemoryError) as error:
-        if isinstance(error, PartError):
-            raise
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise PartError(f"no whole Parquet file ({printable(first)[:300]})") from error
-    return completed(table, rows)
 
 
-def _read_bounded(table: str, file: pq.ParquetFile, data: bytes, shared: bool) -> pa.Table:
+class _PartFile(pq.ParquetFile):
+    """A Parquet file whose columns are not asked for by name, so that no index of their names is made."""
+
+    def __init__(self, data: bytes, **options: Any) -> None:
+        super().__init__(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False, **options)
+
+    def _build_nested_paths(self) -> defaultdict[str, list[int]]:
+        return defaultdict(list)
+
+
+def _read_bounded(table: str, data: bytes, shared: bool) -> pa.Table:
     """The rows, once the footer says that they are few enough."""
-    rows, pages = check_footer(table, file)
+    if not data:
+        raise PartError("the file is empty")
+    file = _PartFile(data)
+    schema = file.schema_arrow
+    if not (whole := schema.equals(SCHEMAS[table], check_metadata=False)):
+        _check_schema(table, completed(table, schema.empty_table()).schema)
+    rows, pages = check_footer(file)
     if rows * pages <= PART_LIMIT:  # even if every row had the longest text
-        return file.read(use_threads=False)
-    texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-    # As dictionaries texts take no more than in the file, and tell what they will take as they are.
-    large = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, read_dictionary=texts)
-    found = large.read(use_threads=False)
-    check_size(sum(map(_text_bytes, found.columns)))
-    return found if shared else found.cast(file.schema_arrow)
+        # Its few KB are decoded faster by one thread than by handing them around.
+        found = file.read(use_threads=False)
+    else:
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        # As dictionaries texts take no more than in the file, and tell what they will take as they are.
+        found = _PartFile(data, read_dictionary=texts).read(use_threads=False)
+        check_size(sum(map(_text_bytes, found.columns)))
+        found = found if shared else found.cast(schema)
+    return found if whole else completed(table, found)
 
 
-def check_footer(table: str, file: pq.ParquetFile) -> tuple[int, int]:
+def check_footer(file: pq.ParquetFile) -> tuple[int, int]:
     """The rows and the bytes of all pages, by the footer alone, before anything is decoded.
 
     A text that rows share counts once, as in the file.
 
     Raises:
-        PartError: Another schema than the table's, or too many rows or bytes for a part.
+        PartError: Too many rows or bytes for a part.
     """
-    schema = file.schema_arrow
-    if not schema.equals(SCHEMAS[table], check_metadata=False):
-        _check_schema(table, completed(table, schema.empty_table()).schema)
     rows = pages = 0
     for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
         rows += group.num_rows

@@ -46,19 +46,21 @@ def part(rows, seed=0, dictionaries=False):
     return table
 
 
-def built(parts):
+def built(parts, expected=0):
     builder = FrameBuilder(SCHEMA)
+    builder.expect(expected)
     for one in parts:
         builder.add(one)
     return builder.frame()
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 7, 10**6])
-def test_a_frame_holds_what_pandas_makes_of_all_parts_at_once(chunk_rows, monkeypatch):
+@pytest.mark.parametrize(("chunk_rows", "expected"), [(1, 0), (7, 3), (10**6, 10**6), (1, 10**6)])
+def test_a_frame_holds_what_pandas_makes_of_all_parts_at_once(chunk_rows, expected, monkeypatch):
     monkeypatch.setattr(frames, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(frames, "RELEASE_ROWS", chunk_rows)
     parts = [part(5, 1), part(0, 2), part(12, 3, dictionaries=True), part(1, 4)]
     wanted = pa.concat_tables([part(5, 1), part(12, 3), part(1, 4)]).to_pandas()
-    found = built(parts)
+    found = built(parts, expected)
     texts = ["source_net", "target_net", "null"]
     assert all(found[name].dtype == "category" for name in texts)
     assert found["blocks"].isna().equals(wanted["blocks"].isna())
@@ -94,3 +96,14 @@ def test_a_frame_without_rows_has_the_columns_and_can_be_written_to():
     frame = built([part(4)])
     frame.loc[0, "fvu"] = 9.0
     assert frame["fvu"].iloc[0] == 9.0
+
+
+def test_a_text_that_a_parts_dictionary_holds_twice_is_one_category():
+    twice = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, None], pa.int32()), pa.array(["b", "a", "b"]))
+    parts = [pa.table({"null": pa.array(["c"])}), pa.table({"null": twice})]
+    builder = FrameBuilder(pa.schema([("null", pa.string())]))
+    for one in parts:
+        builder.add(one)
+    found = builder.frame()["null"]
+    assert found.cat.categories.tolist() == ["a", "b", "c"]
+    assert found.astype("str").fillna("").tolist() == ["c", "b", "a", "b", ""]

@@ -1,11 +1,14 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from espalier import load
+from espalier.analysis import tables
+from espalier.orchestrator.store.parquet_parts import encode
 from espalier.tasks.tables.rows import table
 from espalier.tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import curve_rows, graft_rows, write_tables
@@ -64,6 +67,36 @@ def test_a_cut_off_part_is_named(sweep):
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"cannot read .*nets/part-0\.parquet"):
         load(sweep)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\xfd", "gelu".encode("utf-16")[1:4]])
+def test_a_text_that_is_no_utf8_is_named_among_parts_that_are_read_together(tmp_path, text):
+    place = tmp_path / "tables" / "curves"
+    place.mkdir(parents=True)
+    for number in range(40):
+        rows = curve_rows(widths=(number + 1,))
+        (place / f"part-{number}.parquet").write_bytes(encode("curves", table("curves", rows)))
+    assert load(tmp_path).curves["width"].nunique() == 40
+    broken = table("curves", [row | {"key": row["key"] + "!!!"} for row in curve_rows(widths=(99,))])
+    # Bytes that are no text get into a file by a writer that does not check them.
+    keys = pa.array([key.encode().replace(b"!!!", text) for key in broken["key"].to_pylist()], pa.binary())
+    wrong = pa.StringArray.from_buffers(len(keys), *keys.buffers()[1:])
+    broken = broken.set_column(0, broken.schema.field(0), wrong)
+    (place / "part-17x.parquet").write_bytes(encode("curves", broken))
+    with pytest.raises(ValueError, match=r"cannot read .*part-17x\.parquet: .*UTF8"):
+        load(tmp_path)
+
+
+def test_parts_come_in_the_order_of_their_names_however_they_are_read(tmp_path, monkeypatch):
+    place = tmp_path / "tables" / "curves"
+    place.mkdir(parents=True)
+    for number in range(30):
+        rows = table("curves", curve_rows(widths=(number + 1,)))
+        (place / f"part-{number:02}.parquet").write_bytes(encode("curves", rows))
+    together = load(tmp_path).curves
+    assert together["width"].drop_duplicates().tolist() == list(range(1, 31))
+    monkeypatch.setattr(tables, "BATCH_BYTES", 1)  # each by itself
+    pd.testing.assert_frame_equal(load(tmp_path).curves, together)
 
 
 def test_a_part_of_another_schema_is_named(sweep):

@@ -1,6 +1,7 @@
 """Each finished piece is kept once, whatever was killed, repeated, torn or full on the way."""
 
 import errno
+import gc
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
@@ -218,6 +219,24 @@ def test_schema_metadata_of_the_rows_is_kept(root):
     read = store.read_table("nets")
     assert read.schema.metadata == {b"commit": b"1\n2"}
     assert read.schema.field("width").metadata == schemas.SCHEMAS["nets"].field("width").metadata
+
+
+def test_a_small_part_has_the_schema_once_and_reads_as_it_was_written():
+    for table in schemas.SCHEMAS:
+        rows = schemas.SCHEMAS[table].empty_table().replace_schema_metadata({"commit": "1"})
+        data = encode(table, rows)
+        assert b"ARROW:schema" not in data
+        assert decode(table, data).schema.equals(rows.schema, check_metadata=False)
+        assert decode(table, data).schema.metadata == {b"commit": b"1"}
+
+
+def test_a_part_that_was_read_leaves_nothing_that_waits_for_the_garbage_collector():
+    """A file's reader takes far more memory than its rows, and 5,000 of them would all wait."""
+    data = encode("grafts", make("grafts", ["a", "b"]))
+    decode("grafts", data)
+    gc.collect()
+    decode("grafts", data)
+    assert gc.collect() == 0
 
 
 # --- broken parts
