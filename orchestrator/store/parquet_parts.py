@@ -159,7 +159,7 @@ def check_footer(file: pq.ParquetFile) -> tuple[int, int]:
             if column.num_values != group.num_rows:
                 raise PartError(f"{column.num_values} values in a column of {group.num_rows} rows")
             pages += max(0, column.total_uncompressed_size)
-    check_size(rows * _row_bytes(schema) + pages)
+    check_size(rows * _row_bytes(file.schema_arrow) + pages)
     return rows, pages
 
 
