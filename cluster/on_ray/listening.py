@@ -81,6 +81,13 @@ def _owners(proc: Path) -> dict[str, str]:
 
 
 def _short(command: str) -> str:
-    """A command line's program, and the script or module of a Python."""
-    words = command.split()
-    return " ".join(word.rpartition("/")[2] for word in words[:2])[:60]
+    """What a command line runs: its program, or a Python's script.
+
+    >>> _short("/usr/bin/python3 -u /opt/ray/dashboard/agent.py --node-ip-address=10.0.0.1")
+    'agent.py'
+    >>> _short("/opt/ray/core/src/ray/raylet/raylet --raylet_socket_name=/tmp/ray/sockets/raylet")
+    'raylet'
+    """
+    words = [word.rpartition("/")[2] for word in command.split() if not word.startswith("-")]
+    script = [word for word in words[:3] if word.endswith(".py")]
+    return (script or words or [""])[0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
-from espalier.orchestrator.doctor.finding import Finding, Nodes, Wanted, names
-
-SHOWN = 6
+from espalier.orchestrator.doctor.finding import Finding, Node, Nodes, Wanted, names
 
 
 def tokens(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
@@ -35,18 +34,26 @@ def tokens(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
 
 def ports(nodes: Nodes, _: Wanted) -> Iterator[Finding]:
     """Which of Ray's processes listen to more than localhost."""
-    heard = {node.name: [port for port in node.facts["ports"] if port["ray"]] for node in nodes}
-    for name, found in heard.items():
-        if not found:
-            continue
-        told = ", ".join(f"{port['address']}:{port['port']} {port['process']}" for port in found[:SHOWN])
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        yield Finding(
-            "warn",
-            "ports",
-            f"{name}: Ray listens off localhost: {told}{more}",
-            "let a firewall (security group, NetworkPolicy) admit the cluster's own machines alone, and "
-            "reach the dashboard through an SSH tunnel",
-        )
-    if not any(heard.values()):
+    wide = {node.name: _by_process(node) for node in nodes}
+    for name, told in wide.items():
+        if told:
+            yield Finding(
+                "warn",
+                "ports",
+                f"{name}: Ray listens off localhost: {told}",
+                "let a firewall (security group, NetworkPolicy) admit the cluster's own machines alone, and "
+                "reach the dashboard through an SSH tunnel",
+            )
+    if not any(wide.values()):
         yield Finding("ok", "ports", "no process of Ray listens off localhost")
+
+
+def _by_process(node: Node) -> str:
+    """Ray's processes with their ports, such as `gcs_server 6379, raylet 40001 40002`."""
+    groups = defaultdict[str, list[str]](list)
+    for port in node.facts["ports"]:
+        if port["ray"]:
+            groups[port["process"]].append(str(port["port"]))
+    return ", ".join(
+        f"{process} {' '.join(dict.fromkeys(found))}" for process, found in sorted(groups.items())
+    )
