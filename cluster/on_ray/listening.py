@@ -69,15 +69,23 @@ def _owners(proc: Path) -> dict[str, str]:
     """The command line of the process that has each socket open, by inode."""
     owners = dict[str, str]()
     for folder in proc.iterdir():
-        if not folder.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
-            links = [str(link.readlink()) for link in (folder / "fd").iterdir()]
-            sockets = [link[8:-1] for link in links if link.startswith("socket:[")]
-            if sockets:
+        if folder.name.isdigit() and (sockets := _sockets(folder / "fd")):
+            with contextlib.suppress(OSError):  # it has ended
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 owners |= dict.fromkeys(sockets, command)
     return owners
+
+
+def _sockets(descriptors: Path) -> list[str]:
+    """The inodes of the sockets among a process's open files; none of another user's process."""
+    found = list[str]()
+    with contextlib.suppress(OSError):
+        for link in descriptors.iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                target = str(link.readlink())
+                if target.startswith("socket:["):
+                    found.append(target[8:-1])
+    return found
 
 
 def _short(command: str) -> str:
