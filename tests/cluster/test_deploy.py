@@ -14,7 +14,9 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.scripts.scripts import cli as ray_commands
 
+from espalier.analysis.report_cli import app
 from espalier.cluster import submit
 from tests.cluster.kuberay_schema import RAY_JOB
 
@@ -283,3 +285,28 @@ def test_the_script_is_shell():
 
 def test_the_script_may_be_started():
     assert (DEPLOY / "slurm.sh").stat().st_mode & stat.S_IXUSR
+
+
+PAGE = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_of_each_file_what_it_costs_and_how_it_ends():
+    for file in DEPLOY.iterdir():
+        assert f"cluster/deploy/{file.name}" in PAGE, file.name
+    assert PAGE.count("**What leaving it on costs**") == 5
+    for end in (
+        "ray down cluster/deploy/aws.yaml",
+        "ray down cluster/deploy/gcp.yaml",
+        "kubectl delete",
+        "scancel",
+    ):
+        assert end in PAGE
+
+
+def test_each_command_of_the_page_is_one_that_ray_or_espalier_has():
+    lines = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]
+    used = {tuple(line.split()[:2]) for line in lines if line.startswith(("ray ", "espalier "))}
+    ours = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known = {"ray": set(ray_commands.commands), "espalier": ours}
+    assert len(used) > 10
+    assert not [words for words in used if words[1] not in known[words[0]]]
