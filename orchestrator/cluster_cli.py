@@ -19,7 +19,7 @@ from espalier.orchestrator.doctor.judge import fails, judge
 from espalier.orchestrator.terminal import command_line, plain_errors, say
 
 DASHBOARD = "RAY_API_SERVER_ADDRESS"
-DOCTOR_SECONDS = 8.0
+DOCTOR_SECONDS = 7.0
 """For the nodes' answers; joining the cluster takes a second or two before."""
 
 
@@ -137,7 +137,10 @@ def _nodes(address: str | None, wanted: Wanted) -> list[Node]:
         return [Node(here["host"], {"GPU": len(here["gpus"])}, here, has=there)]
     from espalier.cluster.on_ray.ask_nodes import ask_nodes
 
-    return [Node(**answer) for answer in ask_nodes(address, DOCTOR_SECONDS, place, wanted.images or None)]
+    answers = ask_nodes(address, DOCTOR_SECONDS, place, wanted.images or None)
+    for answer in [answer for answer in answers if "facts" in answer][:1]:
+        answer["facts"]["disk"] = facts(folder=str(place))["disk"] if place else None  # the driver's alone
+    return [Node(**answer) for answer in answers]
 
 
 def _tell(findings: list[Finding]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -113,8 +114,8 @@ def _skew(examiner: Any, deadline: float) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _mark(folder: Path | None) -> Iterator[tuple[str, str]]:
-    """A file with a text that nobody else can know, in a folder if it is there."""
-    if folder is None or not folder.is_dir():
+    """A file with a text that nobody else can know, in a folder if it is there and can be written to."""
+    if folder is None or not os.access(folder, os.W_OK | os.X_OK):
         yield "", ""
         return
     path, text = folder.resolve() / f".doctor-{uuid.uuid4().hex}", uuid.uuid4().hex

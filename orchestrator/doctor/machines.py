@@ -50,9 +50,16 @@ def places(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _results(nodes: Nodes, place: str) -> Finding:
-    apart = [node for node in nodes if not node.shared]
+    apart = [node for node in nodes if node.shared is False]
     if "://" in place:
         return Finding("ok", "results", f"{place} is a URL, which the driver's machine must reach")
+    if any(node.shared is None for node in nodes):
+        return Finding(
+            "warn",
+            "results",
+            f"{place} does not exist or cannot be written to, so whether nodes share it is not known",
+            f"mkdir -p {place}, and ask again",
+        )
     if not apart:
         return Finding("ok", "results", f"{place} is on a disk that every node shares")
     return Finding(

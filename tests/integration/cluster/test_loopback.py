@@ -7,6 +7,7 @@ Espalier are, as in `tests/integration/test_decoys.py`.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from espalier.orchestrator.sweep import Sweep
-from tests.integration.conftest import rows
+from tests.integration.conftest import descendants, rows, title
 from tests.integration.decoys import ROOT, SECONDS, holds_every_pair, installed_alone, python, with_decoys
 from tests.integration.ray_head import RAY, ray_head
 
@@ -92,3 +93,26 @@ def test_a_job_submitted_twice_leaves_each_row_once_outside_of_rays_copy(folder,
     assert set(rows(kept, "grafts").values()) == {1}
     assert not Sweep(kept).plan().tasks
     assert [path.name for path in (folder / "mine").iterdir()] == ["sweep.toml"]
+
+
+def test_a_node_that_hangs_is_named_in_time_and_the_rest_judged(folder, cluster):
+    """It comes last: a raylet that was stopped for long is given up by the head."""
+    raylets = [pid for pid in descendants(os.getpid()) if "raylet/raylet" in title(pid)]
+    os.kill(raylets[-1], signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        answer = subprocess.run(
+            [sys.executable, "-m", "espalier", "doctor", "--address", "auto"],
+            cwd=folder,
+            env=cluster,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        took = time.monotonic() - begun
+    finally:
+        os.kill(raylets[-1], signal.SIGCONT)
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert answer.stdout.count("no answer in time") == 1
+    assert "ok    versions: " in answer.stdout
+    assert took < 30  # ten seconds on a machine that does nothing else

@@ -132,6 +132,8 @@ def test_images_that_a_node_lacks_end_a_run_and_a_disk_of_the_drivers_own_does_n
     assert found["images"].what == "/data/images is not on b"
     assert "--results" in found["results"].cure
     assert not told([node("a")], Wanted(True, place="s3://bucket/mine"))
+    (unknown,) = told([Node("a", RESOURCES, FACTS, has=True)])
+    assert unknown.what.startswith("/shared/mine does not exist or cannot be written to")
 
 
 def test_a_run_on_cuda_needs_a_gpu_to_give():
