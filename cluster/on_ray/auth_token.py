@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
@@ -16,9 +17,13 @@ def token_file(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def guard(file: Path) -> None:
-    """Let nobody but its owner read a token that is there: Ray writes it readable by all."""
-    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-        file.chmod(0o600)
+    """Let nobody but its owner read a token that is there: Ray writes it readable by all.
+
+    A file that is another's, or on a disk that is mounted read-only as a Kubernetes secret is, stays as it is.
+    """
+    with contextlib.suppress(OSError):
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            file.chmod(0o600)
 
 
 def described(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

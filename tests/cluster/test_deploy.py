@@ -310,3 +310,15 @@ def test_each_command_of_the_page_is_one_that_ray_or_espalier_has():
     known = {"ray": set(ray_commands.commands), "espalier": ours}
     assert len(used) > 10
     assert not [words for words in used if words[1] not in known[words[0]]]
+
+
+def test_the_image_is_built_of_what_its_commands_read():
+    """What .dockerignore leaves out is copied nowhere, so nothing may ask for it."""
+    left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert {".git", ".venv", "results"} <= set(left_out)
+    for needed in ("constraints.txt", "pyproject.toml", "README.md", "espalier", "cluster", "LICENSE"):
+        assert needed not in left_out
+        assert (ROOT / needed).exists()
+    assert "--constraints constraints.txt ." in text
+    assert "python:3.11" in text

@@ -120,3 +120,17 @@ def test_the_doctor_says_when_no_ray_answers():
     answer = espalier("doctor", "--address", "127.0.0.1:1")
     assert answer.exit_code == 1
     assert "no Ray answers at 127.0.0.1:1" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("submit", ["ray job submit", "--results", "--check", "--no-wait", "http://127.0.0.1:8265"]),
+        ("doctor", ["ten seconds", "cure", "--json", "--address", "Exit code 1"]),
+    ],
+)
+def test_each_commands_help_says_what_it_does(command, words):
+    answer = espalier(command, "--help")
+    assert answer.exit_code == 0
+    for word in words:
+        assert word in answer.output

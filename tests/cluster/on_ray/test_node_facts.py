@@ -1,3 +1,4 @@
+import errno
 import os
 import platform
 import shutil
@@ -58,6 +59,19 @@ def test_a_token_that_others_can_read_is_told_and_guarded(home):
     assert auth_token.described({auth_token.TOKEN: "x"})["token"] == "variable"
     assert str(auth_token.token_file({auth_token.TOKEN_PATH: "/run/token"})) == "/run/token"
     auth_token.guard(home / "none")
+
+
+def test_a_token_that_cannot_be_guarded_is_left(monkeypatch):
+    """As on a disk that is mounted read-only."""
+
+    class Secret:
+        def stat(self):
+            return os.stat_result((0o100644, *[0] * 9))
+
+        def chmod(self, mode):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    auth_token.guard(Secret())
 
 
 def test_a_file_is_seen_with_its_text_alone(tmp_path):
