@@ -19,7 +19,7 @@ def token_file(environment: Mapping[str, str] = os.environ) -> Path:
 def guard(file: Path) -> None:
     """Let nobody but its owner read a token that is there: Ray writes it readable by all.
 
-    A file that is another's, or on a disk that is mounted read-only as a Kubernetes secret is, stays as it is.
+    A file of another user, or on a disk mounted read-only (a Kubernetes secret), stays as it is.
     """
     with contextlib.suppress(OSError):
         if stat.S_IMODE(file.stat().st_mode) & 0o077:

@@ -166,3 +166,12 @@ def test_results_are_kept_where_the_second_word_says(checkout, tmp_path):
     sweep(checkout / "mine")
     place = "s3://bucket/mine"
     submitted("cluster/submit.py", "mine", checkout, tmp_path, words=[place], kept=place)
+
+
+def test_a_sweep_on_a_shared_disk_is_run_where_it_lies(checkout, tmp_path):
+    copy = tmp_path / "session" / submit.COPIES / "_ray_pkg_0123"
+    shutil.copytree(checkout, copy)
+    ours = package(copy)
+    shared = sweep(tmp_path / "shared" / "mine")
+    told = submitted("cluster/submit.py", str(shared), copy, tmp_path)
+    assert told == (copy.resolve(), str(shared), ours)

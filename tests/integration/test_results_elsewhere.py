@@ -37,6 +37,13 @@ def test_a_recipe_that_asks_for_more_goes_on_there_and_another_is_refused(tmp_pa
     assert len(Sweep(place).config.sweep.seeds) == 3
 
 
+def test_results_may_be_kept_at_a_url(smallest, tmp_path):
+    folder, place = smallest_config(tmp_path / "sent"), f"memory://{tmp_path.name}/kept"
+    assert ran(folder, "--results", place).exit_code == 0
+    assert all_rows(place) == all_rows(smallest)
+    assert Sweep(place).config == Sweep(folder).config
+
+
 def test_a_folder_without_a_recipe_is_not_read_from_the_results(tmp_path):
     place = smallest_config(tmp_path / "kept")
     (tmp_path / "sent").mkdir()
