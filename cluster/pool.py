@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Job:
         inputs: Names of the blobs (serialised snapshots) that it reads.
         where: Settings that change how it runs but not its result (data folder, memory).
         limit: Seconds of work after which an attempt is taken for hung.
+        memory: Bytes that it needs by the planner's model; 0 if that is not known.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Job:
     inputs: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limit: float = math.inf
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished attempt. `seconds` is the work inside the worker."""
+    """A finished attempt. `seconds` is the work inside the worker; `log` is what it said meanwhile."""
 
     key: str
     attempt: int
@@ -62,26 +65,30 @@ class Done:
     seconds: float
     node: str
     device: str
+    log: str = ""
 
 
 @dataclass(frozen=True)
 class Failed:
     """A failed attempt.
 
-    `reason` is `lost` (the worker or its node died), `late` (there was no result within the job's limit),
-    `error` (the task raised), `memory` (there was too little) or `hopeless` (it raised an error whose class
-    has a true `hopeless` attribute: the same bits would fail again). `shared` says that the error's class has
-    a true attribute of that name: every other job that reads the same input fails alike.
+    `reason` is `lost` (the worker or its node died), `preempted` (its node was being taken away), `late`
+    (there was no result within the job's limit), `error` (the task raised), `memory` (there was too little)
+    or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits would fail
+    again). `shared` says that the error's class has
+    a true attribute of that name: every other job that reads the same input fails alike. `log` is what the
+    worker said meanwhile, and the traceback of what it raised.
     """
 
     key: str
     attempt: int
-    reason: Literal["lost", "late", "error", "memory", "hopeless"]
+    reason: Literal["lost", "preempted", "late", "error", "memory", "hopeless"]
     error: str
     seconds: float
     node: str = ""
     device: str = ""
     shared: bool = False
+    log: str = ""
 
 
 Execute = Callable[[Job, Mapping[str, bytes]], Output]
@@ -118,7 +125,8 @@ def failure(job: Job, attempt: int, error: Exception, seconds: float, **place: s
     reason = "memory" if isinstance(error, MemoryError) else "error"
     reason = "hopeless" if getattr(error, "hopeless", False) else reason
     shared = bool(getattr(error, "shared", False))
-    return Failed(job.key, attempt, reason, described(error), seconds, **place, shared=shared)
+    trace = "".join(traceback.format_exception(error))
+    return Failed(job.key, attempt, reason, described(error), seconds, **place, shared=shared, log=trace)
 
 
 def described(error: Exception) -> str:

@@ -1,9 +1,10 @@
-"""The command line, `espalier`: run, plan, status, new, compact (and report, which analysis adds)."""
+"""The command line, `espalier`: run, plan, status, logs, new, compact (and report, which analysis adds)."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -194,35 +195,60 @@ def _plan_table(todo: Plan) -> Table:
 
 @app.command()
 @plain_errors
-def status(folder: Folder) -> None:
-    """What is done, failed and missing, and the time left. Changes nothing; works beside a running sweep."""
-    from espalier.orchestrator.planning.simulate import gemm_rate, makespan, rates
+def status(
+    folder: Folder,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until the sweep or its run has ended.")
+    ] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 10.0,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One line of JSON a look: counts, failures, slots, disk, time left."),
+    ] = False,
+) -> None:
+    """What is done, failed, at work and missing, and the time left.
+
+    Changes nothing; works beside a running sweep.
+    """
+    import json
+
+    from espalier.orchestrator.watching.status import look
+    from espalier.orchestrator.watching.status_text import lines
+
+    while True:
+        sweep = Sweep(folder)
+        seen = look(sweep)
+        if as_json:
+            typer.echo(json.dumps(seen.plain(), allow_nan=False))
+        else:
+            if watch and out.is_terminal:
+                out.clear()
+            out.print(_plan_table(seen.plan))
+            _tell_studies(sweep)
+            for line in lines(seen, folder):
+                say(line)
+        if not watch or not seen.active:
+            return
+        time.sleep(every)
+
+
+@app.command()
+@plain_errors
+def logs(
+    folder: Folder,
+    key: Annotated[
+        str | None, typer.Argument(help="A job's key or its beginning; without one, the logs are listed.")
+    ] = None,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="This attempt alone. Default: all of them.")
+    ] = None,
+) -> None:
+    """What the attempts at a job said: their warnings and, where they failed, the traceback."""
+    from espalier.orchestrator.watching.job_logs import listing, told
 
     sweep = Sweep(folder)
-    todo = sweep.plan()
-    out.print(_plan_table(todo))
-    _tell_studies(sweep)
-    for problem in sweep.store.inventory.problems:
-        say(f"broken: {problem}")
-    bad = [
-        row
-        for row in sweep.store.read_table("jobs", skip_broken=True).to_pylist()
-        if row["outcome"] in ("gave_up", "diverged") and kind_of(row["kind"]).failures_are_told
-    ]
-    for row in bad[-10:]:
-        say(f"{row['outcome']}: {row['label']}: {row['error']}")
-    if not todo.tasks:
-        say("Nothing is missing." if not bad else "Nothing more can be done; see above for what failed.")
-        return
-    slots = sweep.slots
-    speed = rates(sweep.store.read_table("jobs", skip_broken=True), gemm_rate())
-    left = makespan(todo, set(sweep.store.blobs()), slots, speed)
-    state = (
-        "A run is active."
-        if sweep.store.files.locked()
-        else f"No run is active; go on with:  {command_line('espalier', 'run', folder)}"
-    )
-    say(f"About {duration(left)} of work left on {slots} slots. {state}")
+    for line in listing(sweep.store) if key is None else told(sweep.store, key, attempt):
+        say(line)
 
 
 @app.command()

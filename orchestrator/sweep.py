@@ -46,9 +46,6 @@ from espalier.tasks.data.images import DataFacts
 from espalier.tasks.data.sources.known_sources import is_path
 from espalier.tasks.spec import is_state, segments_of
 
-JOBS_IN_FLIGHT_PER_SLOT = 3
-"""Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
-
 
 class Sweep:
     """A sweep in a folder (or at an fsspec URL).
@@ -305,7 +302,7 @@ class Sweep:
         machine = Machine(
             plan.tasks,
             self.store.blobs(),
-            room=pool.slots * JOBS_IN_FLIGHT_PER_SLOT,
+            room=pool.slots,
             attempts=self.config.run.attempts,
             reduce=lambda task, lost: without(task, lost, facts),
             halve=lambda task: halves(task, facts),

@@ -44,14 +44,15 @@ class Call:
 class Slot:
     """An actor and the calls it holds, oldest first.
 
-    `hello` is pending until the actor answers, who was asked for at `born`, and `node` is known from then on;
-    the oldest call has been at work since `since`.
+    `hello` is pending until the actor answers, who was asked for at `born`; from then on its `node` is known,
+    and the `memory` that it may use there. The oldest call has been at work since `since`.
     """
 
     actor: Any
     hello: Any
     born: float = field(default_factory=time.monotonic)
     node: str = ""
+    memory: int = 0
     place: dict[str, str] = field(default_factory=dict[str, str])
     calls: deque[Call] = field(default_factory=deque[Call])
     seen: frozenset[str] = frozenset()

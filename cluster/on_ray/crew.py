@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -12,12 +12,11 @@ from ray.exceptions import RayError
 
 from espalier.cluster.on_ray import session
 from espalier.cluster.on_ray.actors import MakeSlot, Slot
+from espalier.cluster.on_ray.nodes import LOOK_SECONDS, Nodes
 from espalier.cluster.on_ray.set_aside import SetAside
 
 START_SECONDS = 300.0
 """A worker that was given a place and does not answer for so long has failed to start."""
-
-LOOK_SECONDS = 10.0
 
 
 class Crew:
@@ -25,8 +24,9 @@ class Crew:
 
     Args:
         make: Asks Ray for an actor on any node but some.
-        count: How many slots.
-        need: What a slot takes of a node's resources.
+        count: How many slots to begin with.
+        grows: Whether there are to be as many slots as the nodes have room for, whoever joins and leaves.
+        nodes: The cluster's nodes.
         execute: What each worker imports, for errors.
         start_timeout: Seconds without any live worker after which `check` gives up.
         tell: Takes lines for the user.
@@ -36,15 +36,18 @@ class Crew:
         self,
         make: MakeSlot,
         count: int,
-        need: Mapping[str, float],
+        grows: bool,
+        nodes: Nodes,
         execute: object,
         start_timeout: float,
         tell: Callable[[str], object],
     ) -> None:
-        self._make, self._need, self._execute = make, need, execute
+        self._make, self._grows, self._nodes, self._execute = make, grows, nodes, execute
         self._start_timeout, self._tell = start_timeout, tell
         self._aside, self._excluded = SetAside(), frozenset[str]()
         self._alive_at = self._looked = time.monotonic()
+        self._known = {key: node.name for key, node in nodes.now().items()}
+        self._told_leaving = set[str]()
         self.slots = [make(frozenset()) for _ in range(count)]
 
     def alive(self) -> None:
@@ -63,16 +66,34 @@ class Crew:
             self._failed(slot, str(error).strip().splitlines()[-1])
             return
         slot.node = _place(slot)
+        node = self._nodes.now().get(slot.node)
+        slot.memory = node.memory if node else 0
         self._aside.started(slot.node)
         self.alive()
 
     def replace(self, slot: Slot) -> None:
         """Put a new worker in a slot; Ray ends the old one, by force after five seconds."""
         ray.kill(slot.actor)  # it may be alive but cut off, or hang
-        self.slots[self.slots.index(slot)] = self._make(self._aside.excluded())
+        self.slots[self.slots.index(slot)] = self._make(self._away())
+
+    def leaving(self, slot: Slot) -> bool:
+        """Whether a slot's node is being taken away, or was."""
+        return self._nodes.taken(slot.node)
+
+    def release(self, slot: Slot) -> None:
+        """End an idle slot whose node is being taken away; if `slots` were asked for, another one is."""
+        if self._grows:
+            ray.kill(slot.actor)
+            self.slots.remove(slot)
+        else:
+            self.replace(slot)
+
+    def _away(self) -> frozenset[str]:
+        """Where no worker is to be started now."""
+        return self._aside.excluded() | self._nodes.leaving()
 
     def check(self) -> None:
-        """Look after those who have not started: on nodes that are to be tried again, or without an answer.
+        """Look after those who have not started, and after the nodes that have come and gone.
 
         Raises:
             RuntimeError: No worker has started for too long.
@@ -90,18 +111,38 @@ class Crew:
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        again = self._excluded - self._aside.excluded()
+        self._tell_nodes()
+        if self._grows:
+            self._fit()
+        again = self._excluded - self._away()
         for slot in [slot for slot in self.slots if slot.hello]:
             placed = _place(slot)
             if not placed and again:
                 self.replace(slot)  # it was to be started anywhere but on a node that is tried again now
             elif placed and now - slot.born > START_SECONDS:
                 self._failed(slot, f"a worker did not answer within {START_SECONDS:.0f} s of its start")
-        self._excluded = self._aside.excluded()
+        self._excluded = self._away()
 
-    def elsewhere(self, node: str) -> bool:
-        """Whether there is a live worker on another node."""
-        return any(not slot.hello and slot.node != node for slot in self.slots)
+    def _fit(self) -> None:
+        """As many slots as the nodes have room for: ask for more, or for fewer of those without a place."""
+        room = sum(node.slots for node in self._nodes.usable(self._aside.excluded()).values())
+        for slot in [slot for slot in self.slots if slot.hello and not _place(slot)]:
+            if len(self.slots) > room:
+                ray.kill(slot.actor)
+                self.slots.remove(slot)
+        self.slots += [self._make(self._away()) for _ in range(room - len(self.slots))]
+
+    def _tell_nodes(self) -> None:
+        """Say which nodes have joined, are being taken away, or are gone."""
+        now = self._nodes.now()
+        for key in sorted(now.keys() - self._known.keys()):
+            self._tell(f"node {now[key].name} has joined, with room for {now[key].slots} slots")
+        for key in sorted(self._nodes.leaving() - self._told_leaving):
+            self._tell(f"node {now[key].name} is being taken away: it gets no more jobs")
+        for key in sorted(self._known.keys() - now.keys()):
+            self._tell(f"node {self._known[key]} is gone")
+        self._known = {key: node.name for key, node in now.items()}
+        self._told_leaving = set(self._nodes.leaving())
 
     def close(self) -> None:
         """Kill all workers."""
@@ -110,7 +151,8 @@ class Crew:
             ray.kill(slot.actor)
 
     def _failed(self, slot: Slot, error: str) -> None:
-        node, names = _place(slot), _names(self._need)
+        self._nodes.now(fresh=True)
+        node, names = _place(slot), {key: node.name for key, node in self._nodes.usable().items()}
         # An actor that was given to a node just before that died says nothing of any node.
         seconds = self._aside.failed(node, error) if node in names else 0.0
         if self._aside.all_of(names) and all(other.hello for other in self.slots):
@@ -124,7 +166,7 @@ class Crew:
                 f"node {names.get(node, node)} is set aside, for workers do not start there: {error} "
                 f"(tried again in {seconds:.0f} s)"
             )
-        self._excluded = self._aside.excluded()
+        self._excluded = self._away()
         self.replace(slot)
 
 
@@ -133,12 +175,3 @@ def _place(slot: Slot) -> str:
     told: Any = state.actors(slot.actor._actor_id.hex())
     address = told.get("Address", {})
     return address.get("NodeID", "") if address.get("IPAddress") else ""
-
-
-def _names(need: Mapping[str, float]) -> dict[str, str]:
-    """How people call the nodes that are alive and large enough for a slot, by their ids."""
-    return {
-        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        for node in ray.nodes()
-        if node["Alive"] and all(node["Resources"].get(name, 0.0) >= need[name] for name in need)
-    }

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray.exceptions import (
@@ -21,6 +21,7 @@ from ray.exceptions import (
 
 from espalier.cluster.on_ray.actors import Call, Slot
 from espalier.cluster.on_ray.blob_cache import BlobCache
+from espalier.cluster.on_ray.choosing import choose, fits
 from espalier.cluster.on_ray.crew import Crew
 from espalier.cluster.on_ray.worker_side import as_array
 from espalier.cluster.pool import Done, Failed, Fetch, Job, failure
@@ -28,8 +29,7 @@ from espalier.cluster.pool import Done, Failed, Fetch, Job, failure
 CALLS = 2
 """Calls in flight per actor: one runs, one waits with its inputs already brought to the node."""
 
-NEARBY = 16
-"""How many of the oldest queued jobs are compared when a slot looks for inputs it has just had."""
+PAUSE_SECONDS = 0.2
 
 GET_SECONDS = 5.0
 """How long a result may be on its way before it is asked whether Ray is still there."""
@@ -71,18 +71,26 @@ class Dispatch:
     # Handing out
 
     def fill(self) -> None:
-        """Give each live actor one call, then a second; move calls that wait to idle actors."""
-        for held in range(CALLS):
-            for slot in self.crew.slots:
-                if self.queue and not slot.hello and len(slot.calls) == held:
-                    self._start(slot)
-        idle = [slot for slot in self.crew.slots if not slot.hello and not slot.calls]
-        for slot, call in zip(idle, self._waiting_calls(), strict=False):
-            self._move(call)
-            self._start(slot)
+        """Give each live actor one call, then a second; move calls that wait to idle actors.
 
-    def _waiting_calls(self) -> list[Call]:
-        return [call for slot in self.crew.slots for call in list(slot.calls)[1:] if not call.moved]
+        A node that is being taken away gets none, ends what it is at, and its workers are let go.
+        """
+        live = [slot for slot in self.crew.slots if not slot.hello]
+        leaving = [slot for slot in live if self.crew.leaving(slot)]
+        for call in _waiting(leaving):
+            self._move(call)
+        for slot in [slot for slot in leaving if not slot.calls]:
+            self.crew.release(slot)
+        staying = [slot for slot in live if slot not in leaving]
+        for held in range(CALLS):
+            for slot in staying:
+                if self.queue and len(slot.calls) == held:
+                    self._start(slot)
+        idle = [slot for slot in staying if not slot.calls]
+        for slot, call in zip(idle, _waiting(staying), strict=False):
+            if fits(call.job, slot, self.crew.slots):
+                self._move(call)
+                self._start(slot)
 
     def _move(self, call: Call) -> None:
         """Take back a call that waits behind a running one.
@@ -108,26 +116,21 @@ class Dispatch:
             if self._missing():
                 self.queue.appendleft((job, attempt))
                 raise
-            self.events.append(failure(job, attempt, error, 0.0))
+            if isinstance(error, RayError):  # Ray's fault, not the job's
+                text, reason = _first_line(error), self._reason(slot, error)
+                self.events.append(Failed(job.key, attempt, reason, text, 0.0, **slot.place, shared=False))
+            else:
+                self.events.append(failure(job, attempt, error, 0.0))
             return
         slot.seen = frozenset(job.inputs)
         slot.since = slot.since if slot.calls else time.monotonic()
         slot.calls.append(Call(job, attempt, stream, done))
 
     def _pick(self, slot: Slot) -> tuple[Job, int] | None:
-        """The queued job, among the oldest, that shares most inputs with the actor's last one.
-
-        A job that hung on a slot's node goes elsewhere if there is a worker elsewhere.
-        """
-        elsewhere = bool(self._hung_on) and self.crew.elsewhere(slot.node)
-        shared = {
-            index: len(slot.seen.intersection(job.inputs))
-            for index, (job, _) in enumerate(list(self.queue)[:NEARBY])
-            if not (elsewhere and self._hung_on.get(job.key) == slot.node)
-        }
-        if not shared:
+        """Take the job that a slot is to have out of the queue."""
+        index = choose((job for job, _ in self.queue), slot, self.crew.slots, self._hung_on)
+        if index is None:
             return None
-        index = max(shared, key=shared.__getitem__)
         chosen = self.queue[index]
         del self.queue[index]
         return chosen
@@ -145,7 +148,10 @@ class Dispatch:
     def ready(self, timeout: float) -> list[Slot]:
         """Slots with an event, waiting up to `timeout` seconds for the first of them."""
         awaited = {slot.awaited: slot for slot in self.crew.slots if slot.awaited is not None}
-        if not awaited or not ray.wait(list(awaited), timeout=timeout)[0]:
+        if not awaited:
+            time.sleep(min(timeout, PAUSE_SECONDS))  # no worker has anything to do, or there is none
+            return []
+        if not ray.wait(list(awaited), timeout=timeout)[0]:
             return []
         ready, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
         return [awaited[reference] for reference in ready]
@@ -220,8 +226,7 @@ class Dispatch:
             "seconds": time.monotonic() - slot.since,
             **slot.place,
         }
-        # The first line says what happened; ids and advice follow over a kilobyte.
-        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        text = _first_line(error)
         if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
             return Failed(reason="error", error=text, **ended)  # such as a job that cannot be unpickled
         # The next attempt reads from the durable store, for the lost thing may be an input.
@@ -229,7 +234,14 @@ class Dispatch:
             self.blobs.drop(call.job.inputs)
         if not isinstance(error, RayTaskError | ObjectLostError | TaskCancelledError):
             self._replace(slot)
-        return Failed(reason="memory" if isinstance(error, OutOfMemoryError) else "lost", error=text, **ended)
+        return Failed(reason=self._reason(slot, error), error=text, **ended)
+
+    def _reason(self, slot: Slot, error: RayError) -> Literal["memory", "preempted", "lost"]:
+        """Why a call gave no answer: what was taken away from a job is not to be charged to it."""
+        if isinstance(error, OutOfMemoryError):
+            return "memory"
+        taken = self.crew.leaving(slot) or getattr(error, "preempted", False)
+        return "preempted" if taken else "lost"
 
     def _replace(self, slot: Slot) -> None:
         """Put a new actor in a slot. Jobs that the old actor had not begun go back to the queue."""
@@ -238,3 +250,13 @@ class Dispatch:
 
     def _take_back(self, slot: Slot) -> None:
         self.queue.extendleft((call.job, call.attempt) for call in slot.calls if not call.moved)
+
+
+def _first_line(error: RayError) -> str:
+    """What happened; ids and advice follow over a kilobyte."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _waiting(slots: list[Slot]) -> list[Call]:
+    """The calls that wait behind those at work."""
+    return [call for slot in slots for call in list(slot.calls)[1:] if not call.moved]

@@ -19,6 +19,7 @@ from espalier.cluster.on_ray.answering import Watch
 from espalier.cluster.on_ray.blob_cache import BlobCache
 from espalier.cluster.on_ray.crew import Crew
 from espalier.cluster.on_ray.dispatch import Dispatch
+from espalier.cluster.on_ray.nodes import Nodes
 from espalier.cluster.on_ray.slot_count import count_slots
 from espalier.cluster.pool import Done, Execute, Failed, Fetch, Job
 
@@ -45,7 +46,7 @@ class RayPool:
         fetch: Reads a published blob; called in this process alone, so no shared disk is needed.
         address: A cluster to join (`"auto"` finds the one on this machine); by default RAY_ADDRESS,
             else a Ray of our own on localhost. A Ray that the caller has initialised is used as it is.
-        slots: How many actors; by default as many as fit.
+        slots: How many actors; by default as many as fit, also on nodes that join later.
         gpus_per_slot: Whole GPUs, or a fraction of one.
         threads: Cores, and threads of OpenMP, MKL and OpenBLAS, per slot.
         memory_per_slot: Bytes that the scheduler sets aside for each actor.
@@ -93,7 +94,8 @@ class RayPool:
             self._ours = self._connected and session.is_own()
             self._watch = Watch(session.missing, 0.0 if self._ours else OTHERS_PATIENCE)
             make = slot_maker(self._need, self._threads, self._execute)
-            crew = Crew(make, count, self._need, self._execute, self._start_timeout, self._tell)
+            grows, nodes = self._wanted is None, Nodes(self._need)
+            crew = Crew(make, count, grows, nodes, self._execute, self._start_timeout, self._tell)
         except BaseException:
             self._leave()
             raise
@@ -147,12 +149,12 @@ class RayPool:
 
     def _step(self, timeout: float) -> bool:
         """Hand out, and take what is ready within the timeout; false if there is no more to wait for."""
+        self._dispatch.crew.check()
         self._dispatch.end_late()
         self._dispatch.fill()
         if self._dispatch.events:
             return False
         if not self._dispatch.ready(timeout):
-            self._dispatch.crew.check()
             return False
         self._dispatch.collect()
         return True

@@ -5,6 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
+def room(node: Mapping[str, float], need: Mapping[str, float]) -> int:
+    """How many slots fit on a node with such resources.
+
+    >>> room({"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.5}), room({"CPU": 4}, {"CPU": 1, "GPU": 0.5})
+    (4, 0)
+    """
+    asked = {name: amount for name, amount in need.items() if amount}
+    # 1e-9 forgives 0.1 + 0.1 + 0.1
+    return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in asked.items())
+
+
 def count_slots(nodes: list[dict[str, float]], need: Mapping[str, float], wanted: int | None) -> int:
     """How many slots to make: those wanted, or all that fit.
 
@@ -15,8 +26,7 @@ def count_slots(nodes: list[dict[str, float]], need: Mapping[str, float], wanted
         ValueError: They do not fit, or none does.
     """
     asked = {name: amount for name, amount in need.items() if amount}
-    # A slot lives on one node; 1e-9 forgives 0.1 + 0.1 + 0.1.
-    fit = sum(min(int(node.get(name, 0) / amount + 1e-9) for name, amount in asked.items()) for node in nodes)
+    fit = sum(room(node, need) for node in nodes)  # a slot lives on one node
     if fit >= (wanted or 1) and wanted != 0:
         return fit if wanted is None else wanted
     per_slot = " and ".join(f"{amount:g} {name}" for name, amount in asked.items())

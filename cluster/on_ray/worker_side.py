@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import socket
 import subprocess
@@ -13,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from espalier.cluster.pool import Done, Execute, Job, attempt_job
+
+LOG_CHARACTERS = 64 * 2**10
+"""Of what an attempt says so much is kept, its end: a warning in a loop must not fill the store."""
 
 
 class Worker:
@@ -34,13 +39,51 @@ class Worker:
         """
         # Ray hands out read-only views of shared memory; safetensors takes nothing but bytes.
         inputs = dict(zip(job.inputs, arrays, strict=True))
-        event = attempt_job(self._execute, job, attempt, lambda name: inputs[name].tobytes(), self._place)
+        said = Tail()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            event = attempt_job(self._execute, job, attempt, lambda name: inputs[name].tobytes(), self._place)
+        said.write(event.log)
+        event = replace(event, log=said.text)
         blobs = event.output.blobs if isinstance(event, Done) else {}
         if isinstance(event, Done):
             event = replace(event, output=replace(event.output, blobs={}))
         yield event, list(blobs)
         for blob in blobs.values():
             yield as_array(blob)
+
+
+class Tail(io.TextIOBase):
+    """Takes what is written and keeps the end of it.
+
+    >>> tail = Tail(most=4)
+    >>> _ = tail.write("abc") + tail.write("defg")
+    >>> tail.text
+    '[3 characters left out]\\ndefg'
+    """
+
+    def __init__(self, most: int = LOG_CHARACTERS) -> None:
+        self._most, self._kept, self._dropped = most, "", 0
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        self._kept += text
+        if len(self._kept) > 2 * self._most:
+            self._trim()
+        return len(text)
+
+    def _trim(self) -> None:
+        more = max(0, len(self._kept) - self._most)
+        self._kept, self._dropped = self._kept[more:], self._dropped + more
+
+    @property
+    def text(self) -> str:
+        """The end, after how much is missing before it."""
+        self._trim()
+        return f"[{self._dropped} characters left out]\n{self._kept}" if self._dropped else self._kept
 
 
 def _load(execute: str | Execute) -> Execute:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from espalier.orchestrator.planning.failures import Failures
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.task import Task
 
@@ -28,10 +29,11 @@ def whole(task: Task) -> tuple[Task, ...]:  # noqa: ARG001
 
 @dataclass(frozen=True)
 class Submission:
-    """Give `task` to the pool as its `attempt`-th try."""
+    """Give `task` to the pool as its `attempt`-th try, of which `late` have run into the time limit."""
 
     task: Task
     attempt: int
+    late: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Machine:
     Args:
         tasks: What is to be done.
         available: Names of the blobs that exist.
-        room: Jobs in flight at most.
-        attempts: Tries of one job at most.
+        room: Jobs in flight at most; may be set anew at any time.
+        attempts: Errors of one job with which it is given up; of other causes see `Failures`.
         reduce: Cuts a task down to what can still be had, when a blob never will be.
         halve: Parts a task that needs too much memory.
     """
@@ -73,13 +75,14 @@ class Machine:
         reduce: Reduce,
         halve: Halve = whole,
     ) -> None:
-        self._room, self._attempts, self._reduce, self._halve = room, attempts, reduce, halve
+        self.room, self._attempts, self._reduce, self._halve = room, attempts, reduce, halve
         self._available = set(available)
         self._waiting: dict[str, Task] = {}
         self._wanted_by: dict[str, set[str]] = defaultdict(set)
         self._ready: list[tuple[tuple[bool, float], int, Task]] = []
         self._queued = 0
         self._attempt: dict[str, int] = {}
+        self._failures: dict[str, Failures] = {}
         self.in_flight: dict[str, Task] = {}
         for task in tasks:
             self._admit(task)
@@ -112,12 +115,13 @@ class Machine:
     def submit(self) -> list[Submission]:
         """What to give to the pool now."""
         submissions: list[Submission] = []
-        while self._ready and len(self.in_flight) < self._room:
+        while self._ready and len(self.in_flight) < self.room:
             task = heapq.heappop(self._ready)[2]
             key = task.job.key
             self._attempt[key] = self._attempt.get(key, 0) + 1
             self.in_flight[key] = task
-            submissions.append(Submission(task, self._attempt[key]))
+            late = self._failures[key].count("late") if key in self._failures else 0
+            submissions.append(Submission(task, self._attempt[key], late))
         return submissions
 
     def current(self, key: str, attempt: int) -> Task | None:
@@ -130,6 +134,7 @@ class Machine:
         `lost` are the blobs that it can never give; what can never run without them is returned.
         """
         task, lost = self.in_flight.pop(key), set(lost)
+        self._failures.pop(key, None)
         for name in (name for name in task.produces if name not in lost):
             self._available.add(name)
             for waiter in self._wanted_by.pop(name, set()):
@@ -141,17 +146,19 @@ class Machine:
         if task is not None and all(name in self._available for name in task.job.inputs):
             self._queue(self._waiting.pop(key))
 
-    def failed(self, key: str, *, hopeless: bool, too_large: bool = False) -> Verdict:
-        """A try failed: queue another, or give up and find out what can never run now.
+    def failed(self, key: str, cause: str) -> Verdict:
+        """A try failed, by a cause of `Failures`: queue another, or give up and find what can never run now.
 
-        Of a task that seems to be `too_large` for a slot's memory the halves are tried.
+        Of a task that seems to be too large for a slot's memory the halves are tried.
         """
         task = self.in_flight.pop(key)
-        if too_large and not hopeless and (halves := self._halve(task)):
+        failures = self._failures.setdefault(key, Failures(self._attempts))
+        another = failures.another(cause)
+        if failures.too_large and cause != "hopeless" and (halves := self._halve(task)):
             for half in halves:
                 self._queue(half)
             return Verdict(task, again=True, halves=halves)
-        if not hopeless and self._attempt[key] < self._attempts:
+        if another:
             self._queue(task)
             return Verdict(task, again=True)
         return Verdict(task, again=False, skipped=tuple(self._lose(set(task.produces))))

@@ -12,9 +12,14 @@ from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.state_machine import Machine, Skipped
 from espalier.orchestrator.planning.task import Task
+from espalier.orchestrator.running.attempts import keep_attempt
+from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
+
+JOBS_IN_FLIGHT_PER_SLOT = 3
+"""Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
@@ -56,7 +61,7 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
-        self._limits = TimeLimits()
+        self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -65,19 +70,23 @@ class Driver:
         Raises:
             StoreFull: The disk is full; everything published so far is whole.
         """
-        while True:
-            for submission in self._machine.submit():
-                self._started[submission.task.job.key] = self._now()
-                job = self._limits.limited(submission.task, submission.attempt)
-                self._pool.submit(job, submission.attempt)
-            if self._machine.finished:
-                return self.outcome
-            for event in self._pool.wait(WAIT_SECONDS):
-                self._handle(event)
-            waits = waited_for(self._pool.running(), self._machine.in_flight, duration)
-            self._progress.tick(len(self._machine.in_flight), waits)
+        with self._heart:
+            while True:
+                self._machine.room = JOBS_IN_FLIGHT_PER_SLOT * max(1, self._pool.slots)  # nodes come and go
+                for submission in self._machine.submit():
+                    self._started[submission.task.job.key] = self._now()
+                    job = self._limits.limited(submission.task, submission.late)
+                    self._pool.submit(job, submission.attempt)
+                if self._machine.finished:
+                    return self.outcome
+                for event in self._pool.wait(WAIT_SECONDS):
+                    self._handle(event)
+                running, in_flight = self._pool.running(), self._machine.in_flight
+                self._heart.beat(self._pool.slots, running, in_flight)
+                self._progress.tick(len(in_flight), waited_for(running, in_flight, duration))
 
     def _handle(self, event: Done | Failed) -> None:
+        self._heart.moved()
         task = self._machine.current(event.key, event.attempt)
         if task is None:
             return
@@ -121,13 +130,7 @@ class Driver:
         self._give_up(part, Failed(key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
 
     def _fail(self, task: Task, event: Failed) -> None:
-        again = event.attempt > 1
-        verdict = self._machine.failed(
-            event.key,
-            hopeless=event.reason == "hopeless",
-            # The system kills a worker that takes too much memory: twice with the same job is no accident.
-            too_large=event.reason == "memory" or (event.reason == "lost" and again),
-        )
+        verdict = self._machine.failed(event.key, event.reason)
         if verdict.again:
             halves = " and ".join(half.label for half in verdict.halves)
             error = f"{event.error}; halved: {halves}" if halves else event.error
@@ -152,27 +155,4 @@ class Driver:
 
     def _log(self, task: Task, event: Done | Failed, outcome: str, error: str) -> None:
         start = self._started.get(task.job.key, self._now())
-        self._store.append_job(job_row(task, event, start, outcome, error))
-
-
-def job_row(
-    task: Task, event: Done | Failed, start: datetime, outcome: str, error: str = ""
-) -> dict[str, Any]:
-    """The row of table `jobs` of an attempt that was submitted at `start`; notes count as what went wrong."""
-    said = event.output.notes if isinstance(event, Done) else ()
-    error = "; ".join((*([error] if error else []), *said))
-    return {
-        "key": task.job.key,
-        "kind": task.job.kind,
-        "label": task.label,
-        "attempt": event.attempt,
-        "node": event.node,
-        "device": event.device,
-        "start": start,
-        "seconds": event.seconds,
-        "flops": task.cost.flops,
-        "bytes_in": task.cost.bytes_in,
-        "outcome": outcome,
-        "error": " ".join(error.split())[:2000],
-        "mode": kind_of(task.job.kind).mode(task),
-    }
+        keep_attempt(self._store, task, event, start, outcome, error)

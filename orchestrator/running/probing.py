@@ -232,4 +232,5 @@ def row(event: Done | Failed, label: str, start: datetime) -> dict[str, Any]:
         "outcome": "failed" if failed else "done",
         "error": " ".join(event.error.split())[:2000] if failed else "",
         "mode": "",
+        "cause": event.reason if failed else "",
     }

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,10 @@ from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.planning.task import Task
 
 LINE_SECONDS = 10.0
+STILL_SECONDS = 60.0
+"""After which it is said that no job has ended."""
+ENOUGH_JOBS = 2
+"""Jobs of a kind that must have ended before its speed is believed: the first pays for starts and caches."""
 
 
 class Progress(Protocol):
@@ -44,6 +48,14 @@ class Progress(Protocol):
         ...
 
 
+class Worked(NamedTuple):
+    """What has ended of a kind of work: jobs, their operations, and the workers' seconds."""
+
+    jobs: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
 class Tally:
     """Counts and rates behind every display; the clock is given, in seconds."""
 
@@ -56,18 +68,21 @@ class Tally:
         self._flops_left = {
             kind: sum(task.cost.flops for task in plan.tasks if task.job.kind == kind) for kind in plan.total
         }
-        self._worked = dict.fromkeys(plan.total, (0.0, 0.0))
+        self._worked = {kind: Worked() for kind in plan.total}
+        self._moved = self._start
 
     def done(self, task: Task, seconds: float) -> None:
         """Count a finished task."""
         kind = task.job.kind
         self.units[kind] += task.size
-        flops, spent = self._worked[kind]
-        self._worked[kind] = (flops + task.cost.flops, spent + seconds)
+        worked = self._worked[kind]
+        self._worked[kind] = Worked(worked.jobs + 1, worked.flops + task.cost.flops, worked.seconds + seconds)
         self._flops_left[kind] -= task.cost.flops
+        self._moved = self._clock()
 
     def lose(self, task: Task, units: int) -> None:
         """Count units that can never be had."""
+        self._moved = self._clock()
         self.failed[task.job.kind] += units
         self._flops_left[task.job.kind] -= task.cost.flops * units / task.size
 
@@ -76,15 +91,15 @@ class Tally:
         return (self.units[kind] - self._begun_with[kind]) / max(self._clock() - self._start, 1e-9)
 
     def seconds_left(self) -> float | None:
-        """Work left over the rate seen per kind and slot; None until every kind left has been seen."""
+        """Work left over the rate seen per kind and slot; None until two jobs of each such kind ended."""
         left = 0.0
         for kind, flops_left in self._flops_left.items():
-            flops, spent = self._worked[kind]
+            worked = self._worked[kind]
             if flops_left <= 0:
                 continue
-            if flops == 0:
+            if worked.jobs < ENOUGH_JOBS or worked.flops == 0:
                 return None
-            left += flops_left * spent / flops
+            left += flops_left * worked.seconds / worked.flops
         return left / self._slots
 
     def line(self) -> str:
@@ -99,9 +114,14 @@ class Tally:
         return ", ".join([*parts, self.rest()])
 
     def rest(self) -> str:
-        """The time left, and what is being waited for."""
-        left = f"{duration(self.seconds_left())} left"
-        return f"{left}, waiting for {self.waits}" if self.waits else left
+        """The time left, for how long no job has ended if that is long, and what is being waited for."""
+        still = self._clock() - self._moved
+        parts = [f"{duration(self.seconds_left())} left"]
+        if still >= STILL_SECONDS and self.in_flight:
+            parts.append(f"no job has ended for {duration(still)}")
+        if self.waits:
+            parts.append(f"waiting for {self.waits}")
+        return ", ".join(parts)
 
 
 def duration(seconds: float | None) -> str:

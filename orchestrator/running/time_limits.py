@@ -18,7 +18,7 @@ SLACK = 20.0
 """A job may take so many times what is expected: a machine may be slow, or shared by many."""
 
 PATIENCE = 4.0
-"""Each further attempt may take so many times longer: perhaps the job is large, or the worker slow."""
+"""After a try that ran into its limit the next may take so many times longer: the worker may be slow."""
 
 TOLD_AFTER_SECONDS = 60.0
 """A job that has been at work for longer is named as what is being waited for."""
@@ -35,12 +35,13 @@ class TimeLimits:
         flops, spent = self._seen.get(task.job.kind, (0.0, 0.0))
         self._seen[task.job.kind] = (flops + task.cost.flops, spent + seconds)
 
-    def limited(self, task: Task, attempt: int) -> Job:
-        """The job with the limit of its `attempt`-th try."""
+    def limited(self, task: Task, late: int = 0) -> Job:
+        """The job with its need of memory and the limit of its next try; `late` tries ran into theirs."""
         flops, spent = self._seen.get(task.job.kind, (0.0, 0.0))
         rate = flops / spent if flops and spent else FIRST_RATE
         expected = SLACK * (task.cost.seconds + task.cost.flops / rate)
-        return replace(task.job, limit=max(LEAST_SECONDS, expected) * PATIENCE ** (attempt - 1))
+        limit = max(LEAST_SECONDS, expected) * PATIENCE**late
+        return replace(task.job, limit=limit, memory=task.cost.memory)
 
 
 def waited_for(

@@ -14,9 +14,12 @@ from statistics import fmean
 from typing import Any
 
 from espalier.cluster.pool import Done, Failed, Pool
+from espalier.orchestrator.planning.failures import Failures
 from espalier.orchestrator.planning.kinds.trials import trial_task, whole_trial
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.driver import WAIT_SECONDS, job_row
+from espalier.orchestrator.running.attempts import keep_attempt
+from espalier.orchestrator.running.driver import WAIT_SECONDS
+from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
@@ -35,6 +38,7 @@ class Running:
     nets: list[NetSpec]
     task: Task
     start: datetime
+    failures: Failures
     epoch: int = 0
     attempt: int = 1
     seconds: float = 0.0
@@ -82,7 +86,7 @@ class Tuner:
         self._states, self._attempts, self._where, self._now = states, attempts, where, now
         self._running: dict[str, Running] = {}
         self._failed: dict[str, int] = {}
-        self._limits = TimeLimits()
+        self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.failures: list[str] = []
         self.ended = 0
 
@@ -92,14 +96,17 @@ class Tuner:
         Raises:
             StoreFull: The disk is full; trials published so far are whole.
         """
-        while True:
-            self._fill()
-            if not self._running:
-                return
-            for event in self._pool.wait(WAIT_SECONDS):
-                self._handle(event)
-            tasks = {key: trial.task for key, trial in self._running.items()}
-            self._progress.tick(len(self._running), waited_for(self._pool.running(), tasks, duration))
+        with self._heart:
+            while True:
+                self._fill()
+                if not self._running:
+                    return
+                for event in self._pool.wait(WAIT_SECONDS):
+                    self._handle(event)
+                tasks = {key: trial.task for key, trial in self._running.items()}
+                running = self._pool.running()
+                self._heart.beat(self._pool.slots, running, tasks)
+                self._progress.tick(len(tasks), waited_for(running, tasks, duration))
 
     def _fill(self) -> None:
         """Ask until all slots work, always of the study that has the fewest trials in flight.
@@ -125,14 +132,15 @@ class Tuner:
             self._count(book, asked.number, 0.0)
             return
         task = trial_task(book.study, asked.number, nets, 0, 1, self._where)
-        self._submit(Running(book, asked, nets, task, self._now()))
+        self._submit(Running(book, asked, nets, task, self._now(), Failures(self._attempts)))
 
     def _submit(self, trial: Running) -> None:
         trial.start = self._now()
         self._running[trial.task.job.key] = trial
-        self._pool.submit(self._limits.limited(trial.task, trial.attempt), trial.attempt)
+        self._pool.submit(self._limits.limited(trial.task, trial.failures.count("late")), trial.attempt)
 
     def _handle(self, event: Done | Failed) -> None:
+        self._heart.moved()
         trial = self._running.get(event.key)
         if trial is None or trial.attempt != event.attempt:
             return
@@ -172,7 +180,7 @@ class Tuner:
         study, number = trial.book.study, trial.asked.number
         self._states.update(blobs)
         trial.task = trial_task(study, number, trial.nets, trial.epoch, trial.epoch + 1, self._where)
-        trial.attempt = 1
+        trial.attempt, trial.failures = 1, Failures(self._attempts)
         self._submit(trial)
 
     def _drop_states(self, trial: Running) -> None:
@@ -186,7 +194,7 @@ class Tuner:
             self._drop_states(trial)
             self._end(trial, "diverged", event.error)
             return
-        if trial.attempt < self._attempts and event.reason != "hopeless":
+        if trial.failures.another(event.reason):
             self._log(trial, event, "failed")
             self._progress.note(f"{trial.task.label} failed ({event.error}); trying again")
             trial.attempt += 1
@@ -222,4 +230,4 @@ class Tuner:
 
     def _log(self, trial: Running, event: Done | Failed, outcome: str) -> None:
         error = event.error if isinstance(event, Failed) else ""
-        self._store.append_job(job_row(trial.task, event, trial.start, outcome, error))
+        keep_attempt(self._store, trial.task, event, trial.start, outcome, error)

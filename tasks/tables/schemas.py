@@ -195,6 +195,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
             ("error", TEXT, "empty, or one line that says what went wrong"),
             ("mode", TEXT, "of training: loop or grouped, the layout, x nets of the job; else empty"),
+            (
+                "cause",
+                TEXT,
+                "of a failure: lost (its worker or node died), preempted, late, error, memory, or hopeless "
+                "(it would fail again); empty for the rest, and where none was recorded",
+            ),
         ]
     ),
 }
@@ -255,7 +261,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "ridges": _TUNED_ADDED,
     "hybrids": _TUNED_ADDED,
     "exchangeability": {"target_tuned": ""},
-    "jobs": {"mode": ""},
+    "jobs": {"mode": "", "cause": ""},
 }
 """Columns that were added after tables had been written, and their value in every earlier row."""
 

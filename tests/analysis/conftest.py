@@ -154,6 +154,7 @@ def job_rows(gave_up=1):
             "outcome": outcome,
             "error": error,
             "mode": "",
+            "cause": "",
         }
 
     return [

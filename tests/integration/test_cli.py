@@ -1,5 +1,6 @@
 """The command line as a user meets it: it tells what it will do, did, and what is wrong, in plain lines."""
 
+import json
 import os
 import re
 import subprocess
@@ -36,7 +37,7 @@ def complains(answer, *words):
 def test_help_names_every_command_and_how_to_start():
     for words in (["--help"], []):
         text = espalier(*words).output
-        for command in ("run", "plan", "status", "new", "compact"):
+        for command in ("run", "plan", "status", "logs", "new", "compact"):
             assert re.search(rf"\b{command}\b", text)
         assert "espalier new results/mine --from demo" in text
 
@@ -46,7 +47,8 @@ def test_help_names_every_command_and_how_to_start():
     [
         ("run", ["folder", "resume", "--address", "--in-process"]),
         ("plan", ["folder", "--nodes", "--gpus", "--cpus", "Runs nothing"]),
-        ("status", ["folder", "time left", "Changes nothing"]),
+        ("status", ["folder", "time left", "Changes nothing", "--watch", "--json"]),
+        ("logs", ["folder", "traceback", "--attempt"]),
         ("new", ["folder", "--from", "--list"]),
         ("compact", ["folder", "rows stay the same"]),
     ],
@@ -94,6 +96,10 @@ def test_new_plan_run_and_status_tell_one_story(tmp_path):
     status = espalier("status", folder)
     assert status.exit_code == 0
     assert "Nothing is missing" in status.output
+    (line,) = espalier("status", folder, "--json", "--watch").output.splitlines()  # no run: one look
+    assert json.loads(line)["kinds"]["graft"]["done"] == 36
+    assert "no attempt has said anything" in espalier("logs", folder).output
+    complains(espalier("logs", folder, "x"), "no attempt at a job 'x'")
     assert re.search(r"graft\D+36\D+0\D+0\D", espalier("plan", folder).output)
     assert published(folder) == before
     assert "nothing to do" in espalier("run", folder, "--in-process").output

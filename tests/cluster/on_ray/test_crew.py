@@ -8,6 +8,7 @@ from ray.exceptions import RayActorError
 from espalier.cluster.on_ray import crew as crews
 from espalier.cluster.on_ray.actors import Slot
 from espalier.cluster.on_ray.crew import START_SECONDS, Crew
+from espalier.cluster.on_ray.nodes import Nodes, nodes_of
 from espalier.cluster.on_ray.set_aside import RETRY_SECONDS, SetAside
 
 
@@ -16,7 +17,7 @@ class Cluster:
 
     def __init__(self, **rooms):
         self.rooms, self.now, self.told = rooms, 0.0, []
-        self.place, self.broken, self.silent = {}, set(), set()
+        self.place, self.broken, self.silent, self.draining = {}, set(), set(), set()
 
     def make(self, excluded):
         slot = Slot(object(), object(), born=self.now)
@@ -24,7 +25,8 @@ class Cluster:
         return slot
 
     def free(self, node):
-        return self.rooms[node] > list(self.place.values()).count(node)
+        """Whether an actor fits; Ray starts none on a node that is being drained."""
+        return node not in self.draining and self.rooms[node] > list(self.place.values()).count(node)
 
     def kill(self, actor):
         self.place.pop(actor)
@@ -35,12 +37,13 @@ class Cluster:
             raise RayActorError(error_msg="long story\nModuleNotFoundError: No module named 'x'")
         return {"node": self.place[slot.actor]}
 
-    def nodes(self):
-        return [
+    def ask(self, need):
+        table = [
             {"NodeID": n, "Alive": True, "NodeManagerHostname": n, "NodeManagerAddress": "10.0.0.1",
-             "Resources": {"CPU": room}}
+             "Resources": {"CPU": room, "memory": 10.0 * room}}
             for n, room in self.rooms.items()
         ]  # fmt: skip
+        return nodes_of(table, self.draining, need)
 
     def pass_by(self, seconds):
         """Time goes by; whoever can answer does so."""
@@ -61,14 +64,15 @@ class Cluster:
 def started(monkeypatch):
     """Starts a crew of three in a cluster."""
 
-    def start(cluster, count=3):
+    def start(cluster, count=3, grows=False):
         monkeypatch.setattr(crews.time, "monotonic", lambda: cluster.now)
         monkeypatch.setattr(crews, "_place", lambda slot: cluster.place[slot.actor])
         monkeypatch.setattr(crews, "SetAside", lambda: SetAside(lambda: cluster.now))
-        fake = SimpleNamespace(kill=cluster.kill, get=cluster.get, nodes=cluster.nodes)
+        fake = SimpleNamespace(kill=cluster.kill, get=cluster.get)
         monkeypatch.setattr(crews, "ray", fake)
         monkeypatch.setattr(crews.session, "where", lambda: "")  # of a Ray that another test has started
-        cluster.crew = Crew(cluster.make, count, {"CPU": 1.0, "GPU": 0.0}, "m:f", 600.0, cluster.told.append)
+        nodes = Nodes({"CPU": 1.0, "GPU": 0.0}, cluster.ask, lambda: cluster.now)
+        cluster.crew = Crew(cluster.make, count, grows, nodes, "m:f", 600.0, cluster.told.append)
         return cluster
 
     return start
@@ -144,3 +148,49 @@ def test_no_worker_for_too_long_is_told_with_the_last_error(started):
         cluster.place[slot.actor] = ""
     with pytest.raises(RuntimeError, match=r"No worker has started for 600 s: .* less per slot\.$"):
         cluster.pass_by(700)
+
+
+def test_a_crew_that_grows_uses_who_joins_and_shrinks_with_who_is_gone(started):
+    cluster = started(Cluster(a=2), 2, grows=True)
+    cluster.pass_by(10)
+    cluster.rooms["b"] = 3
+    cluster.pass_by(10)
+    assert cluster.live() == ["a", "a", "b", "b", "b"]
+    assert [slot.memory for slot in cluster.crew.slots] == [10] * 5
+    del cluster.rooms["b"]
+    for slot in [slot for slot in cluster.crew.slots if slot.node == "b"]:
+        cluster.crew.replace(slot)  # as the pool does with a worker that died
+    cluster.pass_by(10)
+    assert cluster.live() == ["a", "a"]
+    assert len(cluster.crew.slots) == 2
+    assert cluster.told == [
+        "node b (10.0.0.1) has joined, with room for 3 slots",
+        "node b (10.0.0.1) is gone",
+    ]
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_who_idles_on_a_node_that_is_taken_away_is_let_go(started, grows):
+    cluster = started(Cluster(a=1, b=1), 2, grows=grows)
+    cluster.pass_by(10)
+    cluster.draining.add("b")
+    cluster.pass_by(10)
+    assert cluster.told == ["node b (10.0.0.1) is being taken away: it gets no more jobs"]
+    (there,) = (slot for slot in cluster.crew.slots if cluster.crew.leaving(slot))
+    cluster.crew.release(there)
+    cluster.pass_by(10)
+    assert cluster.live() == ["a"]
+    # where slots were asked for, the one that is missing waits for a node
+    assert len(cluster.crew.slots) == (1 if grows else 2)
+    assert len(cluster.told) == 1
+
+
+def test_a_crew_that_grows_asks_for_no_place_on_a_node_that_is_set_aside_until_it_is_tried_again(started):
+    cluster = Cluster(a=1, b=2)
+    cluster.broken.add("b")
+    started(cluster, 3, grows=True).pass_by(60)
+    assert cluster.live() == ["a"]
+    assert len(cluster.crew.slots) == 1
+    cluster.broken.clear()
+    cluster.pass_by(2 * RETRY_SECONDS)
+    assert cluster.live() == ["a", "b", "b"]

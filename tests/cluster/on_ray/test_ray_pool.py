@@ -215,29 +215,6 @@ def test_a_worker_that_hangs_is_ended_at_the_jobs_limit_and_its_late_result_is_n
     assert pool.wait(0.5) == []
 
 
-def test_a_job_that_hung_goes_to_another_node_if_there_is_one():
-    from espalier.cluster.on_ray.actors import Slot
-    from espalier.cluster.on_ray.dispatch import Dispatch
-
-    class Crew:
-        nodes = ("a", "b")
-
-        def elsewhere(self, node):
-            return any(other != node for other in self.nodes)
-
-    dispatch = Dispatch(Crew(), None, None, lambda: "")
-    dispatch._hung_on["hung"] = "a"
-    here, there = (Slot(None, None, node=node) for node in "ab")
-    for key in ("hung", "next"):
-        dispatch.submit(Job(key, "look", 0.0), 2)
-    assert dispatch._pick(here)[0].key == "next"
-    assert dispatch._pick(here) is None
-    assert dispatch._pick(there)[0].key == "hung"
-    dispatch.submit(Job("hung", "look", 0.0), 3)
-    Crew.nodes = ("a",)
-    assert dispatch._pick(here)[0].key == "hung"
-
-
 @contextlib.contextmanager
 def second_node(pythonpath):
     """Another node of this process's Ray, with one core, whose workers import from other places."""
@@ -260,12 +237,13 @@ def second_node(pythonpath):
 
 
 def test_a_node_whose_workers_do_not_start_is_set_aside_and_tried_again(pool, tmp_path, monkeypatch):
-    from espalier.cluster.on_ray import crew, set_aside
+    from espalier.cluster.on_ray import crew, nodes, set_aside
     from espalier.cluster.on_ray.ray_pool import RayPool
 
     pool.close()  # the last test of the module's pool: its cores are needed from here on
     monkeypatch.setattr(set_aside, "RETRY_SECONDS", 0.5)
-    monkeypatch.setattr(crew, "LOOK_SECONDS", 0.1)
+    for module in (crew, nodes):
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
     project = Path(toys.__file__).parents[2]
     told = []
     with (
@@ -273,15 +251,59 @@ def test_a_node_whose_workers_do_not_start_is_set_aside_and_tried_again(pool, tm
         RayPool("toys:execute", DURABLE.__getitem__, slots=3, tell=told.append) as wide,
     ):
         run(wide, *[Job(f"healthy{index}", "look", 0.0) for index in range(6)])
-        while not told:
+        while not any("set aside" in line for line in told):
             wide.wait(0.2)
-        assert "ModuleNotFoundError: No module named 'toys' (tried again in 0 s)" in told[0]
-        assert "is set aside, for workers do not start there" in told[0]
+        (line,) = (line for line in told if "set aside" in line)
+        assert "ModuleNotFoundError: No module named 'toys' (tried again in 0 s)" in line
+        assert "is set aside, for workers do not start there" in line
         assert sorted(bool(slot.hello) for slot in wide._slots) == [False, False, True]
         (tmp_path / "toys.py").symlink_to(toys.__file__)  # mended
         while any(slot.hello for slot in wide._slots):
             wide.wait(0.2)
         assert [slot.node for slot in wide._slots].count(bad.node_id) == 1
+
+
+def test_a_node_that_joins_is_used_and_one_that_is_taken_away_gets_no_more_jobs(pool, tmp_path, monkeypatch):
+    from ray._private.worker import global_worker
+    from ray.core.generated import autoscaler_pb2
+
+    from espalier.cluster.on_ray import crew, nodes
+    from espalier.cluster.on_ray.ray_pool import RayPool
+
+    pool.close()
+    for module in (crew, nodes):
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    told, paths = [], f"{Path(toys.__file__).parent}:{Path(toys.__file__).parents[2]}"
+    with RayPool("toys:execute", DURABLE.__getitem__, tell=told.append) as growing:
+        before = growing.slots
+        run(growing, Job("first", "look", 0.0))
+        with second_node(paths) as late:
+            while late.node_id not in (slot.node for slot in growing._slots):
+                growing.wait(0.1)
+            assert growing.slots == before + 1
+            there = next(slot for slot in growing._slots if slot.node == late.node_id)
+            for number in range(3 * growing.slots):
+                growing.submit(Job(f"long{number}", "once", (60.0, str(tmp_path))), 1)
+                (tmp_path / "slept 60.0").touch()  # no job sleeps but those that come first
+            growing.submit(Job("short", "sleep", 0.5), 1)
+            reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+            client = global_worker.gcs_client
+            asked = client.drain_node(late.node_id, reason, "spot", int(time.time() * 1000) + 60_000)
+            assert asked[0], asked
+            ended = []
+            while there in growing._slots:
+                ended += growing.wait(0.1)
+            while len(ended) < 3 * before + 4:
+                ended += growing.wait(0.5)
+        assert {type(event) for event in ended} == {Done}
+        while not any(line.endswith("is gone") for line in told):
+            growing.wait(0.1)
+        assert growing.slots == before
+        run(growing, Job("last", "look", 0.0))
+    joined, leaving, gone = told
+    assert joined.endswith("has joined, with room for 1 slots")
+    assert leaving.endswith("is being taken away: it gets no more jobs")
+    assert joined.split(" has ")[0] == leaving.split(" is ")[0] == gone.split(" is ")[0]
 
 
 def test_a_function_may_stand_for_its_name_and_a_bad_name_is_told(pool):

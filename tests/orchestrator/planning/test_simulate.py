@@ -72,7 +72,7 @@ def job_row(kind, flops, seconds, outcome="done"):
     return {
         "key": "k", "kind": kind, "label": "", "attempt": 1, "node": "", "device": "cpu",
         "start": datetime.datetime.now(datetime.UTC), "seconds": seconds, "flops": flops, "bytes_in": 0,
-        "outcome": outcome, "error": "", "mode": "",
+        "outcome": outcome, "error": "", "mode": "", "cause": "",
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
+from espalier.orchestrator.planning.failures import BOUNDS
 from espalier.orchestrator.planning.state_machine import Machine, Verdict
 from espalier.orchestrator.planning.task import Task
 
@@ -73,7 +74,7 @@ class History:
         self.machine = machine(self.tasks, old, self.room, self.attempts)
         self.blobs, self.dead = set(old), set()
         self.done, self.gave_up, self.lost_units = {}, [], {}
-        self.tries, self.stale = {}, []
+        self.tries, self.failed, self.stale = {}, {}, []
         self.trouble = rng.choice([0.0, 0.1, 0.4, 0.9])
 
     def play(self):
@@ -92,7 +93,8 @@ class History:
             key = submission.task.job.key
             assert set(submission.task.job.inputs) <= self.blobs
             self.tries[key] = self.tries.get(key, 0) + 1
-            assert submission.attempt == self.tries[key] <= self.attempts
+            assert submission.attempt == self.tries[key]
+            assert submission.late == self.failed.get((key, "late"), 0)
             assert key not in self.done
         # work-conserving: with room left, all that waits lacks something
         if len(self.machine.in_flight) < self.room:
@@ -110,9 +112,10 @@ class History:
             self.blobs |= set(task.produces)
             self.done[key] = task
             return
-        hopeless = self.rng.random() < 0.3
-        verdict = self.machine.failed(key, hopeless=hopeless)
-        assert verdict.again == (not hopeless and self.tries[key] < self.attempts)
+        cause = self.rng.choice(sorted(BOUNDS))
+        count = self.failed[key, cause] = self.failed.get((key, cause), 0) + 1
+        verdict = self.machine.failed(key, cause)
+        assert verdict.again == (count < BOUNDS[cause] * self.attempts)
         if not verdict.again:
             self.gave_up.append(task)
             self.dead |= set(task.produces)
@@ -185,7 +188,7 @@ def test_a_task_that_keeps_failing_starves_no_other():
         (submission,) = submissions
         key = submission.task.job.key
         if key == "bad":
-            m.failed(key, hopeless=False)
+            m.failed(key, "error")
         else:
             m.done(key)
             finished.append(key)
@@ -196,7 +199,7 @@ def test_a_task_that_keeps_failing_starves_no_other():
 def test_an_event_of_an_attempt_that_was_given_up_is_ignored():
     m = machine([trainer("a")], room=1)
     assert m.submit()[0].attempt == 1
-    m.failed("a", hopeless=False)
+    m.failed("a", "error")
     assert m.current("a", 1) is None
     assert m.submit()[0].attempt == 2
     assert m.current("a", 1) is None
@@ -209,7 +212,7 @@ def test_an_event_of_an_attempt_that_was_given_up_is_ignored():
 def test_what_is_hopeless_is_not_tried_again():
     m = machine([trainer("a")], attempts=5)
     m.submit()
-    verdict = m.failed("a", hopeless=True)
+    verdict = m.failed("a", "hopeless")
     assert not verdict.again
     assert m.finished
 
@@ -225,7 +228,7 @@ def test_a_lost_segment_takes_what_follows_it_and_just_the_pairs_that_need_them(
     ]
     m = machine([first, second, other, *tiles], room=9)
     m.submit()
-    verdict = m.failed("n0", hopeless=True)
+    verdict = m.failed("n0", "hopeless")
     assert {skipped.task.job.key: skipped.units for skipped in verdict.skipped}.items() >= {
         "n1": 1,
         "both": 1,
@@ -279,12 +282,48 @@ def test_a_job_too_large_for_the_memory_is_halved_and_a_hopeless_one_is_not():
 
     runs = Machine([trainer("large"), trainer("small")], (), 4, 2, cut, in_two)
     runs.submit()
-    verdict = runs.failed("large", hopeless=False, too_large=True)
+    verdict = runs.failed("large", "memory")
     assert verdict.again
     assert [half.job.key for half in verdict.halves] == ["left", "right"]
-    assert runs.failed("small", hopeless=False, too_large=True) == Verdict(trainer("small"), again=True)
+    assert runs.failed("small", "memory") == Verdict(trainer("small"), again=True)
     assert sorted(keys(runs.submit())) == ["left", "right", "small"]
-    assert not runs.failed("small", hopeless=False, too_large=True).again
+    assert not runs.failed("small", "memory").again
     other = Machine([trainer("large")], (), 1, 2, cut, in_two)
     other.submit()
-    assert not other.failed("large", hopeless=True, too_large=True).again
+    assert not other.failed("large", "hopeless").again
+
+
+def test_a_worker_that_died_twice_with_one_job_makes_it_be_halved_and_a_preempted_one_never():
+    def in_two(task):
+        return (trainer("left"), trainer("right")) if task.job.key == "large" else ()
+
+    runs = Machine([trainer("large")], (), 1, 3, cut, in_two)
+    for cause in ("preempted", "preempted", "lost", "preempted"):
+        runs.submit()
+        verdict = runs.failed("large", cause)
+        assert (verdict.again, verdict.halves) == (True, ())
+    runs.submit()
+    assert [half.job.key for half in runs.failed("large", "lost").halves] == ["left", "right"]
+
+
+@pytest.mark.parametrize("cause", sorted(BOUNDS))
+def test_each_cause_has_a_bound_of_its_own_and_other_causes_do_not_count(cause):
+    runs = machine([trainer("a")], attempts=2)
+    runs.submit()
+    for other in sorted({"error", "lost", "preempted", "late", "memory"} - {cause}):
+        assert runs.failed("a", other).again
+        runs.submit()
+    for _ in range(2 * BOUNDS[cause] - 1):
+        assert runs.failed("a", cause).again
+        runs.submit()
+    assert not runs.failed("a", cause).again
+
+
+def test_room_that_grows_is_used_and_room_that_shrinks_takes_nothing_back():
+    runs = machine([trainer(str(number)) for number in range(6)], room=2)
+    assert len(runs.submit()) == 2
+    runs.room = 5
+    assert len(runs.submit()) == 3
+    runs.room = 1
+    assert runs.submit() == []
+    assert len(runs.in_flight) == 5

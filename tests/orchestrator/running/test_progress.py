@@ -44,25 +44,48 @@ def written():
     return []
 
 
-def test_time_left_is_unknown_until_every_kind_was_seen(clock):
-    train, graft = task("n"), task("t", "graft")
-    tally = Tally(plan(train, graft, task("t2", "graft")), slots=1, clock=clock)
-    assert tally.seconds_left() is None
-    tally.done(train, 1.0)
-    assert tally.seconds_left() is None
-    tally.done(graft, 1.0)
-    assert tally.seconds_left() == pytest.approx(1.0)
+def test_time_left_is_unknown_until_two_jobs_of_every_kind_that_is_left_have_ended(clock):
+    nets = [task(f"n{n}") for n in range(3)]
+    tiles = [task(f"t{n}", "graft") for n in range(3)]
+    tally = Tally(plan(*nets, *tiles), slots=1, clock=clock)
+    for job in (*nets, tiles[0]):
+        assert tally.seconds_left() is None
+        assert ", ? left" in tally.line()
+        tally.done(job, 1.0)
+    assert tally.seconds_left() is None  # the first job of a kind pays for starts and caches
+    tally.done(tiles[1], 3.0)
+    assert tally.seconds_left() == pytest.approx(2.0)
+
+
+def test_a_line_says_for_how_long_no_job_has_ended(clock, written):
+    nets = [task(f"n{n}") for n in range(3)]
+    tally = Tally(plan(*nets), slots=1, clock=clock)
+    lines = Lines(tally, written.append, clock)
+    clock.now += 59.0
+    lines.tick(1)
+    assert "no job has ended" not in written[-1]
+    clock.now += 66.0
+    lines.tick(1, "train n0 (at work for 2 min 5 s)")
+    assert written[-1].endswith(
+        "? left, no job has ended for 2 min 5 s, waiting for train n0 (at work for 2 min 5 s)"
+    )
+    lines.done(nets[0], 125.0)
+    assert "no job has ended" not in tally.line()
+    clock.now += 125.0
+    lines.tick(0)
+    assert "no job has ended" not in tally.line()  # nothing is in flight: nothing could
 
 
 def test_time_left_is_the_rest_at_the_speed_seen_shared_by_the_slots(clock):
-    nets = [task(str(n), flops=4.0) for n in range(4)]
-    tiles = [task(f"t{n}", "graft", flops=10.0) for n in range(3)]
+    nets = [task(str(n), flops=4.0) for n in range(5)]
+    tiles = [task(f"t{n}", "graft", flops=10.0) for n in range(4)]
     tally = Tally(plan(*nets, *tiles), slots=2, clock=clock)
-    tally.done(nets[0], 2.0)
-    tally.done(tiles[0], 30.0)
+    for net, tile in zip(nets[:2], tiles[:2], strict=True):
+        tally.done(net, 2.0)
+        tally.done(tile, 30.0)
     # 3 nets of 2 s and 2 tiles of 30 s are left for 2 slots.
     assert tally.seconds_left() == pytest.approx((3 * 2 + 2 * 30) / 2)
-    tally.lose(tiles[1], tiles[1].size)
+    tally.lose(tiles[2], tiles[2].size)
     assert tally.seconds_left() == pytest.approx((3 * 2 + 30) / 2)
 
 
@@ -84,10 +107,11 @@ def test_a_rate_counts_this_runs_units_alone(clock):
 
 
 def test_a_partly_skipped_tile_leaves_the_rest_of_its_work(clock):
-    tiles = [task(f"t{n}", "graft", flops=8.0, size=4) for n in range(2)]
+    tiles = [task(f"t{n}", "graft", flops=8.0, size=4) for n in range(3)]
     tally = Tally(plan(*tiles), slots=1, clock=clock)
-    tally.done(tiles[0], 8.0)
-    tally.lose(tiles[1], 1)
+    for tile in tiles[:2]:
+        tally.done(tile, 8.0)
+    tally.lose(tiles[2], 1)
     assert tally.seconds_left() == pytest.approx(6.0)
     assert "1 failed or skipped" in tally.line()
 

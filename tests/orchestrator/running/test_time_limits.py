@@ -18,6 +18,7 @@ from espalier.orchestrator.running.time_limits import (
     TimeLimits,
     waited_for,
 )
+from espalier.orchestrator.store.sweep_store import Store
 
 
 def task(key="k", flops=1.0, kind="train", seconds=0.0):
@@ -28,23 +29,23 @@ def task(key="k", flops=1.0, kind="train", seconds=0.0):
 def test_no_limit_is_shorter_than_minutes(flops):
     limits = TimeLimits()
     limits.done(task(flops=1e15), 1.0)  # a machine that is very fast
-    assert limits.limited(task(flops=flops), 1).limit == LEAST_SECONDS >= 600
+    assert limits.limited(task(flops=flops)).limit == LEAST_SECONDS >= 600
 
 
 @pytest.mark.parametrize("seconds", [0.1 * 3600, 5 * 3600, 100 * 3600])
 def test_a_limit_follows_the_model_and_then_the_speed_that_was_seen(seconds):
     limits, hours = TimeLimits(), task(flops=FIRST_RATE * 3600)
-    assert limits.limited(hours, 1).limit == pytest.approx(SLACK * 3600)
+    assert limits.limited(hours).limit == pytest.approx(SLACK * 3600)
     limits.done(hours, seconds)
     limits.done(task("g", flops=1.0, kind="graft"), 1e9)  # another kind's speed says nothing
-    assert limits.limited(hours, 1).limit == pytest.approx(SLACK * seconds)
+    assert limits.limited(hours).limit == pytest.approx(SLACK * seconds)
     steps = task(flops=0.0, seconds=1000.0)
-    assert limits.limited(steps, 1).limit == pytest.approx(SLACK * 1000)
+    assert limits.limited(steps).limit == pytest.approx(SLACK * 1000)
 
 
-def test_a_further_attempt_has_more_time_and_nothing_else_of_the_job_changes():
+def test_after_a_late_attempt_the_next_has_more_time_and_nothing_else_of_the_job_changes():
     limits, job = TimeLimits(), task()
-    first, second = (limits.limited(job, attempt) for attempt in (1, 2))
+    first, second = (limits.limited(job, late) for late in (0, 1))
     assert second.limit == PATIENCE * first.limit
     assert (first.key, first.kind, first.payload) == (job.job.key, job.job.kind, job.job.payload)
     assert job.job.limit == math.inf
@@ -99,10 +100,11 @@ class Told:
         self.waits.append(waits)
 
 
-class Rows:
+class Rows(Store):
     """A store that keeps what it is given."""
 
-    def __init__(self):
+    def __init__(self, root):
+        super().__init__(root)
         self.commits, self.jobs = [], []
 
     def commit(self, key, tables, blobs):
@@ -112,10 +114,10 @@ class Rows:
         self.jobs.append((row["attempt"], row["outcome"], row["error"]))
 
 
-def test_a_late_job_is_tried_again_and_its_late_result_is_refused():
+def test_a_late_job_is_tried_again_and_its_late_result_is_refused(tmp_path):
     from datetime import UTC, datetime
 
-    pool, told, rows = Hanging(), Told(), Rows()
+    pool, told, rows = Hanging(), Told(), Rows(tmp_path)
     machine = Machine([task()], (), room=3, attempts=3, reduce=lambda task, lost: None)
     outcome = Driver(machine, pool, rows, told, lambda: datetime.now(UTC)).run()
     assert [(job.limit, attempt) for job, attempt in pool.given] == [(600.0, 1), (2400.0, 2)]

@@ -266,7 +266,7 @@ def test_a_job_whose_worker_died_is_tried_again_from_the_same_states(tmp_path):
 
 def test_a_trial_that_is_given_up_is_told_as_failed_and_its_values_are_asked_again(tmp_path):
     (study,) = wanted = studies()
-    tuned, made = run(tmp_path, wanted, FakePool(lose(1), slots=1), attempts=1)
+    tuned, made = run(tmp_path, wanted, FakePool(lose(1, "error"), slots=1), attempts=1)
     assert tuned.failures == ("study " + study.name + ": 1 trials failed in a row: ActorDiedError: gone",)
     tuned, made = run(tmp_path, wanted, FakePool(slots=1), attempts=1)
     assert Counter(row["state"] for row in made) == {"failed": 1, "complete": 6}

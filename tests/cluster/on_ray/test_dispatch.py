@@ -1,0 +1,137 @@
+"""Whatever Ray raises becomes an event of its job with a cause, and the pool goes on."""
+
+import inspect
+from types import SimpleNamespace
+
+import pytest
+import ray.exceptions
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
+
+from espalier.cluster.on_ray import dispatch as dispatches
+from espalier.cluster.on_ray.actors import Call, Slot
+from espalier.cluster.on_ray.blob_cache import BlobCache
+from espalier.cluster.on_ray.dispatch import Dispatch
+from espalier.cluster.pool import Job
+
+ERRORS = sorted(
+    (each for _, each in inspect.getmembers(ray.exceptions, inspect.isclass) if issubclass(each, RayError)),
+    key=lambda each: each.__name__,
+)
+
+
+def made(error):
+    """An error of that class, as far as its own constructor allows."""
+    if error is RayTaskError:
+        return RayTaskError("run", "the traceback", OutOfMemoryError("killed"))
+    foreign = SimpleNamespace(formatted_exception_string="said", language=0)
+    for arguments in (
+        (),
+        ("said",),
+        ("said", b"b" * 16),
+        ("said", "b", "c"),
+        ("a" * 56, "b", "c", "d"),
+        (foreign,),
+    ):
+        try:
+            one = error(*arguments)
+            str(one)
+        except Exception:  # noqa: BLE001 - the next arguments
+            continue
+        return one
+    raise AssertionError(f"no way to make a {error.__name__} is known here")
+
+
+class FakeCrew:
+    """Two slots whose workers live; what is replaced is counted."""
+
+    def __init__(self):
+        self.slots = [Slot(SimpleNamespace(), None, node=node, place={"node": node}) for node in "ab"]
+        self.replaced, self.released, self.taken = 0, [], set()
+
+    def leaving(self, slot):
+        return slot.node in self.taken
+
+    def release(self, slot):
+        self.released.append(slot.node)
+        self.slots.remove(slot)
+
+    def replace(self, slot):
+        self.replaced += 1
+        slot.calls.clear()
+
+    def alive(self):
+        pass
+
+
+@pytest.fixture
+def dispatch():
+    return Dispatch(FakeCrew(), BlobCache(1000), {}.__getitem__, lambda: "")
+
+
+def answers_with(error, key="k"):
+    def answer():
+        raise error
+
+    call = Call(Job(key, "graft", None), 1, None, object())
+    call.answer = answer
+    return call
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_of_ray_in_an_answer_is_an_event_with_a_cause(dispatch, error):
+    slot = dispatch.crew.slots[0]
+    slot.calls.append(answers_with(made(error)))
+    dispatch._take(slot)
+    (event,) = dispatch.events
+    assert event.key == "k"
+    assert event.reason == ("memory" if error is OutOfMemoryError else "lost")
+    assert event.error.startswith(error.__name__)
+    assert "\n" not in event.error
+    assert not slot.calls
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_of_ray_at_a_start_is_an_event_and_no_bug_of_the_job(dispatch, error):
+    def refuse(*_, **__):
+        raise made(error)
+
+    slot = dispatch.crew.slots[0]
+    slot.actor.run = SimpleNamespace(options=refuse)
+    dispatch.submit(Job("k", "graft", None), 1)
+    dispatch._start(slot)
+    (event,) = dispatch.events
+    assert event.reason == ("memory" if error is OutOfMemoryError else "lost")
+    assert not dispatch.queue
+
+
+def test_what_ray_says_was_preempted_or_dies_on_a_node_that_is_taken_away_is_not_charged(dispatch):
+    first, second = dispatch.crew.slots
+    first.calls.append(answers_with(ActorDiedError()))
+    dispatch.crew.taken.add("a")
+    dispatch._take(first)
+    preempted = ActorDiedError()
+    preempted._preempted = True
+    second.calls.append(answers_with(preempted))
+    dispatch._take(second)
+    assert [event.reason for event in dispatch.events] == ["preempted", "preempted"]
+    dispatch.crew.taken.add("b")
+    second.calls.append(answers_with(OutOfMemoryError("killed")))
+    dispatch._take(second)
+    assert dispatch.events[-1].reason == "memory"
+
+
+def test_a_node_that_is_taken_away_gets_nothing_new_and_gives_back_what_waits(dispatch, monkeypatch):
+    monkeypatch.setattr(dispatches, "ray", SimpleNamespace(cancel=lambda stream: None))
+    started = []
+    monkeypatch.setattr(dispatch, "_start", lambda slot: started.append(slot.node))
+    there, here = dispatch.crew.slots
+    there.calls += [answers_with(None, "at work"), answers_with(None, "behind")]
+    dispatch.crew.taken.add("a")
+    dispatch.fill()
+    assert started == ["b"]
+    assert [job.key for job, _ in dispatch.queue] == ["behind"]
+    assert dispatch.crew.released == []  # it may end what it is at
+    there.calls.clear()
+    dispatch.fill()
+    assert dispatch.crew.released == ["a"]
+    assert dispatch.crew.slots == [here]
