@@ -1,4 +1,4 @@
-"""The console script `espalier`: the commands of the orchestrator, `report` and `coordcheck`."""
+"""The console script `espalier`: the commands of the orchestrator and of clusters, `report`, `coordcheck`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from espalier.orchestrator.cli import Folder, app
+from espalier.orchestrator.cli import Folder
+from espalier.orchestrator.cluster_cli import app
 from espalier.orchestrator.terminal import out, plain_errors, say
 
 if TYPE_CHECKING:

@@ -1,7 +1,12 @@
 """Run a sweep on the cluster that this script was sent to.
 
-    ray submit cluster/aws.yaml cluster/submit.py results/cifar10
+    ray submit cluster/deploy/aws.yaml cluster/submit.py results/cifar10
     ray job submit --working-dir . -- python cluster/submit.py results/cifar10
+    ray job submit --working-dir . -- python cluster/submit.py results/cifar10 s3://bucket/cifar10
+
+The second word says where the results are kept: an absolute path or a URL. Without it they are kept in the
+sweep's folder, unless that is Ray's own copy of a working directory, which Ray deletes: then in
+`~/espalier-results` on the machine that runs the job, below which the folder keeps its name.
 
 It imports nothing of the project, for `ray submit` copies this one file to the head's home folder.
 """
@@ -14,25 +19,35 @@ import re
 import sys
 from pathlib import Path
 
-# `ray submit` does not quote its arguments: a space would split this one, and $(...) would run.
-SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*/?")
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+SAFE = re.compile(rf"/?{NAME}(/{NAME})*/?")
+"""`ray submit` does not quote its arguments: a space would split one, and $(...) would run."""
+PLACE = re.compile(rf"([a-z][a-z0-9]*://|/){NAME}(/{NAME})*/?")
+
+COPIES = "working_dir_files"
+"""The folder below which Ray keeps its copies of working directories."""
+KEPT = "espalier-results"
 
 
-def folder_name(arguments: list[str]) -> str:
-    """The one argument, if it is a plain relative path.
+def arguments(words: list[str]) -> tuple[str, str]:
+    """The sweep's folder, and where its results are kept if that is said.
 
-    >>> folder_name(["results/cifar10"])
-    'results/cifar10'
+    >>> arguments(["results/cifar10/"])
+    ('results/cifar10', '')
+    >>> arguments(["results/cifar10", "s3://bucket/cifar10"])
+    ('results/cifar10', 's3://bucket/cifar10')
 
     Raises:
-        ValueError: It is missing, is not alone, or holds other characters.
+        ValueError: There are none or too many, or one holds other characters.
     """
-    if len(arguments) != 1 or not SAFE.fullmatch(arguments[0]):
+    folder, place = (*words, "", "")[:2]
+    if not SAFE.fullmatch(folder) or len(words) > 2 or (len(words) == 2 and not PLACE.fullmatch(place)):
         raise ValueError(
-            f"submit.py takes one sweep folder, a relative path of letters, digits and . _ - / such as "
-            f"results/cifar10; got {arguments}"
+            "submit.py takes one sweep folder, a path of letters, digits and . _ - / as in results/cifar10, "
+            "and where the results are kept if elsewhere, an absolute path or a URL such as "
+            f"s3://bucket/cifar10; got {words}"
         )
-    return arguments[0].rstrip("/")
+    return folder.rstrip("/"), place.rstrip("/")
 
 
 def installed() -> Path | None:
@@ -76,21 +91,32 @@ def start(folder: str) -> tuple[Path, str]:
     return place, folder
 
 
-def command(folder: str) -> list[str]:
+def kept(place: Path, folder: str, results: str) -> str:
+    """Where the results are kept; nothing if that is the sweep's own folder."""
+    sweep = place / folder
+    if results or COPIES not in sweep.resolve().parts:
+        return results
+    return str(Path.home() / KEPT / (Path(folder).name if Path(folder).is_absolute() else folder))
+
+
+def command(folder: str, results: str) -> list[str]:
     """What runs the sweep on the cluster this machine belongs to."""
-    return [sys.executable, "-m", "espalier", "run", folder, "--address", "auto"]
+    more = ["--results", results] if results else []
+    return [sys.executable, "-m", "espalier", "run", folder, "--address", "auto", *more]
 
 
 def main() -> None:
     """Become `espalier run FOLDER --address auto`."""
     try:
-        place, folder = start(folder_name(sys.argv[1:]))
+        folder, results = arguments(sys.argv[1:])
+        place, folder = start(folder)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(str(error))
-    # A submitted job works in Ray's copy of the working directory, far from the folder that was sent.
-    sys.stderr.write(f"submit.py: the sweep's tables are written to {place / folder}\n")
+    results = kept(place, folder, results)
+    machine = "" if "://" in results else f" on {os.uname().nodename}"
+    sys.stderr.write(f"submit.py: the sweep's tables are written to {results or place / folder}{machine}\n")
     os.chdir(place)
-    os.execv(sys.executable, command(folder))
+    os.execv(sys.executable, command(folder, results))
 
 
 if __name__ == "__main__":

@@ -66,15 +66,24 @@ def run(
     in_process: Annotated[
         bool, typer.Option("--in-process", help="One slot in this process, without Ray: for debugging.")
     ] = False,
+    results: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Keep tables and checkpoints in this folder or URL, with a copy of sweep.toml.",
+        ),
+    ] = None,
 ) -> None:
     """Train, graft and collect what is missing. Run again to resume; finished work is never repeated."""
-    sweep = Sweep(folder)
+    sweep = Sweep(folder, results)
     try:
         summary = sweep.run(pool=_pool_maker(address or os.environ.get("RAY_ADDRESS"), in_process))
     except KeyboardInterrupt:
-        say(f"\nStopped. Finished work is kept; go on with:  {command_line('espalier', 'run', folder)}")
+        more = ("--results", results) if results else ()
+        again = command_line("espalier", "run", folder, *more)
+        say(f"\nStopped. Finished work is kept; go on with:  {again}")
         raise typer.Exit(130) from None
-    _tell(sweep, summary, folder)
+    _tell(sweep, summary, results or folder)
     if not summary.complete:
         raise typer.Exit(2)
 

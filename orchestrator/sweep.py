@@ -29,6 +29,7 @@ from espalier.orchestrator.running import probing, recorded_bits
 from espalier.orchestrator.running.driver import Driver, Outcome
 from espalier.orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
 from espalier.orchestrator.running.progress import Lines, display
+from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Inventory, Store
 from espalier.orchestrator.summary import Summary
 from espalier.orchestrator.track import open_trackers
@@ -51,7 +52,8 @@ class Sweep:
 
     Args:
         where: The folder with `sweep.toml`, or a config.
-        path: The folder, if `where` is a config; its sweep.toml is then not read.
+        path: Where the results are kept: needed with a config, else by default where sweep.toml is. A run
+            copies the sweep.toml of another folder there.
 
     Raises:
         ConfigError: The config describes no sweep.
@@ -59,28 +61,35 @@ class Sweep:
 
     def __init__(self, where: str | Path | SweepConfig, path: str | Path | None = None) -> None:
         self._origin: dict[str, Any] = {}
+        self._recipe: bytes | None = None
         if isinstance(where, SweepConfig):
             if path is None:
                 raise ConfigError(
                     "path: a sweep from a config needs the folder to write to, Sweep(config, path=...)"
                 )
-            self.path, self.store, self.config = path, Store(path), where
+            self._home = self.path = path
+            self.store, self.config = Store(path), where
         else:
-            self.path, self.store = where, Store(where)
+            self._home, self.path = where, path or where
+            self.store = Store(self.path)
             self.config = self._read_config()
 
     def _read_config(self) -> SweepConfig:
         """`sweep.toml`; a sweep begun in Python has none, and is told by `run.json`."""
-        place = f"{self.store.root}/sweep.toml"
+        files = open_files(self._home)
+        place = f"{files.root}/sweep.toml"
         try:
-            return SweepConfig.parse_toml(self.store.files.read("sweep.toml"), place)
+            recipe = files.read("sweep.toml")
         except FileNotFoundError:
-            earlier = recorded_config(self.store)
-        if earlier is None:
-            raise ConfigError(
-                f"{place} does not exist: `espalier new {quote(str(self.path))} --from demo` makes one"
-            )
-        return earlier
+            earlier = recorded_config(self.store) if self._home == self.path else None
+            if earlier is None:
+                raise ConfigError(
+                    f"{place} does not exist: `espalier new {quote(str(self._home))} --from demo` makes one"
+                ) from None
+            return earlier
+        if self._home != self.path:
+            self._recipe = recipe
+        return SweepConfig.parse_toml(recipe, place)
 
     @cached_property
     def facts(self) -> DataFacts:
@@ -90,8 +99,8 @@ class Sweep:
     @property
     def folder(self) -> str | None:
         """Where a relative `parquet:PATH` starts: the sweep's folder. Downloads have their own."""
-        here = is_path(self.config.data.dataset) and "://" not in str(self.path)
-        return str(Path(self.path).resolve()) if here else None
+        here = is_path(self.config.data.dataset) and "://" not in str(self._home)
+        return str(Path(self._home).resolve()) if here else None
 
     @property
     def slots(self) -> int:
@@ -172,6 +181,7 @@ class Sweep:
             inventory = self.store.scan()
             if any(inventory.rows.values()):
                 refuse_another(self.store, self.config, self.facts)
+            self._bring_recipe()
             told = list[str]()
             trackers = open_trackers(self.config.track, self.store, told.append)
             plan, repaired = self._sound_plan(inventory)
@@ -200,6 +210,14 @@ class Sweep:
                     self.store.flush()
             tuned = replace(tuned, notes=(*tuned.notes, *told))
             return Summary(plan, outcome, time.monotonic() - start, repaired, tuned)
+
+    def _bring_recipe(self) -> None:
+        """Put the sweep.toml of another folder beside the results."""
+        if self._recipe is not None and self._recipe != self._beside():
+            self.store.files.replace("sweep.toml", self._recipe)
+
+    def _beside(self) -> bytes | None:
+        return self.store.files.read("sweep.toml") if self.store.files.exists("sweep.toml") else None
 
     def _all_chosen(self) -> bool:
         known = {row["study"] for row in read_rows(self.store, "tuned")}

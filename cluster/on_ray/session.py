@@ -9,7 +9,6 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,6 +17,7 @@ from ray._private import ray_constants, services, worker
 from ray._private.node import Node
 
 from espalier.cluster.on_ray.answering import nobody_listens, silence
+from espalier.cluster.on_ray.auth_token import guard, token_file
 from espalier.cluster.on_ray.ray_log import RayLog
 from espalier.cluster.on_ray.temp_dir import ray_folder
 
@@ -55,6 +55,7 @@ def connect(
             f"address {address!r} is a Ray Client port, which this pool does not use: give host:port "
             "of the cluster's head, or send the whole run there with `ray job submit`."
         )
+    _leave_uv_alone()
     _log = RayLog()
     try:
         with _log.caught():
@@ -112,6 +113,7 @@ def _join(address: str) -> None:
             "or unset RAY_ADDRESS (and leave out --address) to run on this machine"
         )
     _require_token()
+    guard(token_file())
     try:
         ray.init(address=place, log_to_driver=False, logging_level=logging.WARNING)
     except Exception as error:
@@ -168,9 +170,14 @@ def _start(object_store_memory: int | None, cpus: int | None) -> None:
             os.environ.setdefault(START_WAIT, str(LONGER_SECONDS))
     if threading.current_thread() is threading.main_thread() and callable(handler):
         signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own
-    token = Path.home() / ".ray" / "auth_token"
-    if token.exists():
-        token.chmod(0o600)  # Ray writes it readable by all
+    guard(token_file())
+
+
+def _leave_uv_alone() -> None:
+    """Under `uv run` Ray resolves the driver's environment anew on each worker: only if the user says so."""
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    if os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0":  # Ray read it when it was imported
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
 
 
 def _temporary() -> str:

@@ -9,9 +9,14 @@ import pytest
 from espalier.cluster import submit
 
 
-@pytest.mark.parametrize("name", ["results/cifar10", "results/a.b-c_d/", "demo"])
-def test_plain_relative_folders_are_taken(name):
-    assert submit.folder_name([name]) == name.rstrip("/")
+@pytest.mark.parametrize("name", ["results/cifar10", "results/a.b-c_d/", "demo", "/shared/sweeps/cifar10"])
+def test_plain_folders_are_taken(name):
+    assert submit.arguments([name]) == (name.rstrip("/"), "")
+
+
+@pytest.mark.parametrize("place", ["/shared/cifar10", "s3://bucket/a/b", "gs://bucket/a"])
+def test_results_may_be_kept_elsewhere(place):
+    assert submit.arguments(["mine", place]) == ("mine", place)
 
 
 @pytest.mark.parametrize(
@@ -24,16 +29,20 @@ def test_plain_relative_folders_are_taken(name):
         ["$(rm)"],
         ["`x`"],
         ["a;b"],
-        ["/etc"],
         ["../a"],
+        ["/a/../b"],
+        ["s3://bucket/a"],
+        ["a", "s3://bucket/a b"],
+        ["a", "s3://bucket/$(rm)"],
+        ["a", "/b", "/c"],
         ["a/../b"],
         ["-x"],
         ["a\n"],
     ],
 )
 def test_anything_a_shell_could_read_is_refused(arguments):
-    with pytest.raises(ValueError, match="results/cifar10; got"):
-        submit.folder_name(arguments)
+    with pytest.raises(ValueError, match="cifar10; got"):
+        submit.arguments(arguments)
 
 
 def test_it_becomes_the_run_command_on_this_cluster(tmp_path, monkeypatch):
@@ -88,25 +97,28 @@ def sweep(folder):
     return folder.resolve()
 
 
-def submitted(script, folder, cwd, tmp_path, installed=None):
-    """What submit.py started: the folder it was started in, the sweep, and the package that was run."""
+def submitted(script, folder, cwd, tmp_path, installed=None, words=(), kept=None):
+    """What submit.py started: the folder it was started in, the sweep, and the package that was run.
+
+    `kept` is where the results must be kept, if elsewhere than in the sweep's folder.
+    """
     custom = tmp_path / "custom"
     custom.mkdir()
     (custom / "sitecustomize.py").write_text(HIDE)
     path = [str(custom), *([str(installed)] if installed else [])]
     answer = subprocess.run(
-        [sys.executable, script, folder],
+        [sys.executable, script, folder, *words],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    started, run, place, address, auto, package = answer.stdout.splitlines()
-    assert f"written to {Path(started, place)}\n" in answer.stderr
-    assert (run, address, auto) == ("run", "--address", "auto")
+    started, run, place, *options, package = answer.stdout.splitlines()
+    assert f"written to {kept or Path(started, place)}" in answer.stderr
+    assert (run, *options) == ("run", "--address", "auto", *(("--results", str(kept)) if kept else ()))
     return Path(started), place, Path(package)
 
 
@@ -137,3 +149,29 @@ def test_an_installed_package_is_run_on_a_sweep_that_lies_here_or_in_the_checkou
     shutil.copytree(checkout / "cluster", here / "cluster")
     told = submitted("cluster/submit.py", "mine", here, tmp_path, installed=theirs.parent)
     assert told == (here, "mine", theirs)
+
+
+def test_results_are_kept_outside_of_rays_copy_of_a_working_directory(checkout, tmp_path):
+    """Ray deletes its copies, and makes another one for each change of the directory."""
+    copy = tmp_path / "session" / submit.COPIES / "_ray_pkg_0123"
+    shutil.copytree(checkout, copy)
+    package(copy)
+    sweep(copy / "results" / "mine")
+    kept = tmp_path / "home" / "espalier-results" / "results" / "mine"
+    submitted("cluster/submit.py", "results/mine", copy, tmp_path, kept=kept)
+
+
+def test_results_are_kept_where_the_second_word_says(checkout, tmp_path):
+    package(checkout)
+    sweep(checkout / "mine")
+    place = "s3://bucket/mine"
+    submitted("cluster/submit.py", "mine", checkout, tmp_path, words=[place], kept=place)
+
+
+def test_a_sweep_on_a_shared_disk_is_run_where_it_lies(checkout, tmp_path):
+    copy = tmp_path / "session" / submit.COPIES / "_ray_pkg_0123"
+    shutil.copytree(checkout, copy)
+    ours = package(copy)
+    shared = sweep(tmp_path / "shared" / "mine")
+    told = submitted("cluster/submit.py", str(shared), copy, tmp_path)
+    assert told == (copy.resolve(), str(shared), ours)

@@ -1,4 +1,4 @@
-"""A Ray head in processes of its own, with the dashboard that `ray job submit` talks to."""
+"""A Ray head and its workers, each in processes of its own, with the dashboard for `ray job submit`."""
 
 import contextlib
 import os
@@ -16,11 +16,16 @@ from tests.integration.conftest import descendants
 SECONDS = 90
 RAY = ("-m", "ray.scripts.scripts")
 """Ray's command line as Python runs it: `ray` need not be on the PATH."""
+STARTED = "Ray runtime started"
+"""What `ray start` says."""
 
 
 @contextlib.contextmanager
-def ray_head(cwd, environment):
-    """The environment, with all that a process needs to find and use a head that was started in `cwd`."""
+def ray_head(cwd, environment, workers=0):
+    """The environment, with all that a process needs to find and use a head that was started in `cwd`.
+
+    So many workers of one core join it, as other machines would.
+    """
     dashboard, client, agent = free_ports(3)
     # Ray's sockets lie in its temporary folder, and a socket's path may have 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as place:
@@ -28,7 +33,8 @@ def ray_head(cwd, environment):
             **environment,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # bind to 127.0.0.1 alone
+            # Without workers Ray binds to 127.0.0.1 alone; with some it listens everywhere, as on a cluster.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1" if workers else "0",
         }
         address, log = Path(place) / "ray_current_cluster", Path(place) / "head.log"
         command = [sys.executable, *RAY, "start", *options(place, dashboard, client, agent)]
@@ -41,9 +47,42 @@ def ray_head(cwd, environment):
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.1)
             url = f"http://127.0.0.1:{dashboard}"
-            yield {**variables, "RAY_ADDRESS": address.read_text(), "RAY_API_SERVER_ADDRESS": url}
+            found = {**variables, "RAY_ADDRESS": address.read_text(), "RAY_API_SERVER_ADDRESS": url}
+            with contextlib.ExitStack() as stack:
+                for number in range(workers):  # one after the other: two at once take each other's ports
+                    log = Path(place) / f"worker{number}.log"
+                    worker = ray_worker(cwd, found, log)
+                    stack.callback(stop, worker)
+                    wait_for(worker, log)
+                yield found
         finally:
             stop(head)
+
+
+def ray_worker(cwd, variables, log):
+    """A worker that joins a head and writes to `log`; its process, for `stop`."""
+    (agent,) = free_ports(1)
+    options = (
+        *("--block", f"--address={variables['RAY_ADDRESS']}", "--num-cpus=1"),
+        *(
+            "--object-store-memory=80000000",
+            "--disable-usage-stats",
+            f"--dashboard-agent-listen-port={agent}",
+        ),
+        *("--min-worker-port=0", "--max-worker-port=0"),
+    )
+    command = [sys.executable, *RAY, "start", *options]
+    with log.open("w") as file:
+        return subprocess.Popen(command, cwd=cwd, env=variables, stdout=file, stderr=subprocess.STDOUT)
+
+
+def wait_for(worker, log):
+    """Return when a worker has joined."""
+    end = time.monotonic() + SECONDS
+    while STARTED not in (said := log.read_text(encoding="utf-8")):
+        assert worker.poll() is None, said
+        assert time.monotonic() < end, said
+        time.sleep(0.1)
 
 
 def options(place, dashboard, client, agent):
@@ -74,7 +113,9 @@ def answers(port):
 
 
 def stop(head):
-    """End a head and what it started; other Rays of this machine are not ours to end."""
+    """End a head or a worker and what it started; other Rays of this machine are not ours to end."""
+    if head.poll() is not None:
+        return
     begun = [head.pid, *descendants(head.pid)]
     head.terminate()
     try:

@@ -69,6 +69,25 @@ def test_no_ray_on_this_machine_is_one_line(outside, monkeypatch):
         outside.connect("auto")
 
 
+@pytest.mark.parametrize(("asked", "resolved"), [(None, False), ("0", False), ("1", True)])
+def test_workers_of_a_driver_under_uv_run_have_what_is_installed(outside, monkeypatch, asked, resolved):
+    """Unless the user asks for it, Ray does not resolve the driver's environment anew on each of them."""
+    from ray._private.runtime_env import uv_runtime_env_hook
+
+    name = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+    monkeypatch.setenv(name, asked or "")
+    if asked is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(outside.ray_constants, name, True)  # Ray's default
+    monkeypatch.setattr(uv_runtime_env_hook, "_get_uv_run_cmdline", lambda: ["uv", "run"])
+    monkeypatch.setattr(uv_runtime_env_hook, "hook", lambda _: {"py_executable": "uv run"})
+    monkeypatch.setattr(outside, "_start", lambda *_: None)
+    outside.connect()
+    changed = outside.worker._maybe_modify_runtime_env({}, False)
+    outside.disconnect()
+    assert changed == ({"py_executable": "uv run"} if resolved else {})
+
+
 TIMED_OUT = "The current node timed out during startup. This could happen."
 
 
