@@ -36,6 +36,12 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def grafts(finished):
+    """Its grafts, which no test changes."""
+    return load(finished).grafts
+
+
 def test_the_report_holds_every_figure_the_fits_and_what_was_run(finished):
     place = finished / "report"
     text = (place / "index.html").read_text()
@@ -102,16 +108,14 @@ def test_a_report_of_a_url_or_with_odd_options_is_refused(sweep):
         write_report(sweep, level=90)
 
 
-def test_drawing_leaves_no_global_state(sweep):
+def test_drawing_leaves_no_global_state(grafts):
     before = dict(mpl.rcParams)
-    grafts = load(sweep).grafts
     figure = main_figures.error_by_epoch(grafts)
     assert svg_text(figure, "x") == svg_text(main_figures.error_by_epoch(grafts), "x")
     assert dict(mpl.rcParams) == before
 
 
-def test_the_legend_tells_alpha_and_its_interval(sweep):
-    grafts = load(sweep).grafts
+def test_the_legend_tells_alpha_and_its_interval(grafts):
     axes = main_figures.error_by_width(snapshot_fits(grafts, 20, 0.9, 50), guide=1.0).axes[0]
     labels = axes.get_legend_handles_labels()[1]
     assert sum("α = " in label and "untrained source: " in label for label in labels) == 4
@@ -123,9 +127,8 @@ def test_the_legend_tells_alpha_and_its_interval(sweep):
     )
 
 
-def test_each_curve_over_epochs_stands_beside_its_untrained_sources(sweep):
+def test_each_curve_over_epochs_stands_beside_its_untrained_sources(finished, grafts):
     """At epoch 0 the sources are untrained: the null's curve begins with the real one."""
-    grafts = load(sweep).grafts
     axes = main_figures.error_by_epoch(grafts).axes[0]
     drawn = {bar.get_label(): bar.lines[0] for bar in axes.containers}
     for name in ("2 · conv2", "3 · conv3", "4 · conv4", "5 · dense1"):
@@ -136,7 +139,7 @@ def test_each_curve_over_epochs_stands_beside_its_untrained_sources(sweep):
     assert drawn["2 · conv2, untrained"].get_ydata()[1] == pytest.approx(rows["fvu_test"].mean())
     reading = next(
         c.reading
-        for c in captioned_figures(load(sweep), *end_fits(grafts, 0.9, 20))
+        for c in captioned_figures(load(finished), *end_fits(grafts, 0.9, 20))
         if c.name == "error_by_epoch"
     )
     assert "nothing may be read about the sources" in reading
@@ -149,8 +152,8 @@ def test_a_curve_over_epochs_without_untrained_sources_stands_alone():
     assert len(labels) == 4
 
 
-def test_bars_of_accuracy_drops_hold_the_images_part(sweep):
-    rows = snapshot_fits(load(sweep).grafts, 20, 0.9, 20).rows
+def test_bars_of_accuracy_drops_hold_the_images_part(grafts):
+    rows = snapshot_fits(grafts, 20, 0.9, 20).rows
     few, many = (
         [bar.lines[2][0].get_segments() for bar in main_figures.drop_by_layer(part).axes[0].containers[:2]]
         for part in (rows, rows.assign(images_test=10**9))
@@ -163,8 +166,8 @@ def test_bars_of_accuracy_drops_hold_the_images_part(sweep):
     assert length(many[1]) == pytest.approx(length(many[0]), rel=1e-2)
 
 
-def test_a_band_holds_its_curve(sweep):
-    fit = fit_groups(load(sweep).grafts, "fvu_test", ["layer"], bootstraps=300)[0]
+def test_a_band_holds_its_curve(grafts):
+    fit = fit_groups(grafts, "fvu_test", ["layer"], bootstraps=300)[0]
     curve, low, high = fit.band(np.array([4.0, 16.0, 64.0]))
     assert (low < curve).all()
     assert (curve < high).all()
