@@ -95,7 +95,8 @@ def test_a_sweep_in_progress_has_a_report(tmp_path, tables, said):
 
 
 def test_widths_without_enough_seeds_are_left_out_of_fits_and_named(tmp_path):
-    rows = graft_rows() + graft_rows(widths=(128,), seeds=(0, 1))
+    last = {"epochs": (20,), "nulls": False}
+    rows = graft_rows(**last) + graft_rows(widths=(128,), seeds=(0, 1), **last)
     made = make_report(write_tables(tmp_path, grafts=rows), bootstraps=50)
     assert made.fits["widths"].tolist() == [5] * 4
     assert "widths with fewer than 3 seeds: 128" in made.path.read_text()
