@@ -167,7 +167,7 @@ def _places(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[Any, Any]
     codes_R = frame.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy()
     order_R = np.argsort(codes_R, kind="stable")
     parts = np.split(order_R, np.flatnonzero(np.diff(codes_R[order_R])) + 1)
-    named = frame[list(by)].take([part[0] for part in parts]).to_dict("records")
+    named = frame[list(by)].iloc[[part[0] for part in parts]].to_dict("records")
     return list(zip(named, parts, strict=True))
 
 
