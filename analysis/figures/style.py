@@ -40,6 +40,8 @@ STYLE: dict[str, Any] = {
     "lines.markersize": 5.5,
     "errorbar.capsize": 2.5,
     "svg.fonttype": "path",  # the same letters everywhere, without a font to fetch
+    "figure.autolayout": False,  # what a figure without a layout engine falls back on
+    "figure.constrained_layout.use": False,
 }
 MARKERS = "osD^vP*Xh<>pd"
 NULL_STYLE = {
@@ -98,8 +100,10 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with _settings():
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            engine = figure.get_layout_engine()
+            if engine is not None:
+                engine.execute(figure)
+            figure.set_layout_engine(None)  # with "none" for it matplotlib draws twice at each saving
         return figure
 
     return wrapped

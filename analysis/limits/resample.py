@@ -142,13 +142,27 @@ def _pair_noise(centred_R: Floats, sides: NDArray[np.int64], influence_S: Floats
 
 def width_means(frame: pd.DataFrame, y: str) -> list[WidthMean]:
     """Means of the column `y` of the frame, one per width (of a pair the narrower one), narrowest first."""
-    codes = [code.to_numpy() for code in net_codes(frame)]
-    width_R, y_R = narrower_width(frame), frame[y].to_numpy(dtype=np.float64)
-    means = []
-    for width in np.unique(width_R):
-        here = width_R == width
-        means.append(mean_over_nets(int(width), y_R[here], [code[here] for code in codes]))
-    return means
+    return _MeasureOfNets.of(frame, y).width_means(slice(None))
+
+
+@dataclass(frozen=True, eq=False)
+class _MeasureOfNets:
+    """What means over nets read of a frame: of each row its width, its measure and its nets."""
+
+    width_R: NDArray[np.int64]
+    y_R: Floats
+    nets_R: list[NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, y: str) -> _MeasureOfNets:
+        codes = [code.to_numpy() for code in net_codes(frame)]
+        return cls(narrower_width(frame), frame[y].to_numpy(dtype=np.float64), codes)
+
+    def width_means(self, rows: NDArray[np.int64] | slice) -> list[WidthMean]:
+        """The means of some rows, one per width, narrowest first."""
+        width_R, y_R, nets_R = self.width_R[rows], self.y_R[rows], [net_R[rows] for net_R in self.nets_R]
+        here_W = [(int(width), width_R == width) for width in np.unique(width_R)]
+        return [mean_over_nets(width, y_R[here], [net_R[here] for net_R in nets_R]) for width, here in here_W]
 
 
 def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
@@ -159,10 +173,11 @@ def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
     narrower one of a pair's two.
     """
     rows = measured(comparable(frame, by), y)
+    nets = _MeasureOfNets.of(rows, y)
     lines = [
         {**group, "width": m.width, "mean": m.mean, "error": float(np.sqrt(m.variance)), "nets": m.seeds}
-        for group, part in groups(rows, by)
-        for m in width_means(part, y)
+        for group, part in _places(rows, by)
+        for m in nets.width_means(part)
     ]
     return pd.DataFrame(lines, columns=[*by, "width", "mean", "error", "nets"])
 
@@ -171,10 +186,18 @@ def groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, Any],
     """The groups of a frame in sorted order, each with its values of `by`; one group if `by` is empty."""
     if not by or frame.empty:
         return [({}, frame)] if len(frame) else []
+    return [(group, frame.take(part)) for group, part in _places(frame, by)]
+
+
+def _places(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[Any, Any], NDArray[np.int64]]]:
+    """As `groups`, with the places of a group's rows in the frame for the rows themselves."""
+    if not by or frame.empty:
+        return [({}, np.arange(len(frame)))] if len(frame) else []
     codes_R = frame.groupby(list(by), sort=True, dropna=False).ngroup().to_numpy()
     order_R = np.argsort(codes_R, kind="stable")
     parts = np.split(order_R, np.flatnonzero(np.diff(codes_R[order_R])) + 1)
-    return [(frame[list(by)].iloc[part[:1]].to_dict("records")[0], frame.take(part)) for part in parts]
+    named = frame[list(by)].iloc[[part[0] for part in parts]].to_dict("records")
+    return list(zip(named, parts, strict=True))
 
 
 def bootstrap_means(means: Sequence[WidthMean], bootstraps: int, seed: int) -> Floats:

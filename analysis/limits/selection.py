@@ -145,8 +145,11 @@ def net_codes(frame: pd.DataFrame) -> list[pd.Series]:
         for name in names
         if name not in SETTING or not _constant(*(pd.Series(frame[side + name]) for side in sides))
     ]
-    stacked = pd.concat([frame[[side + name for name in names]].set_axis(names, axis=1) for side in sides])
-    codes = stacked.groupby(names, dropna=False, sort=True).ngroup().to_numpy()
+    codes = np.zeros(len(sides) * len(frame), np.int64)
+    for name in names:  # several times as fast as a groupby, which fits do for every group
+        column = pd.concat([pd.Series(frame[side + name]) for side in sides], ignore_index=True)
+        ranks, values = pd.factorize(column, sort=True, use_na_sentinel=False)
+        codes = np.unique(codes * len(values) + ranks, return_inverse=True)[1]
     parts = np.split(codes, len(sides))
     if is_pairs(frame):
         parts[0] = np.where(frame["source_seed"].isna(), parts[1], parts[0])

@@ -43,6 +43,9 @@ def result():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("espalier.tasks.training.probe.SECONDS", 0.01)
         patch.setattr("benchmarks.train_jobs.PRODUCTS", 1)
+        patch.setattr("benchmarks.timing.GEMM_SIZE", 256)
+        # The command below asks a process of its own for the threads, as users do.
+        patch.setattr("benchmarks.training_speed.default_threads", lambda: 1)
         patch.setattr("benchmarks.kernels.TURNS", 1)
         return run(TINY, here)
 

@@ -120,7 +120,8 @@ def test_the_figures_show_every_trial_the_best_so_far_and_what_was_chosen():
 
 def test_a_report_has_the_chapter_and_its_fits_stay_those_of_the_one_setting(tmp_path):
     rows = trial_rows()
-    tables = {"nets": net_rows(), "grafts": graft_rows(), "curves": curve_rows(), "jobs": job_rows()}
+    grafts = graft_rows(epochs=(20,), layers=(2, 3), nulls=False)
+    tables = {"nets": net_rows(), "grafts": grafts, "curves": curve_rows(epochs=5), "jobs": job_rows()}
     write_tables(tmp_path, **tables)
     alone = make_report(tmp_path, bootstraps=20)
     write_tables(tmp_path, trials=rows, tuned=tuned_rows(rows))

@@ -38,6 +38,12 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def grafts(finished):
+    """Its grafts, which no test changes."""
+    return load(finished).grafts
+
+
 def test_the_report_holds_every_figure_the_fits_and_what_was_run(finished):
     place = finished / "report"
     text = (place / "index.html").read_text()
@@ -91,7 +97,8 @@ def test_a_sweep_in_progress_has_a_report(tmp_path, tables, said):
 
 
 def test_widths_without_enough_seeds_are_left_out_of_fits_and_named(tmp_path):
-    rows = graft_rows() + graft_rows(widths=(128,), seeds=(0, 1))
+    last = {"epochs": (20,), "nulls": False}
+    rows = graft_rows(**last) + graft_rows(widths=(128,), seeds=(0, 1), **last)
     made = make_report(write_tables(tmp_path, grafts=rows), bootstraps=50)
     assert made.fits["widths"].tolist() == [5] * 4
     assert "widths with fewer than 3 seeds: 128" in made.path.read_text()
@@ -104,16 +111,14 @@ def test_a_report_of_a_url_or_with_odd_options_is_refused(sweep):
         write_report(sweep, level=90)
 
 
-def test_drawing_leaves_no_global_state(sweep):
+def test_drawing_leaves_no_global_state(grafts):
     before = dict(mpl.rcParams)
-    grafts = load(sweep).grafts
     figure = main_figures.error_by_epoch(grafts)
     assert svg_text(figure, "x") == svg_text(main_figures.error_by_epoch(grafts), "x")
     assert dict(mpl.rcParams) == before
 
 
-def test_the_legend_tells_alpha_and_its_interval(sweep):
-    grafts = load(sweep).grafts
+def test_the_legend_tells_alpha_and_its_interval(grafts):
     axes = main_figures.error_by_width(snapshot_fits(grafts, 20, 0.9, 50), guide=1.0).axes[0]
     labels = axes.get_legend_handles_labels()[1]
     assert sum("α = " in label and "untrained source: " in label for label in labels) == 4
@@ -125,9 +130,8 @@ def test_the_legend_tells_alpha_and_its_interval(sweep):
     )
 
 
-def test_each_curve_over_epochs_stands_beside_its_untrained_sources(sweep):
+def test_each_curve_over_epochs_stands_beside_its_untrained_sources(finished, grafts):
     """At epoch 0 the sources are untrained: the null's curve begins with the real one."""
-    grafts = load(sweep).grafts
     axes = main_figures.error_by_epoch(grafts).axes[0]
     drawn = {bar.get_label(): bar.lines[0] for bar in axes.containers}
     for name in ("2 · conv2", "3 · conv3", "4 · conv4", "5 · dense1"):
@@ -138,7 +142,7 @@ def test_each_curve_over_epochs_stands_beside_its_untrained_sources(sweep):
     assert drawn["2 · conv2, untrained"].get_ydata()[1] == pytest.approx(rows["fvu_test"].mean())
     reading = next(
         c.reading
-        for c in captioned_figures(load(sweep), *end_fits(grafts, 0.9, 20))
+        for c in captioned_figures(load(finished), *end_fits(grafts, 0.9, 20))
         if c.name == "error_by_epoch"
     )
     assert "nothing may be read about the sources" in reading
@@ -151,8 +155,8 @@ def test_a_curve_over_epochs_without_untrained_sources_stands_alone():
     assert len(labels) == 4
 
 
-def test_bars_of_accuracy_drops_hold_the_images_part(sweep):
-    rows = snapshot_fits(load(sweep).grafts, 20, 0.9, 20).rows
+def test_bars_of_accuracy_drops_hold_the_images_part(grafts):
+    rows = snapshot_fits(grafts, 20, 0.9, 20).rows
     few, many = (
         [bar.lines[2][0].get_segments() for bar in main_figures.drop_by_layer(part).axes[0].containers[:2]]
         for part in (rows, rows.assign(images_test=10**9))
@@ -176,8 +180,8 @@ def test_the_reading_of_accuracy_drops_says_whether_their_bars_are_bounds(sweep)
     assert "thin bars add it (docs/method.md, section 5). With" in reading(known)
 
 
-def test_a_band_holds_its_curve(sweep):
-    fit = fit_groups(load(sweep).grafts, "fvu_test", ["layer"], bootstraps=300)[0]
+def test_a_band_holds_its_curve(grafts):
+    fit = fit_groups(grafts, "fvu_test", ["layer"], bootstraps=300)[0]
     curve, low, high = fit.band(np.array([4.0, 16.0, 64.0]))
     assert (low < curve).all()
     assert (curve < high).all()
