@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from espalier.orchestrator.store.files import printable
-from espalier.orchestrator.store.page_headers import check_pages, may_swell
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 Identity = tuple[Any, ...]
@@ -88,10 +87,8 @@ def decode(table: str, data: bytes, shared: bool = False) -> pa.Table:
 
 
 def _read_bounded(table: str, file: pq.ParquetFile, data: bytes, shared: bool) -> pa.Table:
-    """The rows, once the footer says that they are few enough, and the pages that the footer is right."""
+    """The rows, once the footer says that they are few enough."""
     rows, pages = check_footer(table, file)
-    if may_swell(file.metadata, len(data), PART_LIMIT):
-        check_pages(file.metadata, data)
     if rows * pages <= PART_LIMIT:  # even if every row had the longest text
         return file.read(use_threads=False)
     texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
