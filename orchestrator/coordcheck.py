@@ -70,7 +70,7 @@ def run_check(
     use("cpu")
     config = sweep.config
     asked = config.data.dataset, config.data.limit_train, config.data.limit_test
-    data = load_warned(*asked, sweep.folder).data
+    data = load_warned(*asked, sweep.folder, sweep.facts.content).data
     made = checked_nets(sweep, check)
     rows: list[dict[str, Any]] = []
     for number, net in enumerate(made, start=1):

@@ -172,6 +172,6 @@ def _run(files: Files) -> dict[str, Any]:
     """`run.json` without its copy of the config; empty if it is missing or is not JSON."""
     try:
         found = json.loads(_text(files, "run.json") or "{}")
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -315,11 +315,14 @@ class Store:
     def read_json(self, name: str) -> Any:
         """The value of a file that `write_json` wrote; None if there is none, ValueError if it is broken."""
         try:
-            return json.loads(self.files.read(name))
+            found = json.loads(self.files.read(name))
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{self.root}/{name} is no JSON ({error}): mend or delete it") from error
+        if found is None:  # which would say that there is no file
+            raise ValueError(f"{self.root}/{name} holds no value but null: mend or delete it")
+        return found
 
 
 def _check_name(name: str) -> None:

@@ -15,7 +15,7 @@ def refuse_unsound(raw: RawImages, dataset: str) -> None:
     """Refuse training images that cannot be normalised, or that tell no classes apart.
 
     Raises:
-        DataError: A channel is constant, or all images have one label (of a regression, one target).
+        DataError: A channel is constant, or all images are alike, or their labels (a regression: targets).
     """
     x_NCHW, y = raw.x_train, raw.y_train
     lowest_C, highest_C = x_NCHW.min((0, 2, 3)), x_NCHW.max((0, 2, 3))
@@ -24,6 +24,11 @@ def refuse_unsound(raw: RawImages, dataset: str) -> None:
             f"{dataset}: channel {channel + 1} of {len(lowest_C)} is {lowest_C[channel]:g} in all pixels of "
             f"all {len(x_NCHW)} training images, so nothing can be learned from it: store the images without "
             "it, or raise limit_train"
+        )
+    if all((image == x_NCHW[0]).all() for image in x_NCHW):  # one at a time: no mask of the whole set
+        raise DataError(
+            f"{dataset}: all {len(x_NCHW)} training images are alike, so nothing can be learned from them: "
+            "give images that differ"
         )
     if (y == y[:1]).all():
         told = "label" if y.ndim == 1 else "target"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from espalier.tasks.data import images
-from espalier.tasks.data.images import Folder, RawImages
+from espalier.tasks.data.images import DataError, Folder, RawImages
 from espalier.tasks.data.soundness import refuse_unsound, warnings_about
 
 _CHUNK = 1024  # images counted at once: bounds the int64 copy that bincount makes
@@ -69,14 +69,29 @@ def load_with_normalization(
 
 @functools.lru_cache(maxsize=2)
 def load_warned(
-    dataset: str, limit_train: int | None = None, limit_test: int | None = None, folder: Folder = None
+    dataset: str,
+    limit_train: int | None = None,
+    limit_test: int | None = None,
+    folder: Folder = None,
+    content: str | None = None,
 ) -> Loaded:
     """As `load_with_normalization`, with what a user should know of the images.
 
-    Decoded once a process; all callers share it and must not write to it.
+    Decoded once a process; all callers share it and must not write to it. `content`, if given, is what the
+    planner saw (`DataFacts.content`): images of the same name that are others raise `DataError`.
     """
     raw = images.read(dataset, folder, limit_train=limit_train, limit_test=limit_test)
+    if content is not None:  # after reading, so that a change while they are read is seen too
+        _refuse_others(dataset, folder, content)
     return Loaded(*_ready(raw, dataset), tuple(warnings_about(raw, dataset)))
+
+
+def _refuse_others(dataset: str, folder: Folder, content: str) -> None:
+    if images.facts(dataset, folder).content != content:
+        raise DataError(
+            f"{dataset}: the images are not those that were planned, but changed since then or differ between"
+            " machines: bring them to one state, and run again"
+        )
 
 
 def _ready(raw: RawImages, dataset: str) -> tuple[Data, Normalization]:

@@ -32,9 +32,11 @@ class Inputs:
         return self.where.get("device", "cpu")
 
     def images(self, spec: DataSpec) -> tuple[Data, Normalization]:
-        """The images on the device, and how they were normalised."""
-        folder = self.where.get("folder")
-        loaded = load_on(self.device, self.where["dataset"], spec.limit_train, spec.limit_test, folder)
+        """The images that `spec` identifies on the device, and how they were normalised."""
+        dataset, folder = self.where["dataset"], self.where.get("folder")
+        loaded = load_on(
+            self.device, dataset, spec.limit_train, spec.limit_test, folder, content=spec.content
+        )
         self.notes[:] = loaded.warnings
         return loaded.data, loaded.normalization
 

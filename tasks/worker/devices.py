@@ -38,10 +38,15 @@ def use(device: str) -> None:
 
 @functools.lru_cache(maxsize=2)
 def load_on(
-    device: str, dataset: str, limit_train: int | None, limit_test: int | None, folder: Folder
+    device: str,
+    dataset: str,
+    limit_train: int | None,
+    limit_test: int | None,
+    folder: Folder,
+    content: str,
 ) -> Loaded:
-    """The images on a device, moved there once a process."""
-    loaded = load_warned(dataset, limit_train, limit_test, folder)
+    """The images on a device, moved there once a process; see `load_warned`."""
+    loaded = load_warned(dataset, limit_train, limit_test, folder, content)
     return loaded._replace(data=Data(*(part.to(device) for part in loaded.data)))
 
 

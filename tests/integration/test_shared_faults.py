@@ -6,13 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from espalier.orchestrator import cli
+from espalier.orchestrator.planning.nets import nets
 from espalier.orchestrator.running.pool_makers import SharedFault, in_process
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.sweep import Sweep
+from espalier.tasks.data.tensors import load
+from espalier.tasks.jobs.worker_inputs import Inputs
 from tests.integration.conftest import run, write_config
 
 KIND = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -112,6 +116,28 @@ def test_images_that_are_gone_on_the_workers_end_a_run_once_and_it_goes_on_when_
     assert Store(sweep).row_count("nets") == 0
     away.rename(place)
     assert run(sweep).complete
+
+
+def test_images_that_changed_after_the_plan_end_a_run_once(sweep):
+    """Keys of planned rows say which images they are of; a worker may read others by the same name."""
+
+    def pool(fetch, config):
+        write(sweep.parent / "images", "train", [bright(row) for row in range(20, 40)])
+        return in_process(fetch, config)
+
+    with pytest.raises(SharedFault, match=r"images.*are not those that were planned.*again.*found on"):
+        Sweep(sweep).run(pool=pool)
+    assert Store(sweep).row_count("nets") == 0
+    assert run(sweep).complete
+
+
+def test_a_process_that_read_the_images_before_they_changed_reads_them_anew(sweep):
+    assert run(sweep).complete
+    write(sweep.parent / "images", "train", [bright(row) for row in range(20, 40)])
+    again = Sweep(sweep)
+    spec, dataset = nets(again.config, again.facts)[0].data, again.config.data.dataset
+    found, _ = Inputs({}, {"dataset": dataset, "folder": again.folder}).images(spec)
+    assert torch.equal(found.x_train, load(dataset).x_train)
 
 
 def test_test_images_that_were_trained_on_are_counted_once(sweep):

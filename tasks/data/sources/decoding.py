@@ -10,9 +10,14 @@ import struct
 import warnings
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-UNDECODABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+from espalier.tasks.data.sources.bit_depth import DEEP, counts_from_white, is_cut
+
+UNDECODABLE = (
+    OSError, ValueError, SyntaxError, EOFError, struct.error, RuntimeError, TypeError, LookupError,
+    ArithmeticError, Image.DecompressionBombError,
+)  # fmt: skip
 """What Pillow raises of an image that is broken, `Unsuited` among them."""
 
 _MARKS = (
@@ -27,7 +32,9 @@ _MARKS = (
 )
 """An image without any of these bytes has no orientation: Pillow need not open it to tell."""
 
-_DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
+"""Formats of which is known how Pillow reads all that they hold. MPO is a camera's JPEG with further ones."""
+
 _WITHOUT_ALPHA = {"LA": "L", "PA": "RGB", "RGBA": "RGB"}
 
 
@@ -40,10 +47,10 @@ def decode(content: bytes) -> np.ndarray:
 
     Raises:
         Unsuited: Its form is none that is read.
-        OSError, ValueError, SyntaxError, EOFError, struct.error: It is broken (`UNDECODABLE`).
+        OSError, ValueError, RuntimeError and others: It is broken (`UNDECODABLE`).
     """
     image = Image.open(io.BytesIO(content))
-    _refuse_cut_bits(image)
+    _refuse_unsuited(image, content)
     image.load()
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
@@ -82,19 +89,24 @@ def _orientation(image: Image.Image) -> int:
     try:
         with warnings.catch_warnings(action="ignore"):  # of EXIF that is cut off, say
             found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (*UNDECODABLE, KeyError, TypeError):
+    except UNDECODABLE:
         return 1
     return found if found in range(2, 9) else 1
 
 
-def _refuse_cut_bits(image: Image.Image) -> None:
-    """Pillow has no colours of 16 bits, and would read them as 8 without a word."""
-    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
-    told = [part for tile in tiles for part in (tile.args if isinstance(tile.args, tuple) else (tile.args,))]
-    deep = any(isinstance(part, str) and ";16" in part for part in told)
-    deep |= image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in told)
-    if deep and image.mode not in (*_DEEP, "I"):
-        raise Unsuited("it has 16 bits in each of several channels: store it with 8, or as grey")
+def _refuse_unsuited(image: Image.Image, content: bytes) -> None:
+    """Refuse what Pillow would read otherwise than viewers show it, without a word."""
+    if image.format not in FORMATS:
+        raise Unsuited(f"its format is {image.format}: store it as one of {', '.join(sorted(FORMATS))}")
+    if is_cut(image, content):
+        raise Unsuited(
+            "it has 16 bits in each of several channels, or more than 8 that Pillow would cut: store it with "
+            "8, or as grey of 16 in PNG"
+        )
+    if counts_from_white(image):
+        raise Unsuited("its values of 16 bits count from white, which Pillow would show as black: turn them")
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
+        raise Unsuited(f"it has {frames} frames or pages: store one image")
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
@@ -105,7 +117,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
         )
     if image.mode in ("L", "RGB"):
         return np.asarray(image)
-    if image.mode in _DEEP:
+    if image.mode in DEEP:
         return np.asarray(image).astype(np.uint16)
     if image.mode == "I":
         return _narrowed(np.asarray(image))
@@ -126,7 +138,7 @@ def _shows_through(image: Image.Image) -> bool:
         return _some_clear(image)
     if "transparency" not in image.info:
         return False
-    if image.mode in (*_DEEP, "I"):
+    if image.mode in (*DEEP, "I"):
         return bool((np.asarray(image) == image.info["transparency"]).any())
     return image.mode in ("1", "L", "P", "RGB") and _some_clear(image.convert("RGBA"))
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,6 +39,29 @@ def outside(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     yield session
     assert session._log is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_which_of_ray_s_processes_is_gone_is_told_by_its_name(outside, monkeypatch, tmp_path, host):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with (
+        socket.create_server((host, 0), family=family) as head,
+        socket.socket(socket.AF_UNIX) as raylet,
+    ):
+        raylet.bind("raylet")
+        raylet.listen()
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{shown}:{head.getsockname()[1]}"
+        node = SimpleNamespace(gcs_address=address, raylet_socket_name="raylet", node_ip_address="10.1.2.3")
+        monkeypatch.setattr(outside.worker, "_global_node", node)
+        assert outside.missing() == ""
+        raylet.close()
+        assert outside.missing().endswith("that starts workers (raylet, 10.1.2.3)")
+        head.close()  # the cause, where both are gone
+        assert outside.missing() == f"Ray's head process (gcs_server, {address})"
+    monkeypatch.setattr(outside.worker, "_global_node", None)
+    assert outside.missing() == ""
 
 
 @pytest.mark.parametrize("by_variable", [True, False])

@@ -392,9 +392,10 @@ def test_json(root):
     store.write_json("run.json", {"nets": 3})
     store.write_json("run.json", {"nets": 4})
     assert Store(root).read_json("run.json") == {"nets": 4}
-    store.files.replace("run.json", b"{")
-    with pytest.raises(ValueError, match=r"run\.json is no JSON .*mend or delete it"):
-        store.read_json("run.json")
+    for broken in (b"{", b"", b"\xff", b"[" * 10**5, b"null"):  # the last would be taken for no file
+        store.files.replace("run.json", broken)
+        with pytest.raises(ValueError, match=r"run\.json (is|holds) no .*mend or delete it"):
+            store.read_json("run.json")
 
 
 # --- lock, readers, compaction

@@ -33,8 +33,16 @@ def test_channels_that_differ_between_images_or_positions_alone_are_taken():
     between[3] = 1
     within = np.zeros((8, 3, 2, 2), np.uint8)
     within[..., 0] = 1
+    within[3, 0] = 2
     for x in (between, within, flat(())):
         refuse_unsound(raw(x_train=x), "toy")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_images_that_are_all_alike_are_refused_whatever_they_show(dtype):
+    one = np.arange(12, dtype=dtype).reshape(1, 3, 2, 2)
+    with pytest.raises(DataError, match=r"toy: all 8 training images are alike.*: "):
+        refuse_unsound(raw(x_train=one.repeat(8, 0)), "toy")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """What of an encoded image reaches a net: what every viewer shows, without loss, or a refusal by name."""
 
+import contextlib
 import io
+import random
+import warnings
 import zlib
 
 import numpy as np
@@ -10,7 +13,8 @@ import pytest
 from PIL import Image
 
 from espalier.tasks.data.images import DataError, facts, read
-from espalier.tasks.data.sources.decoding import decode, is_turned
+from espalier.tasks.data.sources.bit_depth import is_cut
+from espalier.tasks.data.sources.decoding import UNDECODABLE, decode, is_turned
 from espalier.tasks.data.tensors import load, measure_counts
 
 ORIENTATION = 0x0112
@@ -178,6 +182,26 @@ def sixteen_bit_colours():
     )
 
 
+def deep_jpeg2000():
+    """Colours that say to have 16 bits, in marker SIZ: Pillow reads them as 8, and writes none."""
+    content = bytearray(encoded(UPRIGHT, "JPEG2000"))
+    first = content.index(b"\xff\x51") + 40  # after the number of components
+    content[first : first + 9 : 3] = bytes([15] * 3)
+    return bytes(content)
+
+
+def white_is_zero():
+    content = encoded(Image.fromarray(DEEP), "TIFF")
+    entry = b"\x06\x01\x03\x00\x01\x00\x00\x00"  # tag 262, one 16-bit number
+    assert content.count(entry + b"\x01") == 1
+    return content.replace(entry + b"\x01", entry + b"\x00")
+
+
+def moving(kind):
+    """Two frames, of which Pillow shows the first."""
+    return encoded(UPRIGHT, kind, save_all=True, append_images=[Image.fromarray(UPRIGHT[::-1].copy())])
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -195,6 +219,11 @@ def sixteen_bit_colours():
         (encoded(Image.new("LAB", (3, 2)), "TIFF"), "LAB"),
         (sixteen_bit_colours(), "16 bits in each of several channels"),
         (b"P6 1 1 65535\n" + bytes(6), "16 bits in each of several channels"),
+        (deep_jpeg2000(), "more than 8 that Pillow would cut"),
+        (encoded(UPRIGHT, "SGI"), "its format is SGI"),
+        (encoded(UPRIGHT, "ICO"), "its format is ICO"),
+        (white_is_zero(), "count from white"),
+        *((moving(kind), "2 frames") for kind in ("GIF", "WEBP", "PNG", "TIFF", "AVIF")),
     ],
     ids=lambda value: value if isinstance(value, str) else "image",
 )
@@ -205,6 +234,44 @@ def test_what_cannot_be_had_without_loss_is_refused_by_name_with_the_row(content
     dataset = write(tmp_path / "x", [whole, content], [whole])
     with pytest.raises(DataError, match=rf"train.parquet, row 1: .*{named}.*: "):
         read(dataset)
+
+
+def test_an_avif_tells_by_its_configuration_that_it_has_more_than_eight_bits():
+    """Pillow writes no such files, and reads none whose parts contradict each other."""
+    content = encoded(UPRIGHT, "AVIF")
+    opened, deep = Image.open(io.BytesIO(content)), bytearray(content)
+    deep[content.index(b"av1C") + 6] |= 0x40  # high_bitdepth
+    assert not is_cut(opened, content)
+    assert is_cut(opened, bytes(deep))
+    assert is_cut(opened, content.replace(b"av1C", b"av1X"))  # what cannot be judged
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "WEBP", "TIFF", "JPEG2000", "GIF"])
+def test_whatever_a_broken_image_raises_is_an_error_of_its_row(kind):
+    content, choose = encoded(UPRIGHT, kind), random.Random(0)
+    for _ in range(60):
+        broken = bytearray(content)
+        for _ in range(choose.choice((1, 5))):
+            broken[choose.randrange(len(broken))] = choose.randrange(256)
+        with contextlib.suppress(*UNDECODABLE), warnings.catch_warnings(action="ignore"):
+            is_turned(bytes(broken))
+            decode(bytes(broken))
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"])
+def test_colours_of_eight_bits_are_read_from_each_format(kind):
+    assert abs(decode(encoded(np.full((8, 8, 3), 90, np.uint8), kind)).astype(int) - 90).max() < 4
+
+
+def test_grey_of_sixteen_bits_is_read_from_each_format_that_keeps_it():
+    for kind in ("PNG", "TIFF", "PPM", "JPEG2000"):
+        assert np.array_equal(decode(encoded(DEEP, kind))[..., 0], DEEP)
+
+
+def test_a_bmp_of_sixteen_bits_a_pixel_has_eight_or_fewer_a_channel():
+    header = (14 + 40 + 4).to_bytes(4, "little") + bytes(4) + (54).to_bytes(4, "little")
+    size = (40).to_bytes(4, "little") + (1).to_bytes(4, "little") * 2 + b"\x01\x00\x10\x00" + bytes(24)
+    assert decode(b"BM" + header + size + b"\xff\x7f\0\0").tolist() == [[[255, 255, 255]]]
 
 
 def test_pixels_that_no_transparency_touches_are_kept():
