@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from espalier.analysis.frames import FrameBuilder
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.orchestrator.store.files import TABLES, Files, Misplaced, printable
+from espalier.orchestrator.store.files import TABLES, Files, Misplaced
 from espalier.orchestrator.store.parquet_parts import (
     OtherSchema,
     PartError,
@@ -26,6 +26,7 @@ from espalier.orchestrator.store.parquet_parts import (
     decode_together,
 )
 from espalier.orchestrator.store.places import open_files
+from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 

@@ -29,6 +29,7 @@ from espalier.orchestrator.config.sections import (
 from espalier.orchestrator.config.size_limits import refuse_many_pairs, refuse_many_settings
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
+from espalier.tasks.plain_text import printable, shortened
 from espalier.tasks.spec import POOL_NULLS
 
 
@@ -187,8 +188,8 @@ def _first(error: ValidationError) -> str:
 
 
 MOST_FAULTS = 10
-MOST_SHOWN = 200
-"""Faults, and characters of a value, that an error shows."""
+MOST_SHOWN, MOST_LINE = 200, 1000
+"""Faults, and characters of a value and of a line, that an error shows."""
 
 _BRANCHES = ("literal", "function", "constrained")
 """What pydantic puts into a place for the alternatives of a union."""
@@ -210,7 +211,7 @@ def _faults(error: ValidationError) -> str:
             )
     shown = list(dict.fromkeys(lines))
     more = [f"  and {len(shown) - MOST_FAULTS:,} more"] if len(shown) > MOST_FAULTS else []
-    return "\n".join([*shown[:MOST_FAULTS], *more])
+    return "\n".join(shortened(printable(line), MOST_LINE) for line in [*shown[:MOST_FAULTS], *more])
 
 
 def _short(value: object) -> str:
@@ -219,7 +220,7 @@ def _short(value: object) -> str:
         text = repr(value)
     except ValueError:  # a whole number of thousands of digits
         return "a number of thousands of digits"
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} ..."
+    return shortened(text, MOST_SHOWN)
 
 
 def _known(location: tuple[int | str, ...]) -> str:

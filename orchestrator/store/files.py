@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Protocol
 
+from espalier.tasks.plain_text import printable
+
 BLOBS, TABLES = "checkpoints", "tables"
 BROKEN, LOCK = ".broken", ".lock"
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -147,15 +149,6 @@ def this_process() -> bytes:
     """What the holder of a lock writes into it, for who finds the place in use."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return f"pid {os.getpid()} on {socket.gethostname()}, since {since}".encode()
-
-
-def printable(text: str) -> str:
-    r"""Text that stays in its line on any terminal, whatever name or content a file has.
-
-    >>> print(printable("a\nb\udcff"))
-    a\nb\udcff
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def write_error(name: str, error: OSError) -> OSError:

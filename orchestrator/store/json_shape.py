@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from espalier.tasks.plain_text import printable, shortened
+
 T = TypeVar("T")
 MOST = 60
 """Characters of what was found that an error shows."""
@@ -21,7 +23,7 @@ def shaped(value: Any, schema: TypeAdapter[T], place: str, cure: str) -> T:
         return schema.validate_python(value)
     except ValidationError as error:
         fault = error.errors()[0]
-    field = ".".join(map(str, fault["loc"]))
+    field = shortened(printable(".".join(map(str, fault["loc"]))), MOST)
     where = f"{place}: '{field}'" if field else place
     if fault["type"] == "missing":
         raise ValueError(f"{where} is missing: {cure}")
@@ -31,8 +33,7 @@ def shaped(value: Any, schema: TypeAdapter[T], place: str, cure: str) -> T:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MOST else f"{text[:MOST]} ..."
+    return shortened(repr(value), MOST)
 
 
 def _lower(text: str) -> str:

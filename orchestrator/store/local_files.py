@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from espalier.orchestrator.store.files import BROKEN, LOCK, TABLES, Files, Misplaced, printable, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, TABLES, Files, Misplaced, write_error
 from espalier.orchestrator.store.local_lock import hold, is_held
 from espalier.orchestrator.store.real_entries import (
     FILE,
@@ -28,6 +28,7 @@ from espalier.orchestrator.store.real_entries import (
     unused,
     write_new,
 )
+from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import SCHEMAS
 
 STAGING, SWAPS = ".staging", ".compact"

@@ -12,8 +12,9 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from espalier.orchestrator.store.files import StoreLocked, printable, this_process
+from espalier.orchestrator.store.files import StoreLocked, this_process
 from espalier.orchestrator.store.real_entries import FILE, found, open_real
+from espalier.tasks.plain_text import printable
 
 SIGN = b"pid "
 """How the content of a lock begins (`orchestrator.store.files.this_process`)."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from espalier.orchestrator.store.files import printable
+from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
 Identity = tuple[Any, ...]
@@ -108,7 +108,7 @@ def _told() -> Iterator[None]:
         yield
     except PartError:
         raise
-    except (pa.ArrowException, OSError, ValueError, RecursionError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, RecursionError, MemoryError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise PartError(f"no whole Parquet file ({printable(first)[:300]})") from error
 
@@ -141,6 +141,8 @@ def _read_bounded(table: str, data: bytes, shared: bool) -> pa.Table:
         found = _PartFile(data, read_dictionary=texts).read(use_threads=False)
         check_size(sum(map(_text_bytes, found.columns)))
         found = found if shared else found.cast(schema)
+    if found.num_rows != rows:
+        raise PartError(f"{found.num_rows} rows, where the footer counts {rows}")
     return found if whole else completed(table, found)
 
 
@@ -153,12 +155,12 @@ def check_footer(file: pq.ParquetFile) -> tuple[int, int]:
         PartError: Too many rows or bytes for a part.
     """
     rows = pages = 0
+    # Groups alone: of a damaged column `group.column` ends the process, where `read` raises (pyarrow 26).
     for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
-        rows += group.num_rows
-        for column in map(group.column, range(group.num_columns)):
-            if column.num_values != group.num_rows:
-                raise PartError(f"{column.num_values} values in a column of {group.num_rows} rows")
-            pages += max(0, column.total_uncompressed_size)
+        rows += max(0, group.num_rows)
+        pages += max(0, group.total_byte_size)
+    if rows != file.metadata.num_rows:
+        raise PartError(f"{rows} rows in its groups, where the footer counts {file.metadata.num_rows}")
     check_size(rows * _row_bytes(file.schema_arrow) + pages)
     return rows, pages
 

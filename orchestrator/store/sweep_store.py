@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from espalier.orchestrator.store.files import BLOBS, TABLES, Misplaced, printable
+from espalier.orchestrator.store.files import BLOBS, TABLES, Misplaced
 from espalier.orchestrator.store.inventory import Inventory
 from espalier.orchestrator.store.parquet_parts import (
     PartError,
@@ -33,6 +33,7 @@ from espalier.orchestrator.store.parquet_parts import (
     sorted_rows,
 )
 from espalier.orchestrator.store.places import open_files
+from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.rows import table as rows_table
 from espalier.tasks.tables.schemas import SCHEMAS
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from espalier.tasks.plain_text import printable
+
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Folder = str | Path | None
 
@@ -21,6 +23,9 @@ class DataError(ValueError):
 
     hopeless = True
     shared = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))  # it may quote a library, or a file's own words
 
 
 class DownloadError(DataError):

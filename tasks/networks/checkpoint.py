@@ -18,6 +18,7 @@ from torch import Tensor
 from espalier.tasks.networks.architectures import checked, parameter_shapes
 from espalier.tasks.networks.network import Network
 from espalier.tasks.networks.sealed_tensors import CheckpointError, pack, unpack
+from espalier.tasks.plain_text import shortened
 from espalier.tasks.spec import Architecture, Layer, Snapshot, is_state, key_of
 from espalier.tasks.tables.axes import net_axes
 
@@ -104,8 +105,10 @@ def _told(error: Exception) -> str:
     """The first thing that is wrong, in one line of plain letters."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return ascii(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")[1:-1]
-    return f"it lacks {error}" if isinstance(error, KeyError) else ascii(str(error))[1:-1]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    return shortened(ascii(said)[1:-1], 300)
 
 
 def pack_state(

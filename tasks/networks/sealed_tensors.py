@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from espalier.tasks.plain_text import shortened
+
 SEAL = "seal"
 
 
@@ -60,7 +62,9 @@ def unpack(data: bytes, key: str | None = None) -> tuple[dict[str, Tensor], dict
     if found != metadata[SEAL]:
         raise CheckpointError(f"its content has the seal {found[:12]}.., the file says {_shown(metadata)}")
     if key is not None and metadata.get("key") != key:
-        raise CheckpointError(f"its own key is {metadata.get('key')!r}, which is not that of its name")
+        raise CheckpointError(
+            f"its own key is {shortened(repr(metadata.get('key')), 100)}, which is not that of its name"
+        )
     return tensors, metadata
 
 

@@ -25,7 +25,7 @@ from espalier.tasks.data.subset import subsets
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
 _SPLIT_RULE = "train and test by file name"
-_UNREADABLE = (pa.ArrowException, OSError)
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -179,13 +179,13 @@ def _label_error(path: Path, labels: np.ndarray, bad: np.ndarray, wanted: str) -
 
 def _classes(folder: Path, train: tuple[_Shard, ...]) -> int:
     """How many classes the training labels tell, each of which must occur."""
-    counts = np.bincount(np.concatenate([shard.labels for shard in train]))
-    if len(counts) < 2 or not counts.all():
+    found = np.unique(np.concatenate([shard.labels for shard in train]))
+    if len(found) < 2 or found[-1] != len(found) - 1:
         raise DataError(
-            f"the training labels in {folder} are {np.flatnonzero(counts)[:20].tolist()}: there should be "
+            f"the training labels in {folder} are {found[:20].tolist()}: there should be "
             f"two classes or more, numbered from 0 without a gap; number them anew"
         )
-    return len(counts)
+    return len(found)
 
 
 def _content(scan: _Scan) -> str:

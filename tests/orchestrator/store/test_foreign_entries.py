@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from espalier.orchestrator.store.files import Misplaced, StoreLocked, printable
+from espalier.orchestrator.store.files import Misplaced, StoreLocked
 from espalier.orchestrator.store.local_files import LocalFiles
 from espalier.orchestrator.store.parquet_parts import encode
 from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.plain_text import printable
 from tests.orchestrator.store.test_sweep_store import commit, counted, make
 
 
