@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from shlex import quote
@@ -15,10 +15,14 @@ import pandas as pd
 import pyarrow as pa
 
 from espalier.analysis.frames import FrameBuilder
+from espalier.analysis.row_filters import check_filters, meeting, of_table, parts_to_open
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.orchestrator.store.files import TABLES, Files, Misplaced, printable
+from espalier.orchestrator.store.files import Files, Misplaced, printable
+from espalier.orchestrator.store.merging import MERGED
 from espalier.orchestrator.store.parquet_parts import OtherSchema, PartError, check_size, decode
+from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
+from espalier.orchestrator.store.table_parts import MOST_LISTINGS
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
@@ -56,15 +60,19 @@ class Tables:
         return named | dict(self.more)
 
 
-def load(folder: str | os.PathLike[str]) -> Tables:
+def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
     """Read all tables of a sweep folder, finished or still running.
 
     Args:
         folder: The sweep's folder: a local path, or any URL that fsspec opens (`s3://...`).
+        filters: Conditions that all rows meet, as `[("target_width", ">=", 16), ("null", "==", "none")]`.
+            Each holds for those tables that have its column. Of widths and epochs it is remembered which
+            parts have which, so that the others are not opened.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: A part is damaged or does not have its table's columns; the error names it.
+        ValueError: A part is damaged or does not have its table's columns, and the error names it; or a
+            filter is none.
     """
     filesystem, root = fsspec.url_to_fs(os.fspath(folder))
     if not filesystem.isdir(root):
@@ -73,32 +81,55 @@ def load(folder: str | os.PathLike[str]) -> Tables:
         )
     know_tables()
     files = open_files(os.fspath(folder))
-    frames = {name: _read_table(files, name) for name in SCHEMAS}
+    check_filters(filters)
+    frames = {name: _read_table(files, name, of_table(filters, name)) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
     return Tables(**named, more=frames)
 
 
-def _read_table(files: Files, name: str) -> pd.DataFrame:
-    sizes = files.sizes(f"{TABLES}/{name}")
-    parts = {f"{TABLES}/{name}/{part}": sizes[part] for part in sizes if part.endswith(".parquet")}
-    builder, rows = FrameBuilder(SCHEMAS[name]), list[int]()
+def _read_table(files: Files, name: str, filters: Filters) -> pd.DataFrame:
+    builder, rows = FrameBuilder(SCHEMAS[name]), dict[str, int]()
+    listed = parts_to_open(files, name, filters)
+    for _ in range(MOST_LISTINGS):
+        parts = {path: size for path, size in listed.items() if path not in rows}
+        gone = _add_parts(files, name, parts, builder, rows)
+        if not gone:
+            break
+        for path in gone:
+            del rows[path]
+        listed = parts_to_open(files, name, filters)
+    frame = builder.frame()
+    return meeting(_each_once(frame, rows, listed, ROW_IDENTITY.get(name, ())), filters)
+
+
+def _add_parts(
+    files: Files, name: str, parts: Mapping[str, int], builder: FrameBuilder, rows: dict[str, int]
+) -> list[str]:
+    """Put parts into the builder and their numbers of rows into `rows`. Gives those that are gone by now."""
+    gone = list[str]()
     cores = os.cpu_count() or 1
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
-    for part in _in_turn(lambda path: _read_part(files, path, parts[path], name), parts, workers):
-        builder.add(part)
-        rows.append(part.num_rows)
-    return _each_once(builder.frame(), rows, ROW_IDENTITY.get(name, ()))
+    read = _in_turn(lambda path: _read_part(files, path, parts[path], name), parts, workers)
+    for path, part in zip(parts, read, strict=True):
+        if part is None:
+            gone.append(path)
+        else:
+            builder.add(part)
+        rows[path] = 0 if part is None else part.num_rows
+    return gone
 
 
 AT_ONCE_BYTES = 16 * 2**20
 """Of files, which take several times as much when they are decoded, that are read ahead."""
 
 
-def _in_turn(read: Callable[[str], pa.Table], parts: Mapping[str, int], workers: int) -> Iterator[pa.Table]:
+def _in_turn(
+    read: Callable[[str], pa.Table | None], parts: Mapping[str, int], workers: int
+) -> Iterator[pa.Table | None]:
     """The parts in order, some read ahead."""
     ahead = max(2, min(8 * workers, AT_ONCE_BYTES // max([1, *parts.values()])))
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[pa.Table]] = deque()
+        waiting: deque[Future[pa.Table | None]] = deque()
         for path in parts:
             waiting.append(pool.submit(read, path))
             if len(waiting) >= ahead:
@@ -107,11 +138,14 @@ def _in_turn(read: Callable[[str], pa.Table], parts: Mapping[str, int], workers:
             yield waiting.popleft().result()
 
 
-def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table:
+def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table | None:
+    """The rows of a part; None if it is gone, since its rows are in another part now."""
     schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
     try:
         check_size(size)
         part = decode(name, files.read(path), shared=True)
+    except FileNotFoundError:
+        return None
     except OtherSchema as error:
         told = _at_odds(error.found, schema)
         raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
@@ -135,16 +169,24 @@ def _at_odds(found: pa.Schema, wanted: pa.Schema) -> str:
     return f"columns missing {missing}, unknown {extra}, of another type {kinds}"
 
 
-def _each_once(frame: pd.DataFrame, part_rows: list[int], identity: tuple[str, ...]) -> pd.DataFrame:
+def _each_once(
+    frame: pd.DataFrame, rows: Mapping[str, int], listed: Container[str], identity: tuple[str, ...]
+) -> pd.DataFrame:
     """Keep each piece of work from the first part that holds it.
 
-    While parts are being merged, a reader can see a row both in its own part and in the merged one.
+    While parts are being merged, a reader can see a row both in its own part and in the merged one. `rows`
+    are the parts' numbers of rows; those of a part that is no longer `listed` are in one that is.
     """
-    if not identity or len(part_rows) < 2:
+    if len(rows) < 2:
         return frame
-    part = pd.Series(np.repeat(np.arange(len(part_rows)), part_rows), index=frame.index)
-    first = part.groupby([frame[column] for column in identity]).transform("min")
-    once = (part == first).to_numpy()
+    part = pd.Series(np.repeat(np.arange(len(rows)), list(rows.values())), index=frame.index)
+    once = np.array([path in listed for path in rows])[part]
+    if identity:
+        kept = part.where(once, len(rows))
+        first = kept.groupby([frame[column] for column in identity]).transform("min")
+        once &= (kept == first).to_numpy()
+    elif any(MERGED in path for path in rows):
+        once &= ~frame.duplicated().to_numpy()
     if once.all():  # a copy of all rows would take as much memory again
         return frame
     return frame.take(np.flatnonzero(once)).reset_index(drop=True)

@@ -201,6 +201,19 @@ class Sweep:
             tuned = replace(tuned, notes=(*tuned.notes, *told))
             return Summary(plan, outcome, time.monotonic() - start, repaired, tuned)
 
+    def verify(self) -> list[str]:
+        """Read every part and checkpoint, whatever is remembered of them, and put aside what is broken.
+
+        Returns:
+            A message for each; the next run makes it again.
+
+        Raises:
+            StoreLocked: A run writes to this folder.
+        """
+        with self.store.lock():
+            problems = self.store.scan(everything=True).problems
+            return [*problems, *self._check(set(self.store.blobs()), {}), *self.store.files.mended()]
+
     def _all_chosen(self) -> bool:
         known = {row["study"] for row in read_rows(self.store, "tuned")}
         return all(study.key in known for study in self.studies)

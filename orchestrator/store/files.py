@@ -14,7 +14,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 BLOBS, TABLES = "checkpoints", "tables"
 BROKEN, LOCK = ".broken", ".lock"
@@ -59,6 +59,16 @@ class StoreLocked(RuntimeError):
     """Another process writes to this store."""
 
 
+class Stamp(NamedTuple):
+    """What tells that a file is still the one that was read: its size, and a mark of its last change.
+
+    An empty mark tells nothing: the place gives none.
+    """
+
+    size: int
+    mark: str
+
+
 class Files(Protocol):
     """The few things that the store asks of a place. `root` is the place as the user wrote it."""
 
@@ -89,9 +99,21 @@ class Files(Protocol):
         """Whether there is a file `name`."""
         ...
 
+    def stamps(self, folder: str) -> dict[str, Stamp]:
+        """Name to stamp of what lies in `folder`, sorted, files or not; empty if there is no such folder."""
+        ...
+
+    def stamp(self, name: str) -> Stamp:
+        """The stamp of one file; FileNotFoundError if there is none."""
+        ...
+
+    def settled(self, stamp: Stamp) -> bool:
+        """Whether any later change would give another stamp."""
+        return bool(stamp.mark)
+
     def sizes(self, folder: str) -> dict[str, int]:
         """Name to bytes of what lies in `folder`, sorted, files or not; empty if there is no such folder."""
-        ...
+        return {name: stamp.size for name, stamp in self.stamps(folder).items()}
 
     def list(self, folder: str) -> list[str]:
         """The names in `folder`, sorted."""

@@ -7,10 +7,11 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import fsspec
 
-from espalier.orchestrator.store.files import BROKEN, LOCK, Files, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, Files, Stamp, write_error
 from espalier.orchestrator.store.lease import Lease, run_out
 
 
@@ -77,18 +78,20 @@ class RemoteFiles(Files):
         self._fs.invalidate_cache(self._prefix)
         return self._fs.exists(self._path(name))
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """See `Files.sizes`."""
+    def stamps(self, folder: str) -> dict[str, Stamp]:
+        """See `Files.stamps`."""
         path = self._path(folder)
         self._fs.invalidate_cache(path)  # a listing kept from before would hide our own objects
         try:
             found = self._fs.ls(path, detail=True)
         except FileNotFoundError:
             return {}
-        sizes = {
-            entry["name"].rpartition("/")[2]: entry["size"] for entry in found if entry["type"] == "file"
-        }
-        return {name: sizes[name] for name in sorted(sizes) if name[:1] not in ("", ".", "_")}
+        files = {entry["name"].rpartition("/")[2]: entry for entry in found if entry["type"] == "file"}
+        return {name: _stamp(files[name]) for name in sorted(files) if name[:1] not in ("", ".", "_")}
+
+    def stamp(self, name: str) -> Stamp:
+        """See `Files.stamp`."""
+        return _stamp(self._fs.info(self._path(name)))
 
     def remove(self, name: str) -> None:
         """See `Files.remove`; also raises StoreLocked if the lock was lost."""
@@ -128,3 +131,9 @@ class RemoteFiles(Files):
         finally:
             self._lease = None
             lease.release()
+
+
+def _stamp(entry: Mapping[str, Any]) -> Stamp:
+    """By the entity tag, as S3, Google and Azure name it; the memory file system has none."""
+    tags = (entry[name] for name in ("ETag", "etag", "e_tag") if entry.get(name))
+    return Stamp(entry["size"], str(next(tags, "")))
