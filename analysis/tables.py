@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from shlex import quote
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -64,7 +63,7 @@ def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
     """Read all tables of a sweep folder, finished or still running.
 
     Args:
-        folder: The sweep's folder: a local path, or any URL that fsspec opens (`s3://...`).
+        folder: The sweep's folder: a local path, or a URL such as `s3://bucket/sweep`.
         filters: Conditions that all rows meet, as `[("target_width", ">=", 16), ("null", "==", "none")]`.
             Each holds for those tables that have its column. Of widths and epochs it is remembered which
             parts have which, so that the others are not opened.
@@ -74,13 +73,12 @@ def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
         ValueError: A part is damaged or does not have its table's columns, and the error names it; or a
             filter is none.
     """
-    filesystem, root = fsspec.url_to_fs(os.fspath(folder))
-    if not filesystem.isdir(root):
+    files = open_files(os.fspath(folder))
+    if not files.is_there():
         raise FileNotFoundError(
             f"no sweep folder at '{folder}'; `espalier new {quote(str(folder))}` makes one"
         )
     know_tables()
-    files = open_files(os.fspath(folder))
     check_filters(filters)
     frames = {name: _read_table(files, name, of_table(filters, name)) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}

@@ -55,6 +55,15 @@ class Misplaced(OSError):
         super().__init__(f"{printable(name)} is {self.what}: {cure}")
 
 
+class StoreUnfit(OSError):
+    """A place does not keep the promises that a sweep's results rest on."""
+
+    def __init__(self, root: str, what: str) -> None:
+        super().__init__(
+            f"{root} cannot hold a sweep: {what}; use a store with conditional puts, or a local folder"
+        )
+
+
 class StoreLocked(RuntimeError):
     """Another process writes to this store."""
 
@@ -73,6 +82,10 @@ class Files(Protocol):
     """The few things that the store asks of a place. `root` is the place as the user wrote it."""
 
     root: str
+
+    def is_there(self) -> bool:
+        """Whether there is a folder at `root`, or in an object store anything below it."""
+        ...
 
     def publish(self, name: str, data: bytes) -> bool:
         """Write a new file, whole or not at all; False, and nothing changed, if `name` exists.
@@ -142,13 +155,13 @@ class Files(Protocol):
         """Messages on what was put aside since the last call."""
         return []
 
+    swaps = False
+    """Whether the place can put a whole folder in the place of another: `swap`."""
+
     def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put `files` in the place of all that `folder` holds; a crash on the way loses nothing.
 
         For a folder that nobody reads meanwhile, and under the lock, which mends what a crash left.
-
-        Raises:
-            NotImplementedError: The place cannot rename a folder in one step.
         """
         ...
 

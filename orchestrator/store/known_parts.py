@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from espalier.orchestrator.store.files import TABLES, Files
 from espalier.orchestrator.store.merging import TOGETHER, Bucket, bucket
+from espalier.orchestrator.store.part_ranges import partition
 from espalier.orchestrator.store.remembered_parts import KnownPart, remember
 
 NEW_PARTS, NEW_BYTES, NEW_SHARE = 64, 16 * 2**20, 8
@@ -57,6 +58,11 @@ class KnownParts:
         if len(names) >= 2 * TOGETHER:
             self._full.append(place)
         return [name for name in names[:TOGETHER] if name in self._known]
+
+    def partition(self, name: str) -> tuple[int, ...] | None:
+        """The width and epoch of all rows of a part; None if they have several, or it is not known."""
+        part = self._known.get(name)
+        return partition(self._table, part.ranges) if part else None
 
     def write_down_if_due(self) -> None:
         """Write down what is known, where enough of it is new."""

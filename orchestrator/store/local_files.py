@@ -48,6 +48,8 @@ SETTLED_NANOSECONDS = 2 * 10**9
 class LocalFiles(Files):
     """Files in a local (or mounted) folder, which appears with the first write."""
 
+    swaps = True
+
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
         self._root = Path(root)
@@ -77,6 +79,10 @@ class LocalFiles(Files):
         path = self._place(f"{name}/x").parent
         make_folder(path)
         return path
+
+    def is_there(self) -> bool:
+        """See `Files.is_there`."""
+        return self._root.is_dir()
 
     def publish(self, name: str, data: bytes) -> bool:
         """Stage, flush to disk, link to the final name (see `Files.publish`)."""

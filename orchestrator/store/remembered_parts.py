@@ -80,15 +80,20 @@ def recall(files: Files, table: str) -> dict[str, KnownPart]:
     found = pa.ipc.open_file(pa.py_buffer(content)).read_all()
     columns = {name: found.column(name).to_pylist() for name in _COLUMNS.names if name != "pieces"}
     pieces = [value.as_buffer() for chunk in found.column("pieces").chunks for value in chunk]
+    ranges = {text: _ranges(text) for text in set(columns["ranges"])}
     return {
         name: KnownPart(
             Stamp(size, mark),
             rows,
-            {column: tuple(ends) for column, ends in json.loads(text).items()},
+            ranges[text],
             np.frombuffer(codes or b"", f"S{width}"),
         )
         for name, size, mark, rows, text, width, codes in zip(*columns.values(), pieces, strict=True)
     }
+
+
+def _ranges(text: str) -> Ranges:
+    return {column: tuple(ends) for column, ends in json.loads(text).items()}
 
 
 def _name(table: str) -> str:

@@ -180,14 +180,14 @@ class Store:
     def compact(self, table: str | None = None, part_bytes: int = PART_BYTES) -> dict[str, int]:
         """Merge the parts of a table (of all) into files of about `part_bytes` at most, sorted by identity.
 
-        For a store that nobody writes to or reads meanwhile. The rows stay the same, each once.
+        For a store that nobody writes to or, in a folder, reads meanwhile. The rows stay the same, each once.
+        At a URL each width and epoch has files of its own, which are not sorted among each other.
 
         Returns:
             Files per table afterwards.
 
         Raises:
             StoreLocked: Another process writes to the store.
-            NotImplementedError: The store is at a URL.
         """
         with nullcontext() if self._locked else self.lock():
             self.flush()

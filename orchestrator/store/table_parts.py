@@ -153,8 +153,11 @@ class TableParts:
             self._merge(names)
         self._known.write_down_if_due()
 
-    def _merge(self, names: list[str]) -> None:
-        """Publish one part of the rows of these, or of as many as it may have; then remove them."""
+    def _merge(self, names: list[str]) -> int:
+        """Publish one part of the rows of these, or of as many as it may have; then remove them.
+
+        Gives how many of the names need not be looked at again.
+        """
         sources, size = dict[str, tuple[bytes, pa.Table]](), 0
         for name in names:
             try:
@@ -167,7 +170,7 @@ class TableParts:
                 break
             sources[name] = data, rows
         if len(sources) < 2:
-            return
+            return 1
         rows = merged(self._table, sources)
         data = encode(self._table, rows)
         name = f"{MERGED}{_digest(data)}.parquet"
@@ -176,6 +179,7 @@ class TableParts:
             self._forget(source)
             self._files.remove(f"{self._folder}/{source}")
         self._know_own(name, rows)
+        return len(sources)
 
     def _forget(self, name: str) -> None:
         self._kept.pop(name, None)
@@ -219,6 +223,8 @@ class TableParts:
 
     def compact(self, part_bytes: int) -> int:
         """See `Store.compact`; gives the number of files afterwards."""
+        if not self._files.swaps:
+            return self._merge_all()
         parted = groups(self._table, ordered(self._table, self.read()))
         cut = [piece for group in parted for piece in pieces(self._table, group, part_bytes)]
         encoded = [encode(self._table, piece) for piece in cut]
@@ -230,6 +236,16 @@ class TableParts:
             for name, piece in zip(files, cut, strict=True):
                 self._know_own(name, piece)
         return len(files)
+
+    def _merge_all(self) -> int:
+        """Merge all parts of one width and epoch, where no folder can be swapped."""
+        parted: dict[tuple[int, ...] | None, list[str]] = {}
+        for name in self._files.list(self._folder):
+            parted.setdefault(self._known.partition(name), []).append(name)
+        for names in parted.values():
+            while len(names) > 1:
+                names = names[self._merge(names) :]
+        return len(self._files.list(self._folder))
 
 
 def _digest(data: bytes) -> str:
