@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from shlex import quote
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from espalier.analysis.frames import FrameBuilder
+from espalier.analysis.row_filters import check_filters, meeting, of_table, parts_to_open
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.orchestrator.store.files import TABLES, Files, Misplaced
+from espalier.orchestrator.store.files import Files, Misplaced
+from espalier.orchestrator.store.merging import MERGED
 from espalier.orchestrator.store.parquet_parts import (
     OtherSchema,
     PartError,
@@ -25,7 +26,9 @@ from espalier.orchestrator.store.parquet_parts import (
     decode,
     decode_together,
 )
+from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
+from espalier.orchestrator.store.table_parts import MOST_LISTINGS
 from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
@@ -64,42 +67,65 @@ class Tables:
         return named | dict(self.more)
 
 
-def load(folder: str | os.PathLike[str]) -> Tables:
+def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
     """Read all tables of a sweep folder, finished or still running.
 
     Args:
-        folder: The sweep's folder: a local path, or any URL that fsspec opens (`s3://...`).
+        folder: The sweep's folder: a local path, or a URL such as `s3://bucket/sweep`.
+        filters: Conditions that all rows meet, as `[("target_width", ">=", 16), ("null", "==", "none")]`.
+            Each holds for those tables that have its column. Of widths and epochs it is remembered which
+            parts have which, so that the others are not opened.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: A part is damaged or does not have its table's columns; the error names it.
+        ValueError: A part is damaged or does not have its table's columns, and the error names it; or a
+            filter is none.
     """
-    filesystem, root = fsspec.url_to_fs(os.fspath(folder))
-    if not filesystem.isdir(root):
+    files = open_files(os.fspath(folder))
+    if not files.is_there():
         raise FileNotFoundError(
             f"no sweep folder at '{folder}'; `espalier new {quote(str(folder))}` makes one"
         )
     know_tables()
-    files = open_files(os.fspath(folder))
-    frames = {name: _read_table(files, name) for name in SCHEMAS}
+    check_filters(filters)
+    frames = {name: _read_table(files, name, of_table(filters, name)) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
     return Tables(**named, more=frames)
 
 
-def _read_table(files: Files, name: str) -> pd.DataFrame:
-    sizes = files.sizes(f"{TABLES}/{name}")
-    parts = {f"{TABLES}/{name}/{part}": sizes[part] for part in sizes if part.endswith(".parquet")}
-    builder, rows = FrameBuilder(SCHEMAS[name]), list[int]()
+def _read_table(files: Files, name: str, filters: Filters) -> pd.DataFrame:
+    builder, rows = FrameBuilder(SCHEMAS[name]), dict[str, int]()
+    listed = parts_to_open(files, name, filters)
+    for _ in range(MOST_LISTINGS):
+        parts = {path: size for path, size in listed.items() if path not in rows}
+        gone = _add_parts(files, name, parts, builder, rows)
+        if not gone:
+            break
+        for path in gone:
+            del rows[path]
+        listed = parts_to_open(files, name, filters)
+    frame = builder.frame()
+    return meeting(_each_once(frame, rows, listed, ROW_IDENTITY.get(name, ())), filters)
+
+
+def _add_parts(
+    files: Files, name: str, parts: Mapping[str, int], builder: FrameBuilder, rows: dict[str, int]
+) -> list[str]:
+    """Put parts into the builder and their numbers of rows into `rows`. Gives those that are gone by now."""
+    gone = list[str]()
     cores = os.cpu_count() or 1
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
     batches = list(_batches(parts, -(-len(parts) // (4 * workers))))
-    for tables, counts in _in_turn(lambda batch: _read_batch(files, batch, name), batches, workers):
-        rows += counts
-        read = sum(list(parts.values())[: len(rows)])
-        builder.expect(round(1.05 * sum(rows) * sum(parts.values()) / read))
+    before, whole, done = sum(rows.values()), sum(parts.values()), 0
+    read = _in_turn(lambda batch: _read_batch(files, batch, name), batches, workers)
+    for batch, (tables, counts) in zip(batches, read, strict=True):
+        gone += [path for path, count in counts.items() if count is None]
+        rows |= {path: count or 0 for path, count in counts.items()}
+        done += sum(batch.values())
+        builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
         while tables:  # each given up once it is in the frame, before another large one is read
             builder.add(tables.pop(0))
-    return _each_once(builder.frame(), rows, ROW_IDENTITY.get(name, ()))
+    return gone
 
 
 BATCH_BYTES = 2**20
@@ -122,8 +148,8 @@ def _batches(parts: Mapping[str, int], at_most: int) -> Iterator[Batch]:
         yield batch
 
 
-Read = tuple[list[pa.Table], list[int]]
-"""Tables, and the rows of each part that they are made of."""
+Read = tuple[list[pa.Table], dict[str, int | None]]
+"""Tables, and the rows of each part that they are made of; None of a part that is gone."""
 
 
 def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
@@ -144,16 +170,20 @@ def _read_batch(files: Files, batch: Batch, name: str) -> Read:
     if len(batch) > 1:
         with suppress(OSError, PartError):  # which part it is will be found below
             table, rows = decode_together(name, [files.read(path) for path in batch])
-            return [table.replace_schema_metadata(None)], rows
-    tables = [_read_part(files, path, size, name) for path, size in batch.items()]
-    return tables, [table.num_rows for table in tables]
+            return [table.replace_schema_metadata(None)], dict(zip(batch, rows, strict=True))
+    read = {path: _read_part(files, path, size, name) for path, size in batch.items()}
+    counts = {path: None if table is None else table.num_rows for path, table in read.items()}
+    return [table for table in read.values() if table is not None], counts
 
 
-def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table:
+def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table | None:
+    """The rows of a part; None if it is gone, since its rows are in another part now."""
     schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
     try:
         check_size(size)
         part = decode(name, files.read(path), shared=True)
+    except FileNotFoundError:
+        return None
     except OtherSchema as error:
         told = _at_odds(error.found, schema)
         raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
@@ -177,16 +207,24 @@ def _at_odds(found: pa.Schema, wanted: pa.Schema) -> str:
     return f"columns missing {missing}, unknown {extra}, of another type {kinds}"
 
 
-def _each_once(frame: pd.DataFrame, part_rows: list[int], identity: tuple[str, ...]) -> pd.DataFrame:
+def _each_once(
+    frame: pd.DataFrame, rows: Mapping[str, int], listed: Container[str], identity: tuple[str, ...]
+) -> pd.DataFrame:
     """Keep each piece of work from the first part that holds it.
 
-    While parts are being merged, a reader can see a row both in its own part and in the merged one.
+    While parts are being merged, a reader can see a row both in its own part and in the merged one. `rows`
+    are the parts' numbers of rows; those of a part that is no longer `listed` are in one that is.
     """
-    if not identity or len(part_rows) < 2:
+    if len(rows) < 2:
         return frame
-    part = pd.Series(np.repeat(np.arange(len(part_rows)), part_rows), index=frame.index)
-    first = part.groupby([frame[column] for column in identity]).transform("min")
-    once = (part == first).to_numpy()
+    part = pd.Series(np.repeat(np.arange(len(rows)), list(rows.values())), index=frame.index)
+    once = np.array([path in listed for path in rows])[part]
+    if identity:
+        kept = part.where(once, len(rows))
+        first = kept.groupby([frame[column] for column in identity]).transform("min")
+        once &= (kept == first).to_numpy()
+    elif any(MERGED in path for path in rows):
+        once &= ~frame.duplicated().to_numpy()
     if once.all():  # a copy of all rows would take as much memory again
         return frame
     return frame.take(np.flatnonzero(once)).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The command line, `espalier`: run, plan, status, logs, new, compact (and report, which analysis adds)."""
+"""The command line, `espalier`: run, plan, status, logs, new, compact, verify (analysis adds report)."""
 
 from __future__ import annotations
 
@@ -291,3 +291,17 @@ def compact(folder: Folder) -> None:
     """Merge the many small files of each table into few. The rows stay the same."""
     files = Sweep(folder).store.compact()
     say("files per table: " + ", ".join(f"{table} {count}" for table, count in files.items()))
+
+
+@app.command()
+@plain_errors
+def verify(folder: Folder) -> None:
+    """Read every row and checkpoint of a folder anew. What is broken is put aside; a run makes it again."""
+    sweep = Sweep(folder)
+    problems = sweep.verify()
+    for problem in problems:
+        say(problem)
+    rows, blobs = sum(sweep.store.inventory.rows.values()), len(sweep.store.blobs())
+    say(f"{rows} rows and {blobs} checkpoints are whole" + (", the rest was not" if problems else ""))
+    if problems:
+        raise typer.Exit(1)

@@ -219,6 +219,19 @@ class Sweep:
     def _beside(self) -> bytes | None:
         return self.store.files.read("sweep.toml") if self.store.files.exists("sweep.toml") else None
 
+    def verify(self) -> list[str]:
+        """Read every part and checkpoint, whatever is remembered of them, and put aside what is broken.
+
+        Returns:
+            A message for each; the next run makes it again.
+
+        Raises:
+            StoreLocked: A run writes to this folder.
+        """
+        with self.store.lock():
+            problems = self.store.scan(everything=True).problems
+            return [*problems, *self._check(set(self.store.blobs()), {}), *self.store.files.mended()]
+
     def _all_chosen(self) -> bool:
         known = {row["study"] for row in read_rows(self.store, "tuned")}
         return all(study.key in known for study in self.studies)

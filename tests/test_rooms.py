@@ -87,7 +87,8 @@ def imported_anywhere(path):
 
 def test_the_protocol_of_files_knows_no_implementation():
     store = ROOT / "orchestrator" / "store"
-    implementations = {f"espalier.orchestrator.store.{name}" for name in ("local_files", "remote_files")}
+    names = ("local_files", "fsspec_files", "object_files")
+    implementations = {f"espalier.orchestrator.store.{name}" for name in names}
     assert not implementations & imported_anywhere(store / "files.py")
     assert implementations <= imported_anywhere(store / "places.py")
 

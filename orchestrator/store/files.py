@@ -14,7 +14,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from espalier.tasks.plain_text import printable
 
@@ -57,14 +57,37 @@ class Misplaced(OSError):
         super().__init__(f"{printable(name)} is {self.what}: {cure}")
 
 
+class StoreUnfit(OSError):
+    """A place does not keep the promises that a sweep's results rest on."""
+
+    def __init__(self, root: str, what: str) -> None:
+        super().__init__(
+            f"{root} cannot hold a sweep: {what}; use a store with conditional puts, or a local folder"
+        )
+
+
 class StoreLocked(RuntimeError):
     """Another process writes to this store."""
+
+
+class Stamp(NamedTuple):
+    """What tells that a file is still the one that was read: its size, and a mark of its last change.
+
+    An empty mark tells nothing: the place gives none.
+    """
+
+    size: int
+    mark: str
 
 
 class Files(Protocol):
     """The few things that the store asks of a place. `root` is the place as the user wrote it."""
 
     root: str
+
+    def is_there(self) -> bool:
+        """Whether there is a folder at `root`, or in an object store anything below it."""
+        ...
 
     def publish(self, name: str, data: bytes) -> bool:
         """Write a new file, whole or not at all; False, and nothing changed, if `name` exists.
@@ -91,9 +114,21 @@ class Files(Protocol):
         """Whether there is a file `name`."""
         ...
 
+    def stamps(self, folder: str) -> dict[str, Stamp]:
+        """Name to stamp of what lies in `folder`, sorted, files or not; empty if there is no such folder."""
+        ...
+
+    def stamp(self, name: str) -> Stamp:
+        """The stamp of one file; FileNotFoundError if there is none."""
+        ...
+
+    def settled(self, stamp: Stamp) -> bool:
+        """Whether any later change would give another stamp."""
+        return bool(stamp.mark)
+
     def sizes(self, folder: str) -> dict[str, int]:
         """Name to bytes of what lies in `folder`, sorted, files or not; empty if there is no such folder."""
-        ...
+        return {name: stamp.size for name, stamp in self.stamps(folder).items()}
 
     def list(self, folder: str) -> list[str]:
         """The names in `folder`, sorted."""
@@ -122,13 +157,13 @@ class Files(Protocol):
         """Messages on what was put aside since the last call."""
         return []
 
+    swaps = False
+    """Whether the place can put a whole folder in the place of another: `swap`."""
+
     def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Put `files` in the place of all that `folder` holds; a crash on the way loses nothing.
 
         For a folder that nobody reads meanwhile, and under the lock, which mends what a crash left.
-
-        Raises:
-            NotImplementedError: The place cannot rename a folder in one step.
         """
         ...
 

@@ -1,12 +1,13 @@
-"""What is in a store: found by its scan, kept up by its commits, never written down."""
+"""What is in a store: found by its scan, kept up by its commits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
-from espalier.orchestrator.store.parquet_parts import Identity, identities
+from espalier.orchestrator.store.piece_set import Codes, PieceSet, coded, distinct
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
@@ -21,7 +22,9 @@ class Inventory:
         problems: One message for each file that was not what it should be.
     """
 
-    present: dict[str, set[Identity]] = field(default_factory=lambda: {name: set() for name in ROW_IDENTITY})
+    present: dict[str, PieceSet] = field(
+        default_factory=lambda: {name: PieceSet(name) for name in ROW_IDENTITY}
+    )
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCHEMAS, 0))
     blobs: dict[str, int] = field(default_factory=dict[str, int])
     problems: list[str] = field(default_factory=list[str])
@@ -31,10 +34,29 @@ class Inventory:
         present = self.present.get(table)
         if not present:
             return rows
-        return rows.filter(pa.array([piece not in present for piece in identities(table, rows)], pa.bool_()))
+        there = present.holds(rows)
+        return rows.filter(pa.array(~there)) if there.any() else rows
 
-    def count(self, table: str, rows: pa.Table) -> None:
-        """Take note of rows that are there now."""
-        self.rows[table] += rows.num_rows
+    def forget(self, table: str) -> None:
+        """Begin a table anew."""
+        self.rows[table] = 0
         if table in ROW_IDENTITY:
-            self.present[table].update(identities(table, rows))
+            self.present[table] = PieceSet(table)
+
+    def count(self, table: str, rows: pa.Table) -> Codes | None:
+        """Take note of rows that are there now; gives what `codes` does."""
+        self.rows[table] += rows.num_rows
+        return self.present[table].add_rows(rows) if table in ROW_IDENTITY else np.empty(0, "S1")
+
+    def count_codes(self, table: str, rows: int, codes: Codes) -> None:
+        """Take note of so many rows, of pieces that are given by their codes."""
+        self.rows[table] += rows
+        if table in ROW_IDENTITY:
+            self.present[table].add_codes(codes)
+
+    def codes(self, table: str, rows: pa.Table) -> Codes | None:
+        """The codes of the rows' pieces, each once; None if some have none."""
+        if table not in ROW_IDENTITY:
+            return np.empty(0, "S1")
+        codes, odd = coded(table, rows)
+        return None if odd else distinct(codes)

@@ -9,12 +9,21 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from espalier.orchestrator.store.files import BROKEN, LOCK, TABLES, Files, Misplaced, write_error
+from espalier.orchestrator.store.files import (
+    BROKEN,
+    LOCK,
+    TABLES,
+    Files,
+    Misplaced,
+    Stamp,
+    write_error,
+)
 from espalier.orchestrator.store.local_lock import hold, is_held
 from espalier.orchestrator.store.real_entries import (
     FILE,
@@ -32,10 +41,14 @@ from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import SCHEMAS
 
 STAGING, SWAPS = ".staging", ".compact"
+SETTLED_NANOSECONDS = 2 * 10**9
+"""After a change; the coarsest clock of a file system in use (exFAT's) ticks every two seconds."""
 
 
 class LocalFiles(Files):
     """Files in a local (or mounted) folder, which appears with the first write."""
+
+    swaps = True
 
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
@@ -66,6 +79,10 @@ class LocalFiles(Files):
         path = self._place(f"{name}/x").parent
         make_folder(path)
         return path
+
+    def is_there(self) -> bool:
+        """See `Files.is_there`."""
+        return self._root.is_dir()
 
     def publish(self, name: str, data: bytes) -> bool:
         """Stage, flush to disk, link to the final name (see `Files.publish`)."""
@@ -114,15 +131,26 @@ class LocalFiles(Files):
         """See `Files.exists`; a link counts, wherever it leads."""
         return found(self._place(name)) is not None
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """See `Files.sizes`; folders count too, since a reader of Parquet would descend into them."""
+    def stamps(self, folder: str) -> dict[str, Stamp]:
+        """See `Files.stamps`; folders count too, since a reader of Parquet would descend into them."""
         path = self._place(f"{folder}/x").parent if folder else self._root
-        sizes: dict[str, int] = {}
-        for entry in sorted(path.iterdir()) if path.is_dir() else []:
-            with suppress(FileNotFoundError):  # a running sweep removes files beside a reader
-                if entry.name[0] not in "._":
-                    sizes[entry.name] = entry.lstat().st_size
-        return sizes
+        if not path.is_dir():
+            return {}
+        stamps: dict[str, Stamp] = {}
+        with os.scandir(path) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # a running sweep removes files beside a reader
+                    if entry.name[0] not in "._":
+                        stamps[entry.name] = _stamp(entry.stat(follow_symlinks=False))
+        return dict(sorted(stamps.items()))
+
+    def stamp(self, name: str) -> Stamp:
+        """See `Files.stamp`."""
+        return _stamp(self._place(name).lstat())
+
+    def settled(self, stamp: Stamp) -> bool:
+        """See `Files.settled`; a second change within one tick of the clock leaves the time as it is."""
+        return time.time_ns() - int(stamp.mark) > SETTLED_NANOSECONDS
 
     def irregular(self, folder: str) -> dict[str, str]:
         """See `Files.irregular`."""
@@ -227,6 +255,10 @@ class LocalFiles(Files):
     def locked(self) -> bool:
         """Whether a living process holds the lock."""
         return is_held(self._root / LOCK)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_size, str(status.st_mtime_ns))
 
 
 def _swappable() -> dict[str, str]:

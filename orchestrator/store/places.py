@@ -1,17 +1,21 @@
-"""Which files a path or a URL means: a local folder, or a place that fsspec knows."""
+"""Which files a path or a URL means: a local folder, an object store, or another place that fsspec knows."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from espalier.orchestrator.store.files import Files
+from espalier.orchestrator.store.fsspec_files import FsspecFiles
 from espalier.orchestrator.store.local_files import LocalFiles
-from espalier.orchestrator.store.remote_files import RemoteFiles
+from espalier.orchestrator.store.object_files import SCHEMES, ObjectFiles
 
 
 def open_files(root: str | Path) -> Files:
-    """The files under `root`: a path, or a URL that fsspec knows such as `s3://bucket/sweep`."""
+    """The files under `root`: a path, or a URL such as `s3://bucket/sweep`."""
     text = str(root)
-    if text.startswith("file://"):
-        return LocalFiles(text.removeprefix("file://"))
-    return RemoteFiles(text) if "://" in text else LocalFiles(text)
+    scheme, separator, path = text.partition("://")
+    if not separator:
+        return LocalFiles(text)
+    if scheme == "file":
+        return LocalFiles(path)
+    return ObjectFiles(text) if scheme in SCHEMES else FsspecFiles(text)

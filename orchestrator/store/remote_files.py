@@ -1,36 +1,41 @@
-"""Files at an fsspec URL (object stores): no folders, no renames, and a lock that is a lease."""
+"""Files at a URL: no folders, no renames, and a lock that is a lease.
+
+What a place must be able to do is `RemoteFiles.put_new` to `RemoteFiles.drop`, besides reading and listing;
+`orchestrator.store.object_files` and `orchestrator.store.fsspec_files` are two ways to it.
+"""
 
 from __future__ import annotations
 
-import inspect
 import time
 import uuid
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-import fsspec
-
-from espalier.orchestrator.store.files import BROKEN, LOCK, Files, write_error
+from espalier.orchestrator.store.files import BROKEN, LOCK, Files, StoreUnfit
 from espalier.orchestrator.store.lease import Lease, run_out
+
+PROBE = ".probe"
 
 
 class RemoteFiles(Files):
-    """Objects under an fsspec URL, where one put is whole or absent by itself.
-
-    `publish` is a conditional put (`mode="create"`: S3, Google, Azure, memory). A file system whose
-    `pipe_file` knows no such mode gets a check followed by a put: two writers in the same moment
-    could then both believe that theirs was kept, and only the lock stands between them.
-    """
+    """Objects under a URL, where one put is whole or absent by itself."""
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._fs, path = fsspec.core.url_to_fs(root)
-        self._prefix = path.rstrip("/")
-        self._conditional = "mode" in inspect.signature(self._fs.pipe_file).parameters
         self._lease: Lease | None = None
 
-    def _path(self, name: str) -> str:
-        return f"{self._prefix}/{name}"
+    @abstractmethod
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write an object that must not exist; False, and nothing changed, if it does."""
+
+    @abstractmethod
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object over what was there."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Delete an object; none there is fine."""
 
     def _check_lease(self) -> None:
         if self._lease is not None:
@@ -41,64 +46,15 @@ class RemoteFiles(Files):
         self._check_lease()
         return self.put_new(name, data)
 
-    def put_new(self, name: str, data: bytes) -> bool:
-        """`publish` by whoever, the lock held or not."""
-        if not self._conditional and self.exists(name):
-            return False
-        try:
-            self._fs.pipe_file(self._path(name), data, **({"mode": "create"} if self._conditional else {}))
-        except FileExistsError:
-            return False
-        except OSError as error:
-            # s3fs reports a refused condition (HTTP 412) as a plain OSError
-            if self.exists(name):
-                return False
-            raise write_error(f"{self.root}/{name}", error) from error
-        return True
-
     def replace(self, name: str, data: bytes) -> None:
         """See `Files.replace`; also raises StoreLocked if the lock was lost."""
         self._check_lease()
         self.put(name, data)
 
-    def put(self, name: str, data: bytes) -> None:
-        """`replace` by whoever, the lock held or not."""
-        try:
-            self._fs.pipe_file(self._path(name), data)
-        except OSError as error:
-            raise write_error(f"{self.root}/{name}", error) from error
-
-    def read(self, name: str) -> bytes:
-        """See `Files.read`."""
-        return self._fs.cat_file(self._path(name))
-
-    def exists(self, name: str) -> bool:
-        """See `Files.exists`."""
-        self._fs.invalidate_cache(self._prefix)
-        return self._fs.exists(self._path(name))
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """See `Files.sizes`."""
-        path = self._path(folder)
-        self._fs.invalidate_cache(path)  # a listing kept from before would hide our own objects
-        try:
-            found = self._fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return {}
-        sizes = {
-            entry["name"].rpartition("/")[2]: entry["size"] for entry in found if entry["type"] == "file"
-        }
-        return {name: sizes[name] for name in sorted(sizes) if name[:1] not in ("", ".", "_")}
-
     def remove(self, name: str) -> None:
         """See `Files.remove`; also raises StoreLocked if the lock was lost."""
         self._check_lease()
         self.drop(name)
-
-    def drop(self, name: str) -> None:
-        """`remove` by whoever, the lock held or not."""
-        if self.exists(name):
-            self._fs.rm_file(self._path(name))
 
     def quarantine(self, name: str) -> str:
         """Copy the object to `.broken/<name>.<unique>`, then delete it."""
@@ -108,10 +64,8 @@ class RemoteFiles(Files):
         return f"{self.root}/{place}"
 
     def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Refused: objects have no folder to rename."""
-        raise NotImplementedError(
-            f"{self.root}/{folder}: parts are merged in a local folder only; copy the sweep to one first"
-        )
+        """Refused: objects have no folder to rename (`Files.swaps`)."""
+        raise NotImplementedError(f"{self.root}/{folder}: folders are swapped in a local folder only")
 
     def locked(self) -> bool:
         """Whether there is a lease that has not run out."""
@@ -119,7 +73,12 @@ class RemoteFiles(Files):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """A lease, renewed meanwhile; that of a killed holder runs out (`orchestrator.store.lease`)."""
+        """A lease, renewed meanwhile; that of a killed holder runs out (`orchestrator.store.lease`).
+
+        Raises:
+            StoreUnfit: The place does not keep what a lease and all else here rest on.
+        """
+        self.probe()
         lease = Lease(self)
         lease.take()
         self._lease = lease
@@ -128,3 +87,23 @@ class RemoteFiles(Files):
         finally:
             self._lease = None
             lease.release()
+
+    def probe(self) -> None:
+        """Find out whether the place keeps its promises, on an object of our own.
+
+        Raises:
+            StoreUnfit: A create on an existing name was not refused, or other bytes came back.
+        """
+        name, first, second = f"{PROBE}/{uuid.uuid4().hex}", uuid.uuid4().bytes, uuid.uuid4().bytes
+        try:
+            if not self.put_new(name, first):
+                raise StoreUnfit(self.root, "it refuses to create an object whose name is free")
+            if self.put_new(name, second):
+                raise StoreUnfit(self.root, "it writes over an object that must not exist (If-None-Match)")
+            if self.read(name) != first:
+                raise StoreUnfit(self.root, "other bytes come back than were written")
+            self.put(name, second)
+            if self.read(name) != second:
+                raise StoreUnfit(self.root, "what was written over comes back")
+        finally:
+            self.drop(name)

@@ -6,15 +6,12 @@ their rows. `tables/<table>/` is a plain folder of parts that `pd.read_parquet` 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +19,14 @@ import pyarrow as pa
 
 from espalier.orchestrator.store.files import BLOBS, TABLES, Misplaced
 from espalier.orchestrator.store.inventory import Inventory
-from espalier.orchestrator.store.parquet_parts import (
-    PartError,
-    check_rows,
-    check_size,
-    decode,
-    encode,
-    merged_metadata,
-    pieces,
-    sorted_rows,
-)
+from espalier.orchestrator.store.parquet_parts import check_rows
 from espalier.orchestrator.store.places import open_files
+from espalier.orchestrator.store.table_parts import PART_BYTES, TableParts
 from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.rows import table as rows_table
 from espalier.tasks.tables.schemas import SCHEMAS
 
-KEPT_BYTES = 16 * 2**20
-"""On disk, up to which a table that was scanned need not be read again."""
 JOB_ROWS, JOB_SECONDS = 64, 10.0  # what a crash may cost of the log of attempts
-PART_BYTES = 128 * 2**20
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -56,7 +42,7 @@ class Store:
         self._clock, self._flushed = clock, clock()
         self._jobs: list[Mapping[str, Any]] = []
         self._inventory: Inventory | None = None
-        self._kept: dict[str, pa.Table] = {}  # parts that the scan has read, for `read_table`
+        self._tables: dict[str, TableParts] = {}
         self._locked = False
 
     @contextmanager
@@ -67,7 +53,11 @@ class Store:
             StoreLocked: Another process is.
         """
         with self.files.lock():
-            self._locked, self._inventory = True, None  # what we saw before, another may have changed
+            self._locked, self._inventory, self._tables = (
+                True,
+                None,
+                {},
+            )  # what we saw before, another may have changed
             try:
                 yield
                 self.flush()
@@ -79,8 +69,10 @@ class Store:
         """What is there: found by a scan (which repairs only if we are the writer), kept up by commits."""
         return self._inventory or self.scan(repair=self._locked)
 
-    def scan(self, repair: bool = True) -> Inventory:
-        """Read and verify every part of every table.
+    def scan(self, repair: bool = True, everything: bool = False) -> Inventory:
+        """Verify every part of every table: by reading it, or because it is as it was when it was read.
+
+        What was verified is remembered (`orchestrator.store.remembered_parts`); `everything` reads all anew.
 
         A part that is torn, empty, foreign or of another schema moves to `.broken/`. Of a part that
         repeats pieces of others (copied here by hand) only the new ones stay. `repair=False` reports
@@ -92,7 +84,7 @@ class Store:
         with self.lock() if repair and not self._locked else nullcontext():
             for folder in (BLOBS, *(f"{TABLES}/{table}" for table in SCHEMAS)) if repair else ():
                 self.files.make_way(folder)
-            self._inventory, self._kept = Inventory(blobs=self.files.sizes(BLOBS)), {}
+            self._inventory, self._tables = Inventory(blobs=self.files.sizes(BLOBS)), {}
             found = self._inventory
             found.problems += self.files.mended()
             try:
@@ -100,39 +92,20 @@ class Store:
                     found.blobs.pop(name)
                     self._put_aside(f"{BLOBS}/{name}", what, "made again if something needs it", repair)
                 for table in SCHEMAS:
-                    self._scan_table(table, repair)
+                    self._parts(table).scan(repair, everything)
             except BaseException:
-                self._inventory = None  # half of what is there would make the rest be written twice
+                self._inventory, self._tables = (
+                    None,
+                    {},
+                )  # half of what is there would make the rest be written twice
                 raise
         return found
 
-    def _scan_table(self, table: str, repair: bool) -> None:
-        """Scan the parts of a table, and keep what was read of a small one."""
-        parts = self.files.sizes(f"{TABLES}/{table}")
-        small = sum(parts.values()) <= KEPT_BYTES
-        for part, size in parts.items():
-            name = f"{TABLES}/{table}/{part}"
-            rows = self._scan_part(table, name, size, repair)
-            if small and rows is not None:
-                self._kept[name] = rows
-
-    def _scan_part(self, table: str, name: str, size: int, repair: bool) -> pa.Table | None:
-        """Take note of a part's rows; gives them where the part is whole and says nothing twice."""
-        try:
-            rows = self._read_part(table, name, size)
-        except PartError as error:
-            self._put_aside(name, str(error), "its rows will be computed again", repair)
-            return None
-        fresh = self.inventory.fresh(table, rows)
-        if fresh.num_rows < rows.num_rows:
-            # the rows that only this part has are published before it goes: a crash repeats this step
-            if repair:
-                self._publish_part(table, f"rest-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}", fresh)
-            self._put_aside(name, "some of its rows are in other parts too", "each was kept once", repair)
-            if repair:
-                return None
-        self.inventory.count(table, fresh)
-        return rows if fresh.num_rows == rows.num_rows else None
+    def _parts(self, table: str) -> TableParts:
+        """The parts of a table, which count in the inventory if there is one."""
+        if table not in self._tables:
+            self._tables[table] = TableParts(self.files, table, self._inventory or Inventory())
+        return self._tables[table]
 
     def _put_aside(self, name: str, what: str, cure: str, repair: bool) -> None:
         place = f"moved to {printable(self.files.quarantine(name))}" if repair else "left in place"
@@ -164,40 +137,15 @@ class Store:
             check_rows(table, rows)
         for name, data in blobs.items():
             self._put_blob(name, data)
-        return {table: self._publish_part(table, part_name, rows) for table, rows in tables.items()}
+        self.inventory  # noqa: B018 - a first look, before anything is written
+        written = {table: self._parts(table).publish(part_name, rows) for table, rows in tables.items()}
+        for table in tables:
+            self._parts(table).tidy()
+        return written
 
     def _put_blob(self, name: str, data: bytes) -> None:
         if name not in self.inventory.blobs and self.files.publish(f"{BLOBS}/{name}", data):
             self.inventory.blobs[name] = len(data)
-
-    def _publish_part(self, table: str, part_name: str, rows: pa.Table) -> int:
-        """Write the rows of `rows` that are not there, as a part of that name or of the next free one."""
-        for number in count(1):
-            fresh = self.inventory.fresh(table, rows)
-            if not fresh.num_rows:
-                return 0
-            suffix = f"-{number}" if number > 1 else ""
-            name = f"{TABLES}/{table}/{part_name}{suffix}.parquet"
-            if self.files.publish(name, encode(table, fresh)):
-                self.inventory.count(table, fresh)
-                return fresh.num_rows
-            # A crash, or an error after the last step, left it: what it holds need not be written.
-            self._absorb(table, name)
-        raise AssertionError("unreachable: count() does not end")
-
-    def _absorb(self, table: str, name: str) -> None:
-        try:
-            self.inventory.count(table, self.inventory.fresh(table, self._read_part(table, name)))
-        except PartError as error:
-            self._put_aside(name, str(error), "its rows will be computed again", repair=True)
-
-    def _read_part(self, table: str, name: str, size: int = 0) -> pa.Table:
-        """Rows of a part whose file is listed with so many bytes."""
-        try:
-            check_size(size)
-            return decode(table, self.files.read(name))
-        except Misplaced as error:
-            raise PartError(error.what) from error
 
     def append_job(self, row: Mapping[str, Any]) -> None:
         """Log an attempt at a job; written once 64 wait, or the last write is 10 s ago.
@@ -214,8 +162,10 @@ class Store:
     def flush(self) -> None:
         """Write the attempts that wait. Raises as `append_job`."""
         if self._jobs:
-            self._publish_part("jobs", f"jobs-{uuid.uuid4().hex}", rows_table("jobs", self._jobs))
+            self.inventory  # noqa: B018
+            self._parts("jobs").publish(f"jobs-{uuid.uuid4().hex}", rows_table("jobs", self._jobs))
             self._jobs = []
+            self._parts("jobs").tidy()
         self._flushed = self._clock()
 
     def read_table(self, table: str, skip_broken: bool = False) -> pa.Table:
@@ -226,44 +176,24 @@ class Store:
         Raises:
             PartError: A part is broken; a scan moves it away.
         """
-        parts = []
-        for part, size in self.files.sizes(f"{TABLES}/{table}").items():
-            try:
-                name = f"{TABLES}/{table}/{part}"
-                parts.append(self._kept[name] if name in self._kept else self._read_part(table, name, size))
-            except PartError as error:
-                if skip_broken:
-                    continue
-                raise PartError(
-                    f"{self.table_path(table)}/{printable(part)}: {error}; `espalier run` moves it away"
-                ) from error
-        shared = SCHEMAS[table].with_metadata(merged_metadata(part.schema.metadata for part in parts))
-        return pa.concat_tables([part.cast(shared) for part in parts]) if parts else shared.empty_table()
+        return self._parts(table).read(skip_broken)
 
     def compact(self, table: str | None = None, part_bytes: int = PART_BYTES) -> dict[str, int]:
         """Merge the parts of a table (of all) into files of about `part_bytes` at most, sorted by identity.
 
-        For a store that nobody writes to or reads meanwhile. The rows stay the same, each once.
+        For a store that nobody writes to or, in a folder, reads meanwhile. The rows stay the same, each once.
+        At a URL each width and epoch has files of its own, which are not sorted among each other.
 
         Returns:
             Files per table afterwards.
 
         Raises:
             StoreLocked: Another process writes to the store.
-            NotImplementedError: The store is at a URL.
         """
         with nullcontext() if self._locked else self.lock():
             self.flush()
             self.scan()
-            return {name: self._compact(name, part_bytes) for name in ([table] if table else SCHEMAS)}
-
-    def _compact(self, table: str, part_bytes: int) -> int:
-        rows = sorted_rows(table, self.read_table(table))
-        encoded = [encode(table, piece) for piece in pieces(table, rows, part_bytes)]
-        files = {f"compact-{hashlib.sha256(data).hexdigest()[:16]}.parquet": data for data in encoded}
-        if sorted(files) != self.files.list(f"{TABLES}/{table}"):
-            self.files.swap(f"{TABLES}/{table}", files)
-        return len(files)
+            return {name: self._parts(name).compact(part_bytes) for name in ([table] if table else SCHEMAS)}
 
     def table_path(self, table: str) -> str:
         """The folder of a table's parts, as path or URL."""

@@ -37,7 +37,7 @@ def complains(answer, *words):
 def test_help_names_every_command_and_how_to_start():
     for words in (["--help"], []):
         text = espalier(*words).output
-        for command in ("run", "plan", "status", "logs", "new", "compact"):
+        for command in ("run", "plan", "status", "logs", "new", "compact", "verify"):
             assert re.search(rf"\b{command}\b", text)
         assert "espalier new results/mine --from demo" in text
 
@@ -51,6 +51,7 @@ def test_help_names_every_command_and_how_to_start():
         ("logs", ["folder", "traceback", "--attempt"]),
         ("new", ["folder", "--from", "--list"]),
         ("compact", ["folder", "rows stay the same"]),
+        ("verify", ["folder", "put aside"]),
     ],
 )
 def test_each_commands_help_says_what_it_does(command, words):
@@ -145,7 +146,7 @@ def test_new_lists_the_templates_with_what_they_answer_and_cost():
         assert f"{template.name}\n    {template.answers}\n    {template.costs}\n" in answer.output
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "status", "compact"])
+@pytest.mark.parametrize("command", ["run", "plan", "status", "compact", "verify"])
 def test_a_folder_without_a_config_is_told_how_to_get_one(tmp_path, command):
     answer = espalier(command, tmp_path / "none")
     complains(answer, "sweep.toml does not exist", "espalier new")
@@ -195,6 +196,23 @@ def test_compact_leaves_the_same_rows_in_few_files(finished, reference):
     assert len(list(finished.glob("tables/grafts/*.parquet"))) == 1
     assert all_rows(finished) == all_rows(reference)
     assert "nothing to do" in espalier("run", finished, "--in-process").output
+
+
+def test_verify_reads_everything_puts_aside_what_is_broken_and_a_run_makes_it_again(finished):
+    assert "are whole" in espalier("verify", finished).output
+    part, blob = next(finished.glob("tables/grafts/*.parquet")), next(finished.glob("checkpoints/*"))
+    for path in (part, blob):
+        moment = path.stat()
+        path.write_bytes(path.read_bytes()[:100] + b"?" + path.read_bytes()[101:])
+        os.utime(path, ns=(moment.st_atime_ns, moment.st_mtime_ns))  # as a bit that rots on a disk
+    answer = espalier("verify", finished)
+    assert answer.exit_code == 1
+    for path in (part, blob):
+        assert not path.exists()
+        assert f"{path.relative_to(finished)}: " in answer.output
+    assert "the rest was not" in answer.output
+    assert espalier("run", finished, "--in-process").exit_code == 0
+    assert espalier("verify", finished).exit_code == 0
 
 
 def test_the_version_is_told():

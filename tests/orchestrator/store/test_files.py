@@ -12,9 +12,9 @@ import pytest
 
 from espalier.orchestrator.store import local_files, local_lock
 from espalier.orchestrator.store.files import StoreFull, StoreLocked, StoreWriteError
+from espalier.orchestrator.store.fsspec_files import FsspecFiles
 from espalier.orchestrator.store.local_files import LocalFiles
 from espalier.orchestrator.store.places import open_files
-from espalier.orchestrator.store.remote_files import RemoteFiles
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -27,7 +27,7 @@ def files(request, tmp_path):
 def test_a_path_a_file_url_and_a_remote_url_find_their_implementation(tmp_path):
     assert isinstance(open_files(tmp_path), LocalFiles)
     assert open_files(f"file://{tmp_path}").root == str(tmp_path)
-    assert isinstance(open_files("memory://x"), RemoteFiles)
+    assert isinstance(open_files("memory://x"), FsspecFiles)
 
 
 def test_publish_keeps_the_first(files):

@@ -485,10 +485,23 @@ def test_a_compaction_killed_between_its_renames_loses_nothing(local, monkeypatc
     assert counted(store) == {"a": 1, "b": 1, "c": 1}
 
 
-def test_compact_refuses_a_url_and_a_store_in_use(local):
-    remote = Store(f"memory://{uuid.uuid4().hex}")
-    commit(remote, ["a"])
-    with pytest.raises(NotImplementedError, match="local folder only"):
-        remote.compact()
+def test_compact_refuses_a_store_in_use(local):
     with Store(local).lock(), pytest.raises(StoreLocked):
         Store(local).compact()
+
+
+def test_at_a_url_parts_are_merged_too(root):
+    store = Store(root)
+    for key in "abcd":
+        commit(store, [key])
+    store.append_job(job(1))
+    for _ in range(2):
+        assert store.compact() == dict.fromkeys(schemas.SCHEMAS, 0) | {
+            "grafts": 1,
+            "downstream": 1,
+            "jobs": 1,
+        }
+    found = Store(root).scan()
+    assert found.problems == []
+    assert found.present["grafts"] == {(key,) for key in "abcd"}
+    assert counted(Store(root), "downstream") == dict.fromkeys("abcd", 2)
