@@ -6,7 +6,7 @@ values, and only these, make the content keys of `orchestrator.planning.identity
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -367,7 +367,7 @@ class GraftTile:
     """Some pairs that share nets, computed together: all layers of each pair."""
 
     snapshots: tuple[Snapshot, ...]
-    pairs: tuple[Pair, ...]
+    pairs: Sequence[Pair]
     options: GraftOptions
 
 

@@ -5,14 +5,14 @@ The operations are checked against PyTorch's own counter in the tests, the memor
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from espalier.orchestrator.planning.row_memory import row_bytes
+from espalier.orchestrator.planning.tile_load import Census, Load, loads
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, parts, whole
+from espalier.tasks.grafting.pair_table import PairTable
 from espalier.tasks.kernels.compiled import work_bytes
 from espalier.tasks.networks.architectures import (
     Shape,
@@ -220,87 +220,85 @@ def graft_cost(tile: GraftTile, facts: DataFacts, at_once: AtOnce = ALL) -> Cost
     Fits that turn out to be ill-conditioned and are made from their rows take a pass more
     (`tasks.grafting.row_fit`); their memory is counted, their operations are not.
     """
+    nets = Census(tile.snapshots)
+    by_layers = loads(PairTable.of(tile.pairs), nets, tile.options, at_once)
+    return loaded_cost(by_layers, nets.count(range(len(tile.snapshots))), tile.options, facts)
+
+
+def loaded_cost(
+    by_layers: Sequence[Sequence[Load]],
+    nets: Iterable[tuple[Architecture, int]],
+    options: GraftOptions,
+    facts: DataFacts,
+) -> Cost:
+    """Cost of a tile of these `nets`, from what its parts hold, by group of layers."""
     flops, peak = 0.0, 0
-    for some_layers in parts(tile, at_once):
-        factored: set[Source] = set()
-        for part in some_layers:
-            flops += part_flops(tile, part, facts)
-            new = {gram_source(source) for source in part.sources} - factored
-            flops += sum(gram_part(tile, source, part, facts) for source in new)
-            factored |= new
-            peak = max(peak, part_memory(tile, part, facts, len(factored)))
-    parameters = sum(parameter_count(snapshot.net.architecture) for snapshot in tile.snapshots)
-    copies = 2 + bool(tile.options.ridges) + 2 * (tile.options.augment != "none")
-    images = image_bytes(facts) * copies
-    memory = BASE_BYTES + 8 * parameters + images + peak
-    return Cost(flops, sum(snapshot_bytes(snapshot.net.architecture) for snapshot in tile.snapshots), memory)
+    for some_loads in by_layers:
+        factored = 0
+        for load in some_loads:
+            factored += sum(count for _, count in load.new)
+            flops += part_flops(load, facts)
+            flops += sum(count * gram_part(load, net, facts) for net, count in load.new)
+            peak = max(peak, part_memory(load, facts, factored))
+    parameters, bytes_in = 0, 0
+    for net, count in nets:
+        parameters += count * parameter_count(net)
+        bytes_in += count * snapshot_bytes(net)
+    copies = 2 + bool(options.ridges) + 2 * (options.augment != "none")
+    memory = BASE_BYTES + 8 * parameters + image_bytes(facts) * copies + peak
+    return Cost(flops, bytes_in, memory)
 
 
-def part_flops(tile: GraftTile, part: Part, facts: DataFacts) -> float:
+def part_flops(load: Load, facts: DataFacts) -> float:
     """Operations of a part without its Gram matrices."""
-    images = facts.train + facts.test
-    flops = sum(count * images * forward_flops(net) for net, count in passes(tile, part))
-    ends = pair_ends(tile, part)
-    if any(reestimated(tile, target, cut) for _, target in ends for cut in part.cuts):
-        flops += facts.train * sum(forward_flops(_net(tile, source.snapshot)) for source in part.sources)
-    arms = all_arms(part.cuts)
-    for (source, target), count in ends.items():
+    images, options = facts.train + facts.test, load.options
+    flops = sum(count * images * forward_flops(net) for net, count in load.passes)
+    if any(reestimated(options, target, cut) for (_, target), _ in load.ends for cut in load.cuts):
+        flops += facts.train * sum(count * forward_flops(net) for net, count in load.sources)
+    arms = all_arms(load.cuts)
+    for (source, target), count in load.ends:
         flops += count * facts.train * sum(arm_flops(source, target, arm) for arm in arms)
-        flops += count * sum(trial_flops(tile, source, target, arm) for arm in arms)
-        flops += count * sum(top_flops(tile, source, target, cut, facts) for cut in part.cuts)
-    return flops + adam_flops(tile, part)
+        flops += count * sum(trial_flops(options, source, target, arm) for arm in arms)
+        flops += count * sum(top_flops(options, source, target, cut, facts) for cut in load.cuts)
+    return flops + adam_flops(load)
 
 
-def pair_ends(tile: GraftTile, part: Part) -> Counter[tuple[Architecture, Architecture]]:
-    """How many pairs there are of each source's and target's architecture."""
-    return Counter((_net(tile, pair.source), _net(tile, pair.target)) for pair in part.pairs)
-
-
-def trial_flops(tile: GraftTile, source: Architecture, target: Architecture, arm: Arm) -> float:
+def trial_flops(options: GraftOptions, source: Architecture, target: Architecture, arm: Arm) -> float:
     """Operations of the ridges tried for one map: each solution, and both its errors."""
     sizes = arm_sizes(source, target, arm)
-    return len(tile.options.ridges) * 8.0 * sizes.dim**2 * sizes.out
+    return len(options.ridges) * 8.0 * sizes.dim**2 * sizes.out
 
 
-def adam_flops(tile: GraftTile, part: Part) -> float:
+def adam_flops(load: Load) -> float:
     """Operations of Adam's steps: all nets forward, and each map forward and its gradient, for every batch.
 
     The gradient of a weight takes as many as the map itself; what follows on each number is left out.
     """
-    arms = all_arms([cut for cut in part.cuts if cut.by_adam])
-    ends = pair_ends(tile, part).items()
-    maps = sum(2 * count * arm_flops(*nets, arm) for nets, count in ends for arm in arms)
-    forward = sum(count * forward_flops(net) for net, count in passes(tile, part))
-    shown = tile.options.adam_epochs * tile.options.adam_batches * ADAM_BATCH
+    arms = all_arms([cut for cut in load.cuts if cut.by_adam])
+    maps = sum(2 * count * arm_flops(*nets, arm) for nets, count in load.ends for arm in arms)
+    forward = sum(count * forward_flops(net) for net, count in load.passes)
+    shown = load.options.adam_epochs * load.options.adam_batches * ADAM_BATCH
     return shown * (forward + maps) if arms else 0.0
 
 
-def passes(tile: GraftTile, part: Part) -> list[tuple[Architecture, int]]:
-    """How many nets go forward, each as it is and in each variant that the part has of it."""
-    plain = {source.snapshot for source in map(gram_source, part.sources) if source.variant == "plain"}
-    varied = [source.snapshot for source in part.sources if source.variant != "plain"]
-    return list(Counter(_net(tile, index) for index in [*(plain | set(part.targets)), *varied]).items())
-
-
 def top_flops(
-    tile: GraftTile, source: Architecture, target: Architecture, cut: Cut, facts: DataFacts
+    options: GraftOptions, source: Architecture, target: Architecture, cut: Cut, facts: DataFacts
 ) -> float:
     """Operations of one graft's joint and top: on held-out images, and where BN is re-estimated on all."""
-    chosen = len(tile.options.statistics) if norms_from(target, cut.layer) else 1
-    again = facts.train if reestimated(tile, target, cut) else 0
+    chosen = len(options.statistics) if norms_from(target, cut.layer) else 1
+    again = facts.train if reestimated(options, target, cut) else 0
     joints = (facts.test + again) * joint_flops(source, target, cut)
     return joints + (chosen * facts.test + again) * forward_flops(target, cut.layer + 1)
 
 
-def reestimated(tile: GraftTile, target: Architecture, cut: Cut) -> bool:
+def reestimated(options: GraftOptions, target: Architecture, cut: Cut) -> bool:
     """Whether BN statistics are re-estimated for a graft."""
-    return "reestimated" in tile.options.statistics and bool(norms_from(target, cut.layer))
+    return "reestimated" in options.statistics and bool(norms_from(target, cut.layer))
 
 
-def gram_part(tile: GraftTile, source: Source, part: Part, facts: DataFacts) -> float:
+def gram_part(load: Load, source: Architecture, facts: DataFacts) -> float:
     """Operations of one source's Gram matrices and their factorisations."""
-    sizes = _readings(tile, source, part).values()
-    return sum(spectrum_flops(size, facts.train) for size in sizes)
+    return sum(spectrum_flops(size, facts.train) for size in _readings(load, source).values())
 
 
 def spectrum_flops(size: ArmSizes, images: int) -> float:
@@ -317,20 +315,16 @@ def kept_rank(size: ArmSizes, images: int) -> int:
     return min(size.dim, images * size.positions) if by_rows else size.dim
 
 
-def _readings(tile: GraftTile, source: Source, part: Part) -> dict[Reading, ArmSizes]:
+def _readings(load: Load, source: Architecture) -> dict[Reading, ArmSizes]:
     """The sizes of what is read of a source."""
-    net, target = _net(tile, source.snapshot), _net(tile, part.targets[0])
-    return {reading(target, arm): arm_sizes(net, target, arm) for arm in all_arms(part.cuts)}
+    arms = all_arms(load.cuts)
+    return {reading(load.frame, arm): arm_sizes(source, load.frame, arm) for arm in arms}
 
 
 def widest_reading(tile: GraftTile) -> int:
     """The largest d of any fit in a tile."""
-    part = whole(tile)
-    return max(size.dim for source in part.sources for size in _readings(tile, source, part).values())
-
-
-def _net(tile: GraftTile, index: int) -> Architecture:
-    return tile.snapshots[index].net.architecture
+    ((load,),) = loads(PairTable.of(tile.pairs), Census(tile.snapshots), tile.options)
+    return max(size.dim for net, _ in load.sources for size in _readings(load, net).values())
 
 
 def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
@@ -349,32 +343,30 @@ def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
     return fitted + sum(map_flops(sizes) for sizes in [layer_sizes(target)[cut.layer - 1], *own])
 
 
-def part_memory(tile: GraftTile, part: Part, facts: DataFacts, factored: int) -> int:
+def part_memory(load: Load, facts: DataFacts, factored: int) -> int:
     """Bytes at the peak of a part: Gram matrices and factors, cross terms and weights, a batch's features.
 
     `factored` counts the sources whose factors are held, those of earlier parts included.
     """
-    sources = {gram_source(source) for source in part.sources}
-    read = [size for source in sources for size in _readings(tile, source, part).values()]
+    options, sources = load.options, sum(count for _, count in load.grams)
+    read = [size for net, count in load.grams for size in [*_readings(load, net).values()] * count]
     grams = [size.dim * kept_rank(size, facts.train) for size in read]
-    ridges = bool(tile.options.ridges)  # then the held-back images have sums of their own
-    squares = (2 + ridges) * sum(grams) * factored / len(sources) + 4 * max(grams)
-    ends, arms = pair_ends(tile, part), all_arms(part.cuts)
-    solved = [(arm_sizes(*nets, arm), count) for nets, count in ends.items() for arm in arms]
-    by_adam = any(cut.by_adam for cut in part.cuts)
+    ridges = bool(options.ridges)  # then the held-back images have sums of their own
+    squares = (2 + ridges) * sum(grams) * factored / sources + 4 * max(grams)
+    arms = all_arms(load.cuts)
+    solved = [(arm_sizes(*nets, arm), count) for nets, count in load.ends for arm in arms]
+    by_adam = any(cut.by_adam for cut in load.cuts)
     # Of a map of Adam's: weight, two moments and their copy in float64.
     crosses = (2 + ridges + 3 * by_adam) * sum(count * size.dim * size.out for size, count in solved)
-    again = any(reestimated(tile, target, cut) for _, target in ends for cut in part.cuts)
-    frame = _net(tile, part.targets[0])
-    images = mixed_batch(frame) if again else images_per_batch(frame)
+    again = any(reestimated(options, target, cut) for (_, target), _ in load.ends for cut in load.cuts)
+    images = mixed_batch(load.frame) if again else images_per_batch(load.frame)
     images = min(max(images, ADAM_BATCH) if by_adam else images, max(facts.train, facts.test))
-    unfolded = images * unfolded_bytes(tile.options, read[: len(read) // len(sources)])
-    variants = 1 + len({source.variant for source in part.sources if source.variant != "plain"})
-    goals = [(size, min(count, variants * len(part.targets))) for size, count in solved]
-    by_rows = row_bytes(tile.options, facts.train, variants * read, goals, factored / len(sources))
+    unfolded = images * unfolded_bytes(options, read[: len(read) // sources])
+    goals = [(size, min(count, load.variants * load.targets)) for size, count in solved]
+    by_rows = row_bytes(options, facts.train, load.variants * read, goals, factored / sources)
     features = sum(
         count * sum(size.inputs + size.out * size.positions for size in layer_sizes(net))
-        for net, count in passes(tile, part)
+        for net, count in load.passes
     )
     return int(8 * (squares + crosses) + by_rows + unfolded + 4 * images * features)
 

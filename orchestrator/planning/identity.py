@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from espalier.tasks.spec import NetSpec, Snapshot
 
 KEY_DIGITS = 24
@@ -70,14 +73,50 @@ def content_key(kind: str, parameters: object, inputs: Sequence[str] = (), schem
     >>> content_key("net", {"width": 4}) == content_key("net", {"width": 4})
     True
     """
+    text = _text(kind, parameters, inputs, schema)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+
+
+def _text(kind: str, parameters: object, inputs: Sequence[str], schema: int) -> str:
     content = {
         "kind": kind,
         "schema": schema,
         "parameters": canonical(parameters),
         "inputs": list(inputs),
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+_FIRST = '{"inputs":['
+"""How the text begins that a key hashes: its fields are sorted."""
+
+
+def pair_keys(
+    kind: str,
+    parameters: object,
+    inputs: Sequence[str],
+    sources: NDArray[np.int32],
+    targets: NDArray[np.int32],
+    schema: int = 1,
+) -> NDArray[np.bytes_]:
+    """`content_key` of many results (P) of two inputs each, as 24 bytes (P), about a microsecond each.
+
+    The text that is hashed is put together from halves that are made once; `sources` and `targets` are
+    indices (P) into the keys `inputs`.
+    """
+    last = f"]{_text(kind, parameters, (), schema).removeprefix(_FIRST + ']')}".encode()
+    firsts = [f"{_FIRST}{json.dumps(key)},".encode() for key in inputs]
+    seconds = [json.dumps(key).encode() + last for key in inputs]
+    sha, size = hashlib.sha256, KEY_DIGITS // 2
+    digests = [
+        sha(firsts[source] + seconds[target]).digest()[:size]
+        for source, target in zip(_plain(sources), _plain(targets), strict=True)
+    ]
+    return np.frombuffer(b"".join(digests).hex().encode(), f"S{KEY_DIGITS}")
+
+
+def _plain(indices: NDArray[np.int32]) -> list[int]:
+    return cast("list[int]", indices.tolist())
 
 
 def net_key(net: NetSpec) -> str:

@@ -15,6 +15,7 @@ from espalier.orchestrator.planning.identity import (
     canonical,
     content_key,
     net_key,
+    pair_keys,
     snapshot,
     tile_key,
 )
@@ -290,3 +291,15 @@ def test_a_field_added_later_changes_no_key_until_it_is_used():
 def test_a_field_without_a_default_is_always_written_down():
     assert canonical(Schedule("cosine", epochs=3)) == {"kind": "cosine", "epochs": 3}
     assert canonical(Holder(None)) == {"inner": None}
+
+
+def test_keys_made_from_halves_are_the_very_keys_that_are_made_one_by_one():
+    inputs = ["a" * 24, "b" * 24, 'c"\\d']
+    sources, targets = (np.array(column, np.int32) for column in ((0, 1, 2, 2), (1, 0, 0, 1)))
+    for parameters in ({"null": "none", "options": GraftOptions(ridge=1e-6)}, {}):
+        made = pair_keys("graft", parameters, inputs, sources, targets, schema=2)
+        one_by_one = [
+            content_key("graft", parameters, [inputs[source], inputs[target]], 2)
+            for source, target in zip(sources, targets, strict=True)
+        ]
+        assert [key.decode() for key in made] == one_by_one
