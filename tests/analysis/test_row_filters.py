@@ -68,7 +68,8 @@ def test_what_is_asked_for_is_read_and_few_parts_are_opened(sweep, opened, filte
     found = load(sweep, filters)
     assert {name for name in opened if "grafts/w" in name} == {f"tables/grafts/w{w}.parquet" for w in widths}
     wanted = every.grafts.query(query).reset_index(drop=True)
-    pd.testing.assert_frame_equal(plain(found.grafts), plain(wanted))
+    # a column of whole numbers has floats where one is missing, and among what was asked for none may be
+    pd.testing.assert_frame_equal(plain(found.grafts), plain(wanted), check_dtype=False)
     pd.testing.assert_frame_equal(found.curves, every.curves)
 
 

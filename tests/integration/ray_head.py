@@ -64,6 +64,9 @@ def ray_worker(cwd, variables, log):
     (agent,) = free_ports(1)
     options = (
         *("--block", f"--address={variables['RAY_ADDRESS']}", "--num-cpus=1"),
+        # A folder of its own, as on a machine of its own: Ray unpacks what a job sends anew on each node, and
+        # would delete what another node's process is reading.
+        f"--temp-dir={log.with_suffix('')}",
         *(
             "--object-store-memory=80000000",
             "--disable-usage-stats",
