@@ -20,7 +20,7 @@ INPUTS = 250
 
 SEEN = {
     "config": [4562, 5765],  # a name of a field of kilobytes was told whole
-    "images": [147, 1722, 1945],  # labels of 2^50, a name that is no UTF-8
+    "images": [147, 1722, 1945, 40129],  # labels of 2^50, a name that is no UTF-8, one that two columns have
     "part": [4134, 12054, 16950, 24771, 145782, 189936],  # Arrow ended the process; all rows were gone
     "record": [1518, 2250, 2704],  # signs that turn a terminal's line, thousands of brackets
     "resealed": [9222, 12841],  # a key of kilobytes was told whole

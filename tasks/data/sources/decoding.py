@@ -49,13 +49,23 @@ def decode(content: bytes) -> np.ndarray:
         Unsuited: Its form is none that is read.
         OSError, ValueError, RuntimeError and others: It is broken (`UNDECODABLE`).
     """
-    image = Image.open(io.BytesIO(content))
+    image = _opened(content)
     _refuse_unsuited(image, content)
     image.load()
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
     pixels = _pixels(image)
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _opened(content: bytes) -> Image.Image:
+    """An image whose header is read; one so large that Pillow takes it for an attack is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(content))
+        except Image.DecompressionBombWarning as error:
+            raise Unsuited(f"it is too large ({error}): make the images smaller") from error
 
 
 def form(pixels_HWC: np.ndarray) -> str:
@@ -73,7 +83,7 @@ def is_turned(content: bytes) -> bool:
     if not any(mark in content for mark in _MARKS):
         return False
     try:
-        image = Image.open(io.BytesIO(content))
+        image = _opened(content)
     except UNDECODABLE:
         return False
     return image.format != "TIFF" and _orientation(image) != 1  # Pillow itself turns a TIFF

@@ -25,7 +25,7 @@ from espalier.tasks.data.subset import subsets
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
 _SPLIT_RULE = "train and test by file name"
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,16 @@ def both(excess, widths=WIDTHS, seeds=4, target=0.0, source=0.0, noise=0.0, laye
     return rows.assign(**names)
 
 
+def test_the_ratio_is_that_of_the_means_and_not_the_mean_of_ratios():
+    """Where targets differ, easy ones would rule a mean of ratios."""
+    frame = both(lambda w: 0.5 * w**-0.9, target=0.5, source=0.5, noise=0.5, rng=np.random.default_rng(3))
+    pairs = paired(frame, ["layer"])
+    for _, rows in pairs.groupby("target_width"):
+        of_means = rows["fvu_test"].mean() / rows["untrained"].mean()
+        assert rows["ratio"].mean() == pytest.approx(of_means, rel=1e-12)
+        assert (rows["fvu_test"] / rows["untrained"]).mean() != pytest.approx(of_means, rel=1e-6)
+
+
 def test_known_exponents_of_null_and_excess_are_recovered():
     fit = fit_excess(both(lambda w: -0.3 * w**-0.9), ["layer"], bootstraps=50).iloc[0]
     assert fit["alpha_untrained"] == pytest.approx(0.6, abs=1e-6)

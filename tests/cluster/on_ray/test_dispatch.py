@@ -135,3 +135,4 @@ def test_a_node_that_is_taken_away_gets_nothing_new_and_gives_back_what_waits(di
     dispatch.fill()
     assert dispatch.crew.released == ["a"]
     assert dispatch.crew.slots == [here]
+    assert started == ["b", "b"]

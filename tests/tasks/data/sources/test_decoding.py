@@ -14,7 +14,7 @@ from PIL import Image
 
 from espalier.tasks.data.images import DataError, facts, read
 from espalier.tasks.data.sources.bit_depth import is_cut
-from espalier.tasks.data.sources.decoding import UNDECODABLE, decode, is_turned
+from espalier.tasks.data.sources.decoding import UNDECODABLE, Unsuited, decode, is_turned
 from espalier.tasks.data.tensors import load, measure_counts
 
 ORIENTATION = 0x0112
@@ -256,6 +256,13 @@ def test_whatever_a_broken_image_raises_is_an_error_of_its_row(kind):
         with contextlib.suppress(*UNDECODABLE), warnings.catch_warnings(action="ignore"):
             is_turned(bytes(broken))
             decode(bytes(broken))
+
+
+def test_an_image_that_pillow_takes_for_an_attack_is_refused_before_its_pixels_are_made(monkeypatch):
+    content = encoded(UPRIGHT)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", UPRIGHT.shape[0] * UPRIGHT.shape[1] - 1)
+    with pytest.raises(Unsuited, match="too large"):
+        decode(content)
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP"])
