@@ -91,8 +91,8 @@ def run(
 def _pool_maker(address: str | None, in_process: bool) -> PoolMaker:
     """Makes the pool, then has SIGTERM stop the run as Ctrl-C does: Ray puts a handler of its own."""
 
-    def make(fetch: Fetch, config: SweepConfig) -> Pool:
-        pool = in_this_process(fetch, config) if in_process else ray_pool(fetch, config, address)
+    def make(fetch: Fetch, config: SweepConfig, largest: int) -> Pool:
+        pool = in_this_process(fetch, config) if in_process else ray_pool(fetch, config, largest, address)
         signal.signal(signal.SIGTERM, _as_interrupt)
         return pool
 

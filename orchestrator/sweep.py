@@ -195,10 +195,10 @@ class Sweep:
                 return Summary(plan, Outcome(), time.monotonic() - start, repaired, tuned)
             self._origin = provenance()
             record(self.store, self.config, self.facts, self._origin)
-            maker = pool or (lambda fetch, config: ray_pool(fetch, config, address))
+            maker = pool or (lambda fetch, config, largest: ray_pool(fetch, config, largest, address))
             tuned, outcome = Tuned(), Outcome()
             with ExitStack() as stack:
-                means = self._means(maker, show, stack, told.append)
+                means = self._means(maker, plan, show, stack, told.append)
                 try:
                     if self.studies:
                         tuned = run_studies(self.store, self.studies, means)
@@ -239,6 +239,7 @@ class Sweep:
     def _means(
         self,
         maker: PoolMaker,
+        plan: Plan,
         show: Callable[[Plan, int], Lines],
         stack: ExitStack,
         tell: Callable[[str], None],
@@ -254,7 +255,8 @@ class Sweep:
 
         @cache
         def pool() -> Pool:
-            made = Heard(maker(fetch, self.config), tell, self.config.run.attempts)
+            largest = max((task.cost.memory for task in plan.tasks), default=0)
+            made = Heard(maker(fetch, self.config, largest), tell, self.config.run.attempts)
             stack.callback(made.close)
             return made
 

@@ -38,7 +38,7 @@ def facts(ray_folder: str | None = None, folder: str | None = None) -> dict[str,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "code": _code(),
         "cuda": _torch_cuda(),
-        "gpus": _gpus(),
+        "gpus": gpus(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "shm": _disk("/dev/shm"),
         "temp": {"path": ray_folder or tempfile.gettempdir(), **_disk(ray_folder or tempfile.gettempdir())},
@@ -94,7 +94,7 @@ def _torch_cuda() -> str:
         return ""
 
 
-def _gpus() -> list[dict[str, Any]]:
+def gpus() -> list[dict[str, Any]]:
     """Name, bytes of memory in all and free, and driver of each GPU; none without NVIDIA's tool."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free,driver_version"]
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import ray
 
@@ -19,6 +20,7 @@ from espalier.cluster.on_ray.answering import Watch
 from espalier.cluster.on_ray.blob_cache import BlobCache
 from espalier.cluster.on_ray.crew import Crew
 from espalier.cluster.on_ray.dispatch import Dispatch
+from espalier.cluster.on_ray.gpu_share import share_here
 from espalier.cluster.on_ray.nodes import Nodes
 from espalier.cluster.on_ray.slot_count import count_slots
 from espalier.cluster.pool import Done, Execute, Failed, Fetch, Job
@@ -47,7 +49,9 @@ class RayPool:
         address: A cluster to join (`"auto"` finds the one on this machine); by default RAY_ADDRESS,
             else a Ray of our own on localhost. A Ray that the caller has initialised is used as it is.
         slots: How many actors; by default as many as fit, also on nodes that join later.
-        gpus_per_slot: Whole GPUs, or a fraction of one.
+        gpus_per_slot: Whole GPUs, a fraction of one, or "auto": as many slots a GPU as its memory and the
+            cores allow (`cluster.on_ray.gpu_share`).
+        largest_job: Bytes that the largest job needs, for "auto".
         threads: Cores, and threads of OpenMP, MKL and OpenBLAS, per slot.
         memory_per_slot: Bytes that the scheduler sets aside for each actor.
         object_store_memory: Bytes of shared memory, for a Ray of our own.
@@ -68,7 +72,8 @@ class RayPool:
         *,
         address: str | None = None,
         slots: int | None = None,
-        gpus_per_slot: float = 0.0,
+        gpus_per_slot: float | Literal["auto"] = 0.0,
+        largest_job: int = 0,
         threads: int = 1,
         memory_per_slot: int | None = None,
         object_store_memory: int | None = None,
@@ -78,7 +83,9 @@ class RayPool:
     ) -> None:
         self._execute, self._fetch, self._tell = execute, fetch, tell
         self._start_timeout, self._threads, self._wanted = start_timeout, threads, slots
-        self._need = {"CPU": float(threads), "GPU": gpus_per_slot, "memory": float(memory_per_slot or 0)}
+        self._gpus, self._largest = gpus_per_slot, largest_job
+        gpus = 0.0 if gpus_per_slot == "auto" else gpus_per_slot
+        self._need = {"CPU": float(threads), "GPU": gpus, "memory": float(memory_per_slot or 0)}
         self._address, self._store, self._cache = address, object_store_memory, cache_bytes
         self._restarts = 0
         crew, blobs = self._begin()
@@ -88,7 +95,10 @@ class RayPool:
         """Connect to Ray, and ask it for the workers."""
         self._connected = session.connect(self._address, self._store)
         try:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            told = ray.nodes()
+            nodes = [node["Resources"] for node in told if node["Alive"]]
+            if self._gpus == "auto":
+                self._need["GPU"] = share_here(self._largest, told)
             count = count_slots(nodes, self._need, self._wanted)
             store = min(node.get("object_store_memory", 0.0) for node in nodes)
             self._ours = self._connected and session.is_own()

@@ -282,7 +282,7 @@ class RunConfig(Section):
 
     slots: Positive | None = None
     device: Literal["cpu", "cuda"] = "cpu"
-    gpus_per_slot: Annotated[Real, Field(gt=0)] = 1.0
+    gpus_per_slot: Annotated[Real, Field(gt=0)] | Literal["auto"] = 1.0
     memory_gib: Annotated[Real, Field(gt=0)] | None = None
     attempts: Positive = 3
     kernels: Kernels = "auto"

@@ -12,16 +12,16 @@ from espalier.orchestrator.running.execute import execute
 SHARE_OF_MEMORY = 0.7
 
 Fetch = Callable[[str], bytes]
-PoolMaker = Callable[[Fetch, SweepConfig], Pool]
-"""Makes the pool that jobs run on, given how to read a snapshot's bytes."""
+PoolMaker = Callable[[Fetch, SweepConfig, int], Pool]
+"""Makes the pool that jobs run on, given how to read a snapshot's bytes, and the bytes of the largest job."""
 
 
-def in_process(fetch: Fetch, config: SweepConfig) -> Pool:  # noqa: ARG001
+def in_process(fetch: Fetch, config: SweepConfig, largest: int = 0) -> Pool:  # noqa: ARG001
     """A pool in this process, for tests and debugging."""
     return InProcessPool(execute, fetch)
 
 
-def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> Pool:
+def ray_pool(fetch: Fetch, config: SweepConfig, largest: int = 0, address: str | None = None) -> Pool:
     """A pool of Ray actors, one per slot."""
     from espalier.cluster.on_ray.ray_pool import RayPool
 
@@ -32,6 +32,7 @@ def ray_pool(fetch: Fetch, config: SweepConfig, address: str | None = None) -> P
         address=address,
         slots=config.run.slots,
         gpus_per_slot=gpus,
+        largest_job=largest,
     )
 
 

@@ -132,8 +132,8 @@ class Sabotage:
     def __init__(self, **when):
         self._when, self.pool = when, None
 
-    def __call__(self, fetch, config):
-        self.pool = Saboteur(ray_pool(fetch, config), **self._when)
+    def __call__(self, fetch, config, largest):
+        self.pool = Saboteur(ray_pool(fetch, config, largest), **self._when)
         return self.pool
 
 

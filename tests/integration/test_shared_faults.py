@@ -107,7 +107,7 @@ def test_images_that_are_gone_on_the_workers_end_a_run_once_and_it_goes_on_when_
     place = data if lost == "folder" else data / "test.parquet"
     away = place.with_name("away")
 
-    def pool(fetch, config):
+    def pool(fetch, config, largest):
         place.rename(away)
         return in_process(fetch, config)
 
@@ -121,7 +121,7 @@ def test_images_that_are_gone_on_the_workers_end_a_run_once_and_it_goes_on_when_
 def test_images_that_changed_after_the_plan_end_a_run_once(sweep):
     """Keys of planned rows say which images they are of; a worker may read others by the same name."""
 
-    def pool(fetch, config):
+    def pool(fetch, config, largest):
         write(sweep.parent / "images", "train", [bright(row) for row in range(20, 40)])
         return in_process(fetch, config)
 

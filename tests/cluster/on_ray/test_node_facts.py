@@ -40,12 +40,12 @@ def test_gpus_are_read_from_nvidias_tool(tmp_path, monkeypatch):
     (tmp_path / "nvidia-smi").write_text(SMI)
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert node_facts._gpus() == [
+    assert node_facts.gpus() == [
         {"name": "NVIDIA A100-SXM4-40GB", "memory": 40960 * MIB, "free": 40000 * MIB, "driver": "550.54.15"},
         {"name": "NVIDIA A10G", "memory": 23028 * MIB, "free": 0, "driver": "550.54.15"},
     ]
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
-    assert node_facts._gpus() == []
+    assert node_facts.gpus() == []
 
 
 def test_a_token_that_others_can_read_is_told_and_guarded(home):
