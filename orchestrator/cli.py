@@ -198,12 +198,12 @@ def _plan_table(todo: Plan) -> Table:
 def status(
     folder: Folder,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Look again until the sweep or its run has ended.")
+        bool, typer.Option("--watch", help="Look again and again while a run is active.")
     ] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks of --watch.")] = 10.0,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="One line of JSON a look: counts, failures, slots, disk, time left."),
+        typer.Option("--json", help="Print one line of JSON: counts, failures, slots, disk, time left."),
     ] = False,
 ) -> None:
     """What is done, failed, at work and missing, and the time left.

@@ -41,7 +41,7 @@ def submit(
     check: Annotated[bool, typer.Option("--check", help="Say what would be sent, and send nothing.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return when the job was accepted.")] = False,
 ) -> None:
-    """Send the current folder and a sweep in it to a cluster by `ray job submit`, if Ray can send as much."""
+    """Send the current folder, with a sweep in it, to a cluster by `ray job submit`. Refused if too large."""
     from espalier.cluster.on_ray.auth_token import MODE, described, guard, token_file
     from espalier.cluster.on_ray.working_dir import refuse_too_large
 
@@ -88,7 +88,9 @@ def _job_submit(words: list[str], address: str | None, no_wait: bool) -> list[st
 @app.command()
 @plain_errors
 def doctor(
-    folder: Annotated[str | None, typer.Argument(help="A sweep's folder, to look at its places too.")] = None,
+    folder: Annotated[
+        str | None, typer.Argument(help="A sweep's folder: where its images and results are is checked too.")
+    ] = None,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster to look at: auto, or host:port. Default: RAY_ADDRESS, else here."),
@@ -98,7 +100,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Findings and facts as JSON.")] = False,
 ) -> None:
-    """Say in ten seconds what a run would meet, with the cure. Exit code 1: it would fail."""
+    """Say in ten seconds which faults a run would meet, with their cures. Exit code 1: it would fail."""
     address = address or os.environ.get("RAY_ADDRESS")
     wanted = _wanted(folder, results, address is not None)
     nodes = _nodes(address, wanted)

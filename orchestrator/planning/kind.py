@@ -170,6 +170,13 @@ class Kind:
         """Of a job that is done, the units with these keys that can never be had, each as a job."""
         return []
 
+    def refuse_answer(self, task: Task, tables: Mapping[str, Any]) -> None:
+        """Refuse tables of a job that do not hold what it was asked for, before they are published.
+
+        Raises:
+            ValueError: They do not; says what was found.
+        """
+
     def used_up(self, task: Task) -> tuple[str, ...]:  # noqa: ARG002
         """Blobs that nobody needs once a job is done."""
         return ()

@@ -14,6 +14,7 @@ from espalier.orchestrator.planning.kind import Kind, Scope, UnitKind
 from espalier.orchestrator.planning.task import Task
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import Measurement, Snapshot, blob_name
+from espalier.tasks.tables.schemas import ROW_IDENTITY
 
 
 class Measure(UnitKind[Measurement]):
@@ -61,6 +62,21 @@ class Measure(UnitKind[Measurement]):
     def units_of(self, task: Task) -> Sequence[Measurement]:
         """The one result of a job."""
         return (task.job.payload,)
+
+    def refuse_answer(self, task: Task, tables: Mapping[str, Any]) -> None:
+        """Refuse rows of another key, and none: the result would never count as done.
+
+        Raises:
+            ValueError: Says what was found.
+        """
+        for name in self.tables:
+            (column,) = ROW_IDENTITY[name]
+            found = sorted(set(tables[name][column].to_pylist())) if name in tables else []
+            if found != [task.job.key]:
+                raise ValueError(
+                    f"a job of '{self.name}' must give rows of table '{name}' with its key {task.job.key}, "
+                    f"found {', '.join(found) or 'none'}"
+                )
 
 
 def refuse_unknown_measures(config: SweepConfig, kinds: Iterable[Kind]) -> None:

@@ -98,6 +98,7 @@ class Driver:
                 name: rows.replace_schema_metadata(self._metadata)
                 for name, rows in event.output.tables.items()
             }
+            kind_of(task.job.kind).refuse_answer(task, tables)
             self._store.commit(task.job.key, tables, event.output.blobs)
         except ValueError as error:
             text = f"its results were refused: {error}"

@@ -14,8 +14,10 @@ def table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as a table of schema `name`.
 
     Raises:
-        ValueError: A row lacks a column of the schema, or has one that the schema does not know.
+        ValueError: There is no table of that name, or a row lacks a column of its schema, or has another.
     """
+    if name not in SCHEMAS:
+        raise ValueError(f"no kind of work has a table '{name}'; tables are: {', '.join(SCHEMAS)}")
     schema = SCHEMAS[name]
     for row in rows:
         if set(row) != set(schema.names):

@@ -1,5 +1,6 @@
 """A kind of work that nobody knew: two files and one line, and it is planned, run, resumed and told."""
 
+import re
 import shutil
 
 import pytest
@@ -13,8 +14,10 @@ from espalier.orchestrator.planning.kinds import registry
 from espalier.orchestrator.planning.plan import without
 from espalier.orchestrator.planning.simulate import makespan, rates
 from espalier.orchestrator.running.pool_makers import in_process
+from espalier.tasks.jobs.worker_inputs import Results
 from espalier.tasks.tables import schemas
 from tests.integration.conftest import all_rows, run
+from tests.orchestrator.toy_kind import count_job
 from tests.orchestrator.toy_kind.parameter_counts import PARAMETER_COUNTS
 
 
@@ -88,3 +91,25 @@ def test_a_seventh_kind_is_resumed_where_it_was_and_reads_checkpoints_that_are_m
     assert plan.tasks[0].job.kind == "train"  # its checkpoint is gone
     assert run(asked).complete
     assert len(load(asked).parameter_counts) == 4
+
+
+ROW = {"key": "of something else", "parameters": 1}
+
+
+@pytest.mark.parametrize(
+    ("tables", "refusal"),
+    [
+        ({}, "a job of 'count_parameters' must give rows of table 'parameter_counts'"),
+        ({"parameter_counts": []}, "must give rows of table 'parameter_counts' with its key .*, found none"),
+        ({"parameter_counts": [ROW]}, "with its key .*, found of something else"),
+        ({"parameter_count": [ROW]}, "no kind of work has a table 'parameter_count'; tables are: .*, param"),
+    ],
+    ids=["no table", "no row", "another key", "another table"],
+)
+def test_a_job_that_does_not_answer_what_was_asked_has_failed(asked, monkeypatch, tables, refusal):
+    monkeypatch.setattr(count_job, "count_parameters", lambda asked, inputs: Results(tables))
+    summary = run(asked)
+    assert not summary.complete
+    assert len(summary.outcome.failures) == 4
+    assert re.search(refusal, summary.outcome.failures[0])
+    assert not (asked / "tables" / "parameter_counts").exists()
