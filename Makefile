@@ -1,7 +1,7 @@
 # make demo    run the demo sweep (results/demo) and write its report
 # make test    the tests
 # make check   style, types, the import floors
-# make fuzz    a million damaged files for the readers of files (INPUTS=1000000; some 20 minutes)
+# make fuzz    a million damaged files for the readers of files (INPUTS=1000000; some 10 minutes)
 # Each sets up .venv first: Python 3.11+ and make are all that a machine needs.
 
 PYTHON ?= python3
@@ -49,7 +49,7 @@ check: .venv/.ready
 
 INPUTS ?= 1000000
 fuzz: .venv/.ready
-	@$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --output benchmarks/results/fuzz.json
+	@$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --output docs/fuzz.json
 
 docs: .venv/.ready
 	@$(BIN)/python -c "import espalier.orchestrator.planning.kinds.registry; from espalier.tasks.tables.page import page; print(page(), end='')" > docs/tables.md
