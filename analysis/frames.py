@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 CHUNK_ROWS = 50_000
 """Rows that are put together at once: small parts share the cost of a column."""
 
-RELEASE_ROWS = 400_000
+RELEASE_ROWS = 100_000
 """Rows after which the memory of their parts goes back to the system. It would be used again, and to get a
 page anew takes longer than to fill it."""
 
@@ -49,6 +49,11 @@ class FrameBuilder:
             field.name: [] for field in schema if not _grows(field.type)
         }
         self._texts: dict[str, pa.StringArray] = {}
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of what each part must have."""
+        return self._schema.names
 
     def expect(self, rows: int) -> None:
         """Make room for so many rows at once; where more come, the columns grow."""

@@ -30,6 +30,7 @@ from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.table_parts import MOST_LISTINGS
 from espalier.tasks.plain_text import printable
+from espalier.tasks.tables.image_blocks import BY_BLOCK
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
@@ -67,7 +68,7 @@ class Tables:
         return named | dict(self.more)
 
 
-def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
+def load(folder: str | os.PathLike[str], filters: Filters = (), *, image_blocks: bool = False) -> Tables:
     """Read all tables of a sweep folder, finished or still running.
 
     Args:
@@ -75,6 +76,8 @@ def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
         filters: Conditions that all rows meet, as `[("target_width", ">=", 16), ("null", "==", "none")]`.
             Each holds for those tables that have its column. Of widths and epochs it is remembered which
             parts have which, so that the others are not opened.
+        image_blocks: Whether `grafts` gets its column `drop_by_block`: 64 bytes a row, which the error of an
+            accuracy drop needs alone. Without it that error is an upper bound (docs/method.md, section 5).
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -88,13 +91,15 @@ def load(folder: str | os.PathLike[str], filters: Filters = ()) -> Tables:
         )
     know_tables()
     check_filters(filters)
-    frames = {name: _read_table(files, name, of_table(filters, name)) for name in SCHEMAS}
+    left_out = () if image_blocks else (BY_BLOCK,)
+    frames = {name: _read_table(files, name, of_table(filters, name), left_out) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
     return Tables(**named, more=frames)
 
 
-def _read_table(files: Files, name: str, filters: Filters) -> pd.DataFrame:
-    builder, rows = FrameBuilder(SCHEMAS[name]), dict[str, int]()
+def _read_table(files: Files, name: str, filters: Filters, left_out: Container[str]) -> pd.DataFrame:
+    kept = pa.schema([field for field in SCHEMAS[name] if field.name not in left_out])
+    builder, rows = FrameBuilder(kept), dict[str, int]()
     listed = parts_to_open(files, name, filters)
     for _ in range(MOST_LISTINGS):
         parts = {path: size for path, size in listed.items() if path not in rows}
@@ -124,7 +129,7 @@ def _add_parts(
         done += sum(batch.values())
         builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
         while tables:  # each given up once it is in the frame, before another large one is read
-            builder.add(tables.pop(0))
+            builder.add(tables.pop(0).select(builder.columns))
     return gone
 
 

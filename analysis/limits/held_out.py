@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.resample import groups, mean_over_nets, summed_variance
 from espalier.analysis.limits.selection import comparable, narrower_width, net_codes, where
-from espalier.tasks.tables.image_blocks import BLOCKS, COUNT, block_sizes
+from espalier.tasks.tables.image_blocks import BLOCKS, BY_BLOCK, COUNT, block_sizes
 
 
 class Spread(NamedTuple):
@@ -100,12 +100,17 @@ def _line(rows: pd.DataFrame, nets_R: Sequence[NDArray[np.int64]]) -> dict[str, 
 def _have_blocks(rows: pd.DataFrame) -> bool:
     """Whether blocks of the same images are known of all rows."""
     images = set(rows["images_test"])
-    return len(images) == 1 and min(images) > 1 and bool(rows["drop_by_block"].notna().all())
+    return len(images) == 1 and min(images) > 1 and not _without_blocks(rows)
+
+
+def _without_blocks(rows: pd.DataFrame) -> int:
+    """How many rows do not tell what was lost in each block: earlier ones, or all if that was not read."""
+    return int(rows[BY_BLOCK].isna().to_numpy().sum()) if BY_BLOCK in rows else len(rows)
 
 
 def _blocks(rows: pd.DataFrame) -> tuple[NDArray[np.int16], int]:
     """What rows lost in each block (R, K), and of how many images."""
-    counts = np.frombuffer(b"".join(rows["drop_by_block"]), COUNT)
+    counts = np.frombuffer(b"".join(rows[BY_BLOCK]), COUNT)
     return counts.reshape(-1, BLOCKS), int(rows["images_test"].iloc[0])
 
 
@@ -148,7 +153,7 @@ def drop_variances(rows: pd.DataFrame) -> Floats:
 
 def unknown_images(rows: pd.DataFrame) -> str:
     """After the images' part, in words: how many rows do not tell which images were lost; empty if none."""
-    unknown = int(rows["drop_by_block"].isna().to_numpy().sum())
+    unknown = _without_blocks(rows)
     return (
         f", an upper bound: {unknown:,} of {len(rows):,} rows do not tell which were lost" if unknown else ""
     )

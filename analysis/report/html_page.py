@@ -67,7 +67,7 @@ def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: 
         raise ValueError(f"a report is written to a local folder; copy '{folder}' here first")
     if not 0 < level < 1 or bootstraps < 1:
         raise ValueError(f"level must lie between 0 and 1 and bootstraps be positive: {level}, {bootstraps}")
-    tables = load(place)
+    tables = load(place, image_blocks=True)
     made = chapters(tables, level, bootstraps)
     files = open_files(place)
     svgs = {

@@ -21,6 +21,7 @@ BLOCKS = 32
 COUNT = "<i2"
 """NumPy's name of the type of one count: 16 bits, with the low byte first on every machine."""
 COUNTS = pa.binary(2 * BLOCKS)
+BY_BLOCK = "drop_by_block"
 MOST_IMAGES = BLOCKS * (2**15 - 1)
 """Held-out images up to which every count fits its type, whatever the nets answer."""
 
@@ -33,10 +34,11 @@ LOST = [
     ),
     ("gained_images", INTEGER, "the reverse; accuracy_drop is (lost - gained) / images_test"),
     (
-        "drop_by_block",
+        BY_BLOCK,
         COUNTS,
         f"lost - gained in each of {BLOCKS} blocks of held-out images, dealt by lot and the same for all "
-        f"rows: integers of 16 bits, low byte first (numpy.frombuffer with '{COUNT}')",
+        f"rows: integers of 16 bits, low byte first (numpy.frombuffer with '{COUNT}'); `load` leaves it out "
+        "unless image_blocks is true",
     ),
 ]
 """Columns of a table that has accuracy drops."""
