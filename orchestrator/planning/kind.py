@@ -219,9 +219,10 @@ class UnitKind(Kind, ABC, Generic[U]):
     def share(self, scope: Scope) -> Share:
         """The jobs for the units that are missing and can be had, and the counts."""
         units, tables = as_units(self.wanted(scope)), self.done_in(scope.config)
-        missing = np.zeros(len(units), np.bool_)
+        keys, missing = units.keys, np.zeros(len(units), np.bool_)
         for name in tables:
-            missing |= scope.have.lacks(name, units.keys)
+            there = np.flatnonzero(~missing)
+            missing[there] = scope.have.lacks(name, keys[there])
         possible = units.that(missing & ~units.reading(lambda snap: snap.key in scope.hopeless))
         return Share(
             tuple(self.jobs(possible, scope)) if len(possible) else (),
