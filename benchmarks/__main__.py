@@ -195,6 +195,24 @@ def tables(
         show(result)
 
 
+@app.command()
+def planning(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seeds", min=2, help="Nets; 317 and 1,001 by default.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of each; the median counts.")] = 3,
+) -> None:
+    """How long the plan of all ordered pairs takes, and `status` of a folder that holds some of them."""
+    from benchmarks.many_pairs import Setup, run
+
+    result = run(Setup(tuple(seeds or Setup.seeds), repeats))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()

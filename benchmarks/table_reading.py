@@ -92,16 +92,16 @@ def run(setup: Setup) -> dict[str, Any]:
             write(folder, count, parts)
             Store(folder).scan()  # as the run that wrote them remembers them
             for work in works:
-                found = [measured(work, folder) for _ in range(setup.repeats)]
+                found = [measured(WORK[work], folder) for _ in range(setup.repeats)]
                 medians = {key: round(statistics.median(one[key] for one in found), 2) for key in found[0]}
                 rows.append({"folder": name, "parts": parts, "rows": count, "work": work, **medians})
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     return {"machine": machine | asdict(setup), "reading": rows}
 
 
-def measured(work: str, folder: Path) -> dict[str, float]:
-    """Seconds and megabytes of one reading, in a process of its own."""
-    code = MEASURE.format(prepare=WORK[work])
+def measured(prepare: str, folder: Path) -> dict[str, float]:
+    """Seconds and megabytes of the function `work` that `prepare` defines, in a process of its own."""
+    code = MEASURE.format(prepare=prepare)
     answer = subprocess.run(
         [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
     )
@@ -175,10 +175,10 @@ def _column(
         return pa.array([TEXTS.get(side, "")] * len(pair), field.type)
     if side == "reg_weight":
         return pa.array(np.full(len(pair), 5e-4), field.type)
-    return _plain(field.type, len(pair), rng)
+    return plain_column(field.type, len(pair), rng)
 
 
-def _plain(kind: pa.DataType, rows: int, rng: np.random.Generator) -> pa.Array:
+def plain_column(kind: pa.DataType, rows: int, rng: np.random.Generator) -> pa.Array:
     """Counts of few lost images by block, real numbers, or ones."""
     if kind == COUNTS:
         lost = rng.binomial(IMAGES // BLOCKS, 0.05, (rows, BLOCKS)).astype(COUNT)

@@ -159,6 +159,21 @@ def test_the_table_of_reading_is_that_of_the_committed_output():
         assert cells[2:5] == [f"{row['cpu_seconds']:.1f}", f"{row['seconds']:.1f}", f"{row['megabytes']:.0f}"]
 
 
+def test_the_table_of_planning_is_that_of_the_committed_output():
+    told = table("docs/benchmarks.md", "work, done")
+    rows = results("planning-xeon-2core.json")["planning"]
+    assert len(told) == len(rows)
+    for row in rows:
+        cells = [f"{row[name]:.1f}" for name in ("cpu_seconds", "seconds", "us_a_pair")]
+        assert told[f"{row['work']}, {row['done']} of {row['pairs']:,}"] == [
+            *cells[:2],
+            f"{row['megabytes']:.0f}",
+            cells[2],
+        ]
+        assert max(row["cpu_seconds"], row["seconds"]) < 10  # what is promised of a million
+        assert row["megabytes"] < 1000
+
+
 def test_every_promise_names_a_test_that_is_there():
     rows = [
         line.rsplit("|", 2)[1].strip()

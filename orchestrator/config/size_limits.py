@@ -9,7 +9,7 @@ MOST_SEEDS = 10_000
 MOST_SETTINGS = 1_000
 MOST_NETS = 100_000
 MOST_PAIRS = 10_000_000
-"""Of ordered pairs at all snapshots, nulls included: a plan of so many takes about an hour."""
+"""Of ordered pairs at all snapshots, nulls included: a plan of so many takes half a minute and 2.5 GB."""
 
 
 def refuse_many_seeds(count: int) -> None:

@@ -9,17 +9,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.config.tune_space import Parameters
 from espalier.orchestrator.planning.task import Limits, Task
+from espalier.orchestrator.planning.units import Mask, U, Units, as_units
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import Snapshot, TrainMode, blob_name
 from espalier.tasks.tables.table import TableSpec
 
 Ladder = Sequence[Snapshot]
 """The snapshots of one net, in the order of their epochs."""
+
+
+@runtime_checkable
+class ManyPieces(Protocol):
+    """A set of pieces of work that answers for many keys at once."""
+
+    def missing(self, keys: NDArray[np.bytes_]) -> Mask:
+        """Which of the keys are not there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,13 @@ class Have:
     def has(self, table: str, *identity: Any) -> bool:
         """Whether the rows of a piece of work are in a table."""
         return identity in self.present.get(table, ())
+
+    def lacks(self, table: str, keys: NDArray[np.bytes_]) -> Mask:
+        """Of the keys of some pieces of work, whose rows are not in a table."""
+        present = self.present.get(table, ())
+        if isinstance(present, ManyPieces):
+            return present.missing(keys)
+        return np.array([(key.decode(),) not in present for key in keys.tolist()], np.bool_)
 
 
 @dataclass(frozen=True)
@@ -88,20 +108,6 @@ class Scope:
     where: Mapping[str, Any]
     ways: Choices = field(default_factory=dict[str, Choice])
     read: Collection[str] = frozenset()
-
-
-class Unit(Protocol):
-    """The least piece of work of a kind: it has a key, and all of its rows are made together."""
-
-    @property
-    def key(self) -> str:
-        """Its content key."""
-        ...
-
-    @property
-    def reads(self) -> tuple[Snapshot, ...]:
-        """The snapshots that it is computed from."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -190,9 +196,6 @@ class Kind:
         return 0
 
 
-U = TypeVar("U", bound=Unit)
-
-
 class UnitKind(Kind, ABC, Generic[U]):
     """A kind whose units are pure functions of snapshots, so that the plan is a set difference over keys."""
 
@@ -205,7 +208,7 @@ class UnitKind(Kind, ABC, Generic[U]):
         """
 
     @abstractmethod
-    def jobs(self, units: Sequence[U], scope: Scope) -> list[Task]:
+    def jobs(self, units: Units[U], scope: Scope) -> list[Task]:
         """Units as jobs that fit a slot's memory and leave no slot idle."""
 
     @abstractmethod
@@ -222,21 +225,21 @@ class UnitKind(Kind, ABC, Generic[U]):
 
     def share(self, scope: Scope) -> Share:
         """The jobs for the units that are missing and can be had, and the counts."""
-        units, tables = self.wanted(scope), self.done_in(scope.config)
-        missing = [unit for unit in units if not all(scope.have.has(name, unit.key) for name in tables)]
-        possible = [unit for unit in missing if not any(snap.key in scope.hopeless for snap in unit.reads)]
+        units, tables = as_units(self.wanted(scope)), self.done_in(scope.config)
+        keys, missing = units.keys, np.zeros(len(units), np.bool_)
+        for name in tables:
+            there = np.flatnonzero(~missing)
+            missing[there] = scope.have.lacks(name, keys[there])
+        possible = units.that(missing & ~units.reading(lambda snap: snap.key in scope.hopeless))
         return Share(
-            tuple(self.jobs(possible, scope)),
-            done=len(units) - len(missing),
+            tuple(self.jobs(possible, scope)) if len(possible) else (),
+            done=len(units) - int(missing.sum()),
             total=len(units),
-            reads=frozenset(snap.key for unit in possible for snap in unit.reads),
+            reads=possible.reads,
         )
 
     def without(self, task: Task, lost: Collection[str], facts: DataFacts) -> Task | None:
         """A job without the units that read a lost snapshot, or None if none is left."""
-        kept = [
-            unit
-            for unit in self.units_of(task)
-            if not any(blob_name(snap.key) in lost for snap in unit.reads)
-        ]
-        return self.job_of(kept, facts, task.job.where) if kept else None
+        units = as_units(self.units_of(task))
+        kept = units.that(~units.reading(lambda snap: blob_name(snap.key) in lost))
+        return self.job_of(kept, facts, task.job.where) if len(kept) else None

@@ -78,6 +78,7 @@ class Machine:
         self.room, self._attempts, self._reduce, self._halve = room, attempts, reduce, halve
         self._available = set(available)
         self._waiting: dict[str, Task] = {}
+        self._missing: dict[str, int] = {}
         self._wanted_by: dict[str, set[str]] = defaultdict(set)
         self._ready: list[tuple[tuple[bool, float], int, Task]] = []
         self._queued = 0
@@ -88,11 +89,11 @@ class Machine:
             self._admit(task)
 
     def _admit(self, task: Task) -> None:
-        missing = [name for name in task.job.inputs if name not in self._available]
+        missing = {name for name in task.job.inputs if name not in self._available}
         if not missing:
             self._queue(task)
             return
-        self._waiting[task.job.key] = task
+        self._waiting[task.job.key], self._missing[task.job.key] = task, len(missing)
         for name in missing:
             self._wanted_by[name].add(task.job.key)
 
@@ -142,8 +143,14 @@ class Machine:
         return tuple(self._lose(lost))
 
     def _release(self, key: str) -> None:
+        """A blob that a task was admitted to wait for is there: of the last one, queue the task."""
         task = self._waiting.get(key)
-        if task is not None and all(name in self._available for name in task.job.inputs):
+        if task is None:
+            return
+        self._missing[key] -= 1
+        # What was cut down under its old key is told of blobs too that it needs no more.
+        if self._missing[key] <= 0 and all(name in self._available for name in task.job.inputs):
+            del self._missing[key]
             self._queue(self._waiting.pop(key))
 
     def failed(self, key: str, cause: str) -> Verdict:
@@ -172,6 +179,7 @@ class Machine:
                 task = self._waiting.pop(key, None)
                 if task is None:
                     continue
+                del self._missing[key]
                 rest = self._reduce(task, lost)
                 skipped.append(Skipped(task, task.size - (rest.size if rest else 0)))
                 if rest is not None:

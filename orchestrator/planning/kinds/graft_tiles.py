@@ -6,65 +6,112 @@ factorised in one job, and its factors never move. Targets are parted only where
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from espalier.cluster.pool import Job
-from espalier.orchestrator.planning.cost import ALL, graft_cost
+from espalier.orchestrator.planning.cost import ALL, Cost, graft_cost, loaded_cost
 from espalier.orchestrator.planning.identity import tile_key
-from espalier.orchestrator.planning.kinds.pairings import WantedPair
-from espalier.orchestrator.planning.task import Limits, Nets, Task, halves, largest_blocks
+from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPairs
+from espalier.orchestrator.planning.task import Limits, Task, halves
+from espalier.orchestrator.planning.tile_load import Census, loads
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.grafting.tile_parts import groups, tile_cuts
-from espalier.tasks.spec import AtOnce, GraftTile, Pair
+from espalier.tasks.grafting.pair_table import PairTable
+from espalier.tasks.grafting.tile_parts import tile_cuts
+from espalier.tasks.spec import AtOnce, GraftTile, Snapshot
 from espalier.tasks.tables.axes import setting
 
 TILES_PER_SLOT = 4
 """So many at least, where there are sources enough: at the end of a sweep slots wait for the last tile."""
 
+Places = NDArray[np.intp]
+"""Where some pairs stand among all, in order."""
 
-def graft_tasks(
-    pairs: Sequence[WantedPair], facts: DataFacts, limits: Limits, where: Mapping[str, Any]
-) -> list[Task]:
+
+def graft_tasks(pairs: WantedPairs, facts: DataFacts, limits: Limits, where: Mapping[str, Any]) -> list[Task]:
     """Tiles of all pairs: the largest that fit a slot's memory and still leave work for every slot."""
-    by_source: dict[object, list[WantedPair]] = defaultdict(list)
-    for pair in pairs:
-        net = pair.source.net
-        by_source[setting(net), net.width, pair.source.epoch, pair.options].append(pair)
-    work = sum(graft_task(group, facts, where).cost.flops for group in by_source.values())
-    tasks = [
-        task
-        for group in by_source.values()
-        for task in _by_sources(group, facts, limits, where, work / (TILES_PER_SLOT * limits.slots))
-    ]
-    if len(tasks) < limits.slots:
-        tasks = _by_targets(tasks, facts, limits.slots)
-    return [within(task, facts, limits) for task in tasks]
+    costs = _Costs(pairs, facts)
+    groups = _alike(pairs)
+    work = sum(costs.of(group).flops for group in groups)
+    most = work / (TILES_PER_SLOT * limits.slots)
+    tiles = [tile for group in groups for tile in _by_sources(group, costs, limits, most)]
+    if len(tiles) < limits.slots:
+        tiles = _by_targets(pairs, tiles, limits.slots)
+    return [within(graft_task(pairs.that(tile), facts, where), facts, limits) for tile in tiles]
 
 
-def _by_sources(
-    pairs: Sequence[WantedPair], facts: DataFacts, limits: Limits, where: Mapping[str, Any], work: float
-) -> list[Task]:
+class _Costs:
+    """What tiles of some of the pairs cost, without the tiles."""
+
+    def __init__(self, pairs: WantedPairs, facts: DataFacts) -> None:
+        self.pairs, self._facts = pairs, facts
+        self._nets = Census(pairs.snapshots)
+
+    def of(self, places: Places) -> Cost:
+        """Of the pairs at these places, which have the same options."""
+        some = self.pairs.that(places)
+        options = some.options[some.chosen[0]]
+        by_layers = loads(some.table, self._nets, options)
+        return loaded_cost(by_layers, self._nets.count(some.used), options, self._facts)
+
+
+def _alike(pairs: WantedPairs) -> list[Places]:
+    """The pairs of each setting, width and epoch of the source, and options, in the order of their first."""
+    kinds: dict[object, int] = {}
+    of_net = np.array([kinds.setdefault(_kind(snap), len(kinds)) for snap in pairs.snapshots], np.int64)
+    codes = of_net[pairs.table.sources] * len(pairs.options) + pairs.chosen
+    return _parted(np.arange(len(pairs)), first_uses(codes)[1])
+
+
+def _kind(snap: Snapshot) -> object:
+    return setting(snap.net), snap.net.width, snap.epoch
+
+
+def first_uses(values: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where each value stands first, in that order; and of every place which of these its value is."""
+    _, first, which = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(first), np.intp)
+    rank[order] = np.arange(len(first))
+    return first[order], rank[which]
+
+
+def _parted(places: Places, parts: NDArray[np.intp]) -> list[Places]:
+    """The places of each part, of which there are as many as the largest number says, in order."""
+    small = parts.astype(np.min_scalar_type(int(parts.max())))  # 16 bits are sorted by their digits
+    ends = np.cumsum(np.bincount(parts))
+    return np.split(places[np.argsort(small, kind="stable")], ends[:-1])
+
+
+def _by_sources(group: Places, costs: _Costs, limits: Limits, work: float) -> list[Places]:
     """Tiles of the largest block of sources of which none exceeds the memory or that many operations."""
 
-    def task_of(some: Sequence[str]) -> Task:
-        return graft_task([pair for pair in pairs if pair.source.key in some], facts, where)
+    def fits(some: Places) -> bool:
+        cost = costs.of(some)
+        return cost.memory <= limits.memory and cost.flops <= work
 
-    return largest_blocks(list(dict.fromkeys(pair.source.key for pair in pairs)), task_of, limits, work)
+    _, sources = first_uses(costs.pairs.table.sources[group])
+    sizes = halves(int(sources.max()) + 1)
+    for size in sizes[:-1]:
+        if fits(group[sources < size]):  # most often one block is as good as another
+            tiles = _parted(group, sources // size)
+            if all(fits(tile) for tile in tiles[1:]):
+                return tiles
+    return _parted(group, sources // sizes[-1])
 
 
-def _by_targets(tasks: Sequence[Task], facts: DataFacts, slots: int) -> list[Task]:
+def _by_targets(pairs: WantedPairs, tiles: Sequence[Places], slots: int) -> list[Places]:
     """Tiles cut by their targets too, for slots that would have no work otherwise."""
-    whole = [(task, list(dict.fromkeys(pair.target.key for pair in pairs_of(task)))) for task in tasks]
-    total = sum(len(targets) for _, targets in whole)
-    cut: list[Task] = []
-    for task, targets in whole:
-        pieces = min(len(targets), -(-len(targets) * slots // total))
-        for some in groups(targets, -(-len(targets) // pieces)):
-            kept = [pair for pair in pairs_of(task) if pair.target.key in some]
-            cut.append(graft_task(kept, facts, task.job.where))
+    whole = [(tile, first_uses(pairs.table.targets[tile])[1]) for tile in tiles]
+    counts = [int(targets.max()) + 1 for _, targets in whole]
+    cut: list[Places] = []
+    for (tile, targets), count in zip(whole, counts, strict=True):
+        pieces = min(count, -(-count * slots // sum(counts)))
+        cut += _parted(tile, targets // -(-count // pieces))
     return cut
 
 
@@ -85,7 +132,7 @@ def within(task: Task, facts: DataFacts, limits: Limits) -> Task:
 def _passes(tile: GraftTile) -> list[AtOnce]:
     """Ways to part a tile, those of few passes over the images first."""
     layers = len({cut.layer for cut in tile_cuts(tile)})
-    targets = len({pair.target for pair in tile.pairs})
+    targets = len(np.unique(PairTable.of(tile.pairs).targets))
     ways = {
         -(-layers // some) * -(-targets // others): AtOnce(some, others)
         for some in halves(layers)
@@ -94,19 +141,24 @@ def _passes(tile: GraftTile) -> list[AtOnce]:
     return [ways[count] for count in sorted(ways)]
 
 
-def graft_task(pairs: Sequence[WantedPair], facts: DataFacts, where: Mapping[str, Any]) -> Task:
+def graft_task(pairs: WantedPairs, facts: DataFacts, where: Mapping[str, Any]) -> Task:
     """One tile as a task."""
-    nets = Nets(snap for pair in pairs for snap in (pair.source, pair.target))
-    plain = tuple(Pair(p.key, nets.index(p.source), nets.index(p.target), p.null) for p in pairs)
-    tile = GraftTile(nets.snapshots, plain, pairs[0].options)
-    job = Job(tile_key([pair.key for pair in plain]), "graft", tile, nets.inputs, dict(where))
-    source = pairs[0].source
+    table, options = pairs.table, pairs.options[pairs.chosen[0]]
+    ends = np.stack([table.sources, table.targets], axis=1).ravel()
+    first, numbers = first_uses(ends)
+    used = [int(net) for net in ends[first]]
+    sources, targets = numbers.astype(np.int32).reshape(-1, 2).T.copy()
+    own = PairTable(table.keys, sources, targets, table.nulls, table.names)
+    tile = GraftTile(tuple(pairs.snapshots[net] for net in used), own, options)
+    key = tile_key(table.keys.astype(np.str_).tolist())
+    job = Job(key, "graft", tile, tuple(pairs.blobs[net] for net in used), dict(where))
+    source = tile.snapshots[0]
     label = f"graft from width {source.net.width} epoch {source.epoch}, {len(pairs)} pairs"
     return Task(job, graft_cost(tile, facts), label, size=len(pairs))
 
 
-def pairs_of(task: Task) -> list[WantedPair]:
+def pairs_of(task: Task) -> WantedPairs:
     """The pairs of a tile."""
-    tile = task.job.payload
-    snapshots, options = tile.snapshots, tile.options
-    return [WantedPair(p.key, snapshots[p.source], snapshots[p.target], p.null, options) for p in tile.pairs]
+    tile, table = task.job.payload, PairTable.of(task.job.payload.pairs)
+    chosen = np.zeros(len(table), np.int16)
+    return WantedPairs(table, chosen, tile.snapshots, task.job.inputs, (tile.options,))

@@ -9,12 +9,9 @@ from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.cost import widest_reading
 from espalier.orchestrator.planning.kind import Scope, UnitKind
 from espalier.orchestrator.planning.kinds.graft_tiles import graft_task, graft_tasks, pairs_of
-from espalier.orchestrator.planning.kinds.pairings import (
-    GRAFT_SCHEMA,
-    WantedPair,
-    graft_options,
-    wanted_pairs,
-)
+from espalier.orchestrator.planning.kinds.pair_blocks import GRAFT_SCHEMA
+from espalier.orchestrator.planning.kinds.pairings import graft_options, wanted_pairs
+from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPair, WantedPairs
 from espalier.orchestrator.planning.task import Task
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import GraftOptions
@@ -30,7 +27,7 @@ class Grafts(UnitKind[WantedPair]):
     always_shown = True
     may_change = frozenset({"graft.nulls", "graft.pairings", "graft.skips"})
 
-    def wanted(self, scope: Scope) -> Sequence[WantedPair]:
+    def wanted(self, scope: Scope) -> WantedPairs:
         """Every pair that a pairing asks for, and its nulls."""
         refuse_empty_validation(graft_options(scope.config), scope.facts)
         return wanted_pairs(scope.config, scope.ladders)
@@ -41,13 +38,13 @@ class Grafts(UnitKind[WantedPair]):
 
     def jobs(self, units: Sequence[WantedPair], scope: Scope) -> list[Task]:
         """Tiles."""
-        return graft_tasks(units, scope.facts, scope.limits, scope.where)
+        return graft_tasks(WantedPairs.of(units), scope.facts, scope.limits, scope.where)
 
     def job_of(self, units: Sequence[WantedPair], facts: DataFacts, where: Mapping[str, Any]) -> Task:
         """One tile."""
-        return graft_task(units, facts, where)
+        return graft_task(WantedPairs.of(units), facts, where)
 
-    def units_of(self, task: Task) -> Sequence[WantedPair]:
+    def units_of(self, task: Task) -> WantedPairs:
         """The pairs of a tile."""
         return pairs_of(task)
 

@@ -11,7 +11,8 @@ from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.identity import content_key
 from espalier.orchestrator.planning.kind import Ladder, Scope, UnitKind
 from espalier.orchestrator.planning.kinds.mixture_cost import hybrid_cost, widest_mixed
-from espalier.orchestrator.planning.kinds.pairings import ladder_groups, mixture_options
+from espalier.orchestrator.planning.kinds.pair_blocks import ladder_groups
+from espalier.orchestrator.planning.kinds.pairings import mixture_options
 from espalier.orchestrator.planning.task import Limits, Task, halves
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import GraftOptions, HybridTile, Pair, Snapshot, blob_name

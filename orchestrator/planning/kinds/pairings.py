@@ -1,52 +1,27 @@
 """Which snapshots are grafted into which: the pairings and nulls of `[graft]` (docs/method.md, section 2).
 
-A *ladder* is a net's snapshots in order of their epochs.
+A *ladder* is a net's snapshots in order of their epochs. Shapes: N and M nets, E epochs.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.planning.identity import content_key
 from espalier.orchestrator.planning.kind import Ladder
+from espalier.orchestrator.planning.kinds.pair_blocks import Block, NumberedNets, Numbers, each_once
+from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPairs
+from espalier.orchestrator.planning.tile_load import Census
+from espalier.orchestrator.planning.units import Mask
 from espalier.tasks.grafting.nulls.known_nulls import NULLS
+from espalier.tasks.grafting.pair_table import null_names
 from espalier.tasks.networks.cuts import cuts, graftable
-from espalier.tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
-from espalier.tasks.tables.axes import setting
-
-GRAFT_SCHEMA = 2
-"""Bumped when the rows of a graft change their meaning."""
-
-Group = list[Ladder]
-"""The ladders of one setting and width: its seeds."""
-
-Groups = dict[tuple[NetSpec, int], Group]
-"""All ladders, by setting and width."""
-
-
-@dataclass(frozen=True)
-class WantedPair:
-    """One ordered pair of the sweep."""
-
-    key: str
-    source: Snapshot
-    target: Snapshot
-    null: str
-    options: GraftOptions
-
-    @property
-    def reads(self) -> tuple[Snapshot, ...]:
-        """The two nets."""
-        return self.source, self.target
-
-
-def graft_key(source: Snapshot, target: Snapshot, null: str, options: GraftOptions) -> str:
-    """Key of all rows of one ordered pair."""
-    parameters = {"null": null, "options": options}
-    return content_key("graft", parameters, [source.key, target.key], GRAFT_SCHEMA)
+from espalier.tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, Snapshot
 
 
 def graft_options(config: SweepConfig) -> GraftOptions:
@@ -76,44 +51,68 @@ def mixture_options(config: SweepConfig, ridge: float | None) -> GraftOptions:
     return GraftOptions(ridge=chosen, products=config.graft.products)
 
 
-def ladder_groups(ladders: Sequence[Ladder]) -> Groups:
-    """The ladders by setting and width."""
-    groups: Groups = defaultdict(list)
-    for ladder in ladders:
-        groups[setting(ladder[0].net), ladder[0].net.width].append(ladder)
-    return groups
-
-
-def wanted_pairs(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedPair]:
+def wanted_pairs(config: SweepConfig, ladders: Sequence[Ladder]) -> WantedPairs:
     """Every pair that a pairing of the config asks for, once.
 
     Raises:
         ConfigError: Skip grafts are asked for, and no layer can be left out.
     """
-    groups, found = ladder_groups(ladders), dict[str, WantedPair]()
-    for name in PAIRINGS:
-        if name in config.graft.pairings:
-            for pair in _MAKERS[name](config, groups):
-                found.setdefault(pair.key, pair)
-    return list(found.values())
+    nets = NumberedNets(ladders)
+    names = [name for name in PAIRINGS if name in config.graft.pairings]
+    return each_once((block for name in names for block in _MAKERS[name](config, nets)), nets)
 
 
-def _pair(source: Snapshot, target: Snapshot, options: GraftOptions, null: str = "none") -> WantedPair:
-    if not any(layer.batch_norm for layer in target.net.architecture.layers):
-        options = replace(options, statistics=STATISTICS)  # no matter where no BN is, so no part of the key
-    return WantedPair(graft_key(source, target, null, options), source, target, null, options)
+class _Offer(NamedTuple):
+    """What the nets of a group give to any target, one net's after the other's.
+
+    Attributes:
+        sources: Numbers (K) of snapshots.
+        positions: Where (K) on its ladder the target stands.
+        nulls: Indices (K) into `null_names()`.
+        starts: Where (N + 1) the offer of each net begins, and the end.
+    """
+
+    sources: Numbers
+    positions: Numbers
+    nulls: Numbers
+    starts: list[int]
 
 
-def _same_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
+def _same_width(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     """All ordered pairs of the seeds of a width at every snapshot, and the nulls of each."""
     options = graft_options(config)
-    for group in groups.values():
-        for target_ladder in group:
-            for source_ladder in group:
-                same = source_ladder is target_ladder
-                for position, target in enumerate(target_ladder):
-                    for null, source in _sources(config, source_ladder, position, same):
-                        yield _pair(source, target, options, null)
+    for name, group in nets.groups.items():
+        others, own = (_offer(config, group, nets, same) for same in (False, True))
+        for place, target_E in enumerate(nets.numbers[name]):
+            offer = _spliced(others, own, place)
+            yield Block(offer.sources, target_E[offer.positions], options, offer.nulls)
+
+
+def _offer(config: SweepConfig, group: Sequence[Ladder], nets: NumberedNets, same: bool) -> _Offer:
+    """The sources for a target of another net, or for one of the same net."""
+    codes = {name: code for code, name in enumerate(null_names())}
+    found = [
+        [
+            (nets.place[source.key], position, codes[null])
+            for position in range(len(ladder))
+            for null, source in _sources(config, ladder, position, same)
+        ]
+        for ladder in group
+    ]
+    columns = np.array([one for some in found for one in some], np.int32).reshape(-1, 3).T
+    starts = list(accumulate((len(some) for some in found), initial=0))
+    return _Offer(columns[0], columns[1], columns[2], starts)
+
+
+def _spliced(others: _Offer, own: _Offer, place: int) -> _Offer:
+    """The offers of all nets to that at `place`, whose own stands among them."""
+    (start, end), (first, last) = others.starts[place : place + 2], own.starts[place : place + 2]
+
+    def spliced(theirs: Numbers, its: Numbers) -> Numbers:
+        return np.concatenate([theirs[:start], its[first:last], theirs[end:]])
+
+    sources, positions = spliced(others.sources, own.sources), spliced(others.positions, own.positions)
+    return _Offer(sources, positions, spliced(others.nulls, own.nulls), [0, len(sources)])
 
 
 def _sources(
@@ -129,73 +128,80 @@ def _sources(
     yield from sorted(found, key=lambda one: one[1] is not here)
 
 
-def _cross_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
+def _every(sources_NE: Numbers, targets_ME: Numbers) -> tuple[Numbers, Numbers]:
+    """Each net with each, epoch by epoch: sources and targets, both (N, M, E)."""
+    sources, targets = np.broadcast_arrays(sources_NE[:, None], targets_ME[None])
+    return sources, targets
+
+
+def _cross_width(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     """Every width into the widest, and back; a seed at two widths is two independent draws."""
     options = graft_options(config)
-    for (kind, width), group in groups.items():
-        widest = max(other for other_kind, other in groups if other_kind == kind)
-        for narrow in group if width < widest else ():
-            for wide in groups[kind, widest]:
-                for one, other in zip(narrow, wide, strict=True):
-                    yield _pair(one, other, options)
-                    yield _pair(other, one, options)
+    for (kind, width), narrow in nets.numbers.items():
+        widest = max(other for other_kind, other in nets.groups if other_kind == kind)
+        if width < widest:
+            one, other = _every(narrow, nets.numbers[kind, widest])
+            yield Block(_woven(one, other), _woven(other, one), options)
 
 
-def _cross_epoch(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
+def _woven(*columns: Numbers) -> Numbers:
+    """The first of every column, then the second of every one, and so on."""
+    return np.stack(columns, axis=-1).ravel()
+
+
+def _cross_epoch(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     """A at each epoch into B at the last one, and back, and each epoch into itself (the diagonal)."""
     options = graft_options(config)
-    for group in groups.values():
-        for source in group:
-            for target in group:
-                if source is target:
-                    continue
-                for one, other in zip(source, target, strict=True):
-                    yield _pair(one, target[-1], options)
-                    yield _pair(source[-1], other, options)
-                    yield _pair(one, other, options)
+    for numbers in nets.numbers.values():
+        different = ~np.eye(len(numbers), dtype=np.bool_)
+        one, other = (some[different] for some in _every(numbers, numbers))
+        last_source, last_target = (np.broadcast_to(some[:, -1:], some.shape) for some in (one, other))
+        yield Block(_woven(one, last_source, one), _woven(last_target, other, other), options)
 
 
-def _cross_setting(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
+def _cross_setting(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     """Every setting into every other one at each width and epoch, between nets of different seeds.
 
     Nets of one seed may share their initial weights and the order of their images.
     """
     options = graft_options(config)
-    for (kind, width), sources in groups.items():
-        for (other_kind, other_width), targets in groups.items():
+    for (kind, width), sources in nets.groups.items():
+        for (other_kind, other_width), targets in nets.groups.items():
             if width != other_width or kind == other_kind:
                 continue
-            for source in sources:
-                for target in targets:
-                    if source[0].net.seed != target[0].net.seed and _fit(source, target):
-                        for one, other in zip(source, target, strict=True):
-                            yield _pair(one, other, options)
+            fit = _fit([ladder[0] for ladder in sources], [ladder[0] for ladder in targets])
+            one, other = _every(nets.numbers[kind, width], nets.numbers[other_kind, width])
+            yield Block(one[fit].ravel(), other[fit].ravel(), options)
 
 
-def _fit(source: Ladder, target: Ladder) -> bool:
-    return graftable(source[0].net.architecture, target[0].net.architecture)
+def _fit(sources: Sequence[Snapshot], targets: Sequence[Snapshot]) -> Mask:
+    """Which source goes with which target (N, M): of another seed, and of an architecture that fits."""
+    one, other = Census(sources), Census(targets)
+    fits = np.array([[graftable(net, top) for top in other.kinds] for net in one.kinds], np.bool_)
+    seeds = [np.array([snap.net.seed for snap in some]) for some in (sources, targets)]
+    return fits[one.numbers[:, None], other.numbers[None]] & (seeds[0][:, None] != seeds[1][None])
 
 
-def _skip(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
+def _skip(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     """The real pairs of `same_width` with layers left out, where a layer can be; a key for each number."""
     plain = config.graft.model_copy(update={"nulls": (), "methods": ("exact",)})
     without_nulls = config.model_copy(update={"graft": plain})
-    pairs, options = list(_same_width(without_nulls, groups)), graft_options(without_nulls)
-    found = [
-        _pair(pair.source, pair.target, replace(options, skips=(skip,)))
-        for skip in sorted(set(plain.skips))
-        for pair in pairs
-        if cuts(pair.target.net.architecture, ("exact",), (skip,))
-    ]
+    blocks, found = list(_same_width(without_nulls, nets)), False
+    for skip in sorted(set(plain.skips)):
+        options = replace(graft_options(without_nulls), skips=(skip,))
+        can = nets.whose(lambda net, skip=skip: bool(cuts(net, ("exact",), (skip,))))
+        for block in blocks:
+            kept = can[block.targets]
+            found = found or bool(kept.any())
+            yield Block(block.sources[kept], block.targets[kept], options)
     if not found:
         raise ConfigError(
             f"graft.skips: found {list(plain.skips)}, but no layer of these nets can be fitted with so many "
             "left out below it: a skip graft needs a plain chain of layers, and layer 1 stays the source's"
         )
-    yield from found
 
 
-_MAKERS: dict[str, Callable[[SweepConfig, Groups], Iterator[WantedPair]]] = {
+_MAKERS: dict[str, Callable[[SweepConfig, NumberedNets], Iterator[Block]]] = {
     "same_width": _same_width,
     "cross_width": _cross_width,
     "cross_epoch": _cross_epoch,

@@ -15,7 +15,8 @@ from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import content_key, tile_key
 from espalier.orchestrator.planning.kind import Ladder, Scope, UnitKind
 from espalier.orchestrator.planning.kinds.mixture_cost import pool_cost, widest_mixed
-from espalier.orchestrator.planning.kinds.pairings import Group, ladder_groups, mixture_options
+from espalier.orchestrator.planning.kinds.pair_blocks import Group, ladder_groups
+from espalier.orchestrator.planning.kinds.pairings import mixture_options
 from espalier.orchestrator.planning.task import Limits, Nets, Task, largest_blocks
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.spec import POOL_NULLS, GraftOptions, Pool, PoolNull, PoolTile, Snapshot

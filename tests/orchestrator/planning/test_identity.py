@@ -20,7 +20,8 @@ from espalier.orchestrator.planning.identity import (
     tile_key,
 )
 from espalier.orchestrator.planning.kind import Have
-from espalier.orchestrator.planning.kinds.pairings import graft_key, graft_options
+from espalier.orchestrator.planning.kinds.pair_blocks import graft_key
+from espalier.orchestrator.planning.kinds.pairings import graft_options
 from espalier.orchestrator.planning.nets import nets
 from espalier.orchestrator.planning.plan import make_plan
 from espalier.orchestrator.planning.task import Limits

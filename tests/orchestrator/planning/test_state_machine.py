@@ -10,6 +10,7 @@ from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.failures import BOUNDS
 from espalier.orchestrator.planning.state_machine import Machine, Verdict
 from espalier.orchestrator.planning.task import Task
+from tests.orchestrator.planning.calls import calls
 
 
 @dataclass(frozen=True)
@@ -327,3 +328,16 @@ def test_room_that_grows_is_used_and_room_that_shrinks_takes_nothing_back():
     runs.room = 1
     assert runs.submit() == []
     assert len(runs.in_flight) == 5
+
+
+def test_a_blob_costs_each_task_that_waits_for_it_the_same_however_many_others_it_waits_for():
+    def work(count):
+        names = [f"{number:03}" for number in range(count)]
+        reads = [[f"{name}.blob"] for name in names]
+        driver = machine([*(trainer(name) for name in names), tile("t", reads)], room=count)
+        driver.submit()
+        counted = calls(lambda: [driver.done(name) for name in names])
+        assert keys(driver.submit()) == ["t"]
+        return counted
+
+    assert work(80) < 2.5 * work(40)

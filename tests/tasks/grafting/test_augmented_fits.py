@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.planning.kinds.pairings import graft_key, graft_options
+from espalier.orchestrator.planning.kinds.pair_blocks import graft_key
+from espalier.orchestrator.planning.kinds.pairings import graft_options
 from espalier.orchestrator.planning.kinds.pools import pool_options
 from espalier.orchestrator.planning.nets import nets
 from espalier.tasks.data.augment import view
