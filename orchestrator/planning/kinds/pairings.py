@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.identity import content_key
 from espalier.orchestrator.planning.kind import Ladder
+from espalier.orchestrator.planning.partners import Mates
 from espalier.tasks.grafting.nulls.known_nulls import NULLS
 from espalier.tasks.networks.cuts import cuts, graftable
 from espalier.tasks.spec import METHODS, PAIRINGS, STATISTICS, GraftOptions, NetSpec, Snapshot
@@ -105,11 +106,12 @@ def _pair(source: Snapshot, target: Snapshot, options: GraftOptions, null: str =
 
 
 def _same_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
-    """All ordered pairs of the seeds of a width at every snapshot, and the nulls of each."""
+    """Ordered pairs of partners among the seeds of a width at every snapshot, and the nulls of each."""
     options = graft_options(config)
     for group in groups.values():
+        mates = Mates(config, group)
         for target_ladder in group:
-            for source_ladder in group:
+            for source_ladder in mates.sources(target_ladder):
                 same = source_ladder is target_ladder
                 for position, target in enumerate(target_ladder):
                     for null, source in _sources(config, source_ladder, position, same):
@@ -134,10 +136,13 @@ def _cross_width(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     options = graft_options(config)
     for (kind, width), group in groups.items():
         widest = max(other for other_kind, other in groups if other_kind == kind)
+        mates = Mates(config, groups[kind, widest])
         for narrow in group if width < widest else ():
-            for wide in groups[kind, widest]:
+            for wide in mates.targets(narrow):
                 for one, other in zip(narrow, wide, strict=True):
                     yield _pair(one, other, options)
+            for wide in mates.sources(narrow):
+                for one, other in zip(narrow, wide, strict=True):
                     yield _pair(other, one, options)
 
 
@@ -145,8 +150,9 @@ def _cross_epoch(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
     """A at each epoch into B at the last one, and back, and each epoch into itself (the diagonal)."""
     options = graft_options(config)
     for group in groups.values():
+        mates = Mates(config, group)
         for source in group:
-            for target in group:
+            for target in mates.targets(source):
                 if source is target:
                     continue
                 for one, other in zip(source, target, strict=True):
@@ -165,8 +171,9 @@ def _cross_setting(config: SweepConfig, groups: Groups) -> Iterator[WantedPair]:
         for (other_kind, other_width), targets in groups.items():
             if width != other_width or kind == other_kind:
                 continue
+            mates = Mates(config, targets)
             for source in sources:
-                for target in targets:
+                for target in mates.targets(source):
                     if source[0].net.seed != target[0].net.seed and _fit(source, target):
                         for one, other in zip(source, target, strict=True):
                             yield _pair(one, other, options)
