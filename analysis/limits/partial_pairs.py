@@ -5,6 +5,8 @@ Legend: R rows, S nets, K measures of the same rows, P unordered pairs of nets t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,14 @@ LEAST_NETS = 4
 """Of fewer nets every two pairs share one, and nothing tells their effects from their mean."""
 
 
-def partial_variance(centred_KR: Floats, sides: NDArray[np.int64], seeds: int) -> float | None:
+class PartialVariance(NamedTuple):
+    """A squared standard error, and with how many degrees of freedom it is known."""
+
+    variance: float
+    freedom: float
+
+
+def partial_variance(centred_KR: Floats, sides: NDArray[np.int64], seeds: int) -> PartialVariance | None:
     """Squared standard error of a mean over rows of which only some share nets, summed over the K measures.
 
     Rows without a net in common are independent, so the variance of the mean is the sum of the covariances of
@@ -27,14 +36,20 @@ def partial_variance(centred_KR: Floats, sides: NDArray[np.int64], seeds: int) -
     The estimate can fall below 0. So it is at least what the unordered pairs of nets would give if they were
     independent, which no mean over pairs goes below unless good sources are bad targets.
 
+    It is known less well than that of S independent nets, since the sum of a net's rows holds the effects of
+    its few partners too. Where the nets' effects are all there is, the degrees of freedom tend to about
+    `S k / (k + 3)` for k = P / S pairs a net. With `(S - 1) k / (k + 2)`, 90 % intervals cover in 88 to 98 %
+    of simulated cases (docs/decisions/partners.md).
+
     Args:
         centred_KR: K measures less their means.
         sides: Of each row its source and its target, `[2, R]`, numbered from 0.
         seeds: S.
 
     Returns:
-        The variance; None where this is not such a design: rows of one net, all pairs of the nets that are
-        sources with those that are targets, fewer than 4 nets, or all rows sharing a net.
+        The variance and its degrees of freedom; None where this is not such a design: rows of one net, all
+        pairs of the nets that are sources with those that are targets, fewer than 4 nets, or all rows sharing
+        a net.
     """
     if len(sides) < 2 or seeds < LEAST_NETS or (sides[0] == sides[1]).any() or _complete(sides):
         return None
@@ -47,11 +62,13 @@ def partial_variance(centred_KR: Floats, sides: NDArray[np.int64], seeds: int) -
         return None
     by_pair = by_net = 0.0
     for centred_R in centred_KR:
-        net_S = sum(np.bincount(side, centred_R, seeds) for side in sides)
+        net_S = np.bincount(sides[0], centred_R, seeds) + np.bincount(sides[1], centred_R, seeds)
         pair_P = np.bincount(of_pair_R, centred_R)
         by_pair += float(pair_P @ pair_P)
         by_net += float(net_S @ net_S)
-    return max((by_net - by_pair) / (total - sharing), by_pair / (total - together))
+    variance = max((by_net - by_pair) / (total - sharing), by_pair / (total - together))
+    partners = len(rows_P) / seeds
+    return PartialVariance(variance, (seeds - 1) * partners / (partners + 2))
 
 
 def _complete(sides: NDArray[np.int64]) -> bool:

@@ -44,7 +44,7 @@ def test_the_variance_is_unbiased(nets, count, effects):
     """Of the sum of many measures, so that no single one is lifted to its least; measured within 3 %."""
     for sides in (line(nets, count), ring(nets, count)):
         y_KR = draws(sides, nets, *effects, count=3000)
-        found = partial_variance(y_KR - y_KR.mean(axis=1, keepdims=True), sides, nets) / len(y_KR)
+        found = partial_variance(y_KR - y_KR.mean(axis=1, keepdims=True), sides, nets).variance / len(y_KR)
         assert found == pytest.approx(truth(sides, nets, *effects), rel=0.06)
 
 
@@ -52,19 +52,19 @@ def test_pairs_in_both_orders_whose_noise_is_one_count_once():
     sides = np.hstack([ring(9, 2), ring(9, 2)[::-1]])
     y_KR = draws(ring(9, 2), 9, 1.0, 1.0, 1.0, count=3000)
     y_KR = np.hstack([y_KR, y_KR])
-    found = partial_variance(y_KR - y_KR.mean(axis=1, keepdims=True), sides, 9) / len(y_KR)
+    found = partial_variance(y_KR - y_KR.mean(axis=1, keepdims=True), sides, 9).variance / len(y_KR)
     assert found == pytest.approx(y_KR.mean(axis=1).var(), rel=0.06)
 
 
 @pytest.mark.parametrize("effects", EFFECTS, ids=str)
 @pytest.mark.parametrize(("nets", "count"), [(8, 2), (16, 4)])
 def test_intervals_of_a_mean_cover_at_about_their_rate(nets, count, effects):
-    """Nominal 0.9; measured 0.87 to 0.95, as over all pairs."""
+    """Nominal 0.9; over all pairs 0.88 to 0.96 of them cover."""
     sides, covered = line(nets, count), []
     for y_R in draws(sides, nets, *effects, count=600):
         low, high = mean_interval(mean_over_nets(8, y_R, list(sides)), 0.9)
         covered.append(low <= 10 <= high)
-    assert 0.84 <= np.mean(covered) <= 0.97
+    assert 0.87 <= np.mean(covered) <= 0.98
 
 
 def test_the_fit_over_widths_covers_the_exponent_with_few_partners():
