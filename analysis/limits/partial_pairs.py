@@ -37,9 +37,8 @@ def partial_variance(centred_KR: Floats, sides: NDArray[np.int64], seeds: int) -
     independent, which no mean over pairs goes below unless good sources are bad targets.
 
     It is known less well than that of S independent nets, since the sum of a net's rows holds the effects of
-    its few partners too. Where the nets' effects are all there is, the degrees of freedom tend to about
-    `S k / (k + 3)` for k = P / S pairs a net. With `(S - 1) k / (k + 2)`, 90 % intervals cover in 88 to 98 %
-    of simulated cases (docs/decisions/partners.md).
+    its few partners too. With `(S - 1) k / (k + 2)` degrees of freedom for k = P / S pairs a net, 90 %
+    intervals cover in 89 to 98 % of simulated cases (docs/decisions/partners.md).
 
     Args:
         centred_KR: K measures less their means.
