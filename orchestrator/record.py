@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.kinds.registry import KINDS
+from espalier.orchestrator.planning.partners import refuse_rewiring
 from espalier.orchestrator.store.json_shape import shaped
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts
@@ -95,6 +96,7 @@ def refuse_another(store: Store, config: SweepConfig, facts: DataFacts) -> None:
             "take the fields back, or give the new config a folder of its own (`espalier new`); "
             "more widths, seeds, settings, snapshots, pairings or nulls may be added in place"
         )
+    refuse_rewiring(earlier, config)
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

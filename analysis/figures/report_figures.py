@@ -107,7 +107,7 @@ _EXCESS = (
     "table."
 )
 _WIDTH = (
-    "Each point is the mean over all ordered pairs of differently seeded nets of one width; bars are one "
+    "Each point is the mean over the ordered pairs of differently seeded nets of one width; bars are one "
     "standard error over nets (often smaller than the mark). A straight line is a power law, its slope is "
     "−α; a line that bends level would have a limit above zero. Bands and brackets are bootstrap intervals "
     "over nets. Dotted lines with full marks: no fit. Hollow marks: untrained sources into the same targets. "

@@ -23,13 +23,13 @@ class Candidate:
     aicc: float
     aicc_B: Floats
     logmeans_BW: Floats
-    seeds_W: Floats
+    freedom_W: Floats
     level: float
 
     def tail(self, parameter: str) -> float:
         """Share of the draws beyond each end of the interval of `alpha` or `c`."""
         return tail_probability(
-            getattr(self.draws, f"{parameter}_B"), self.logmeans_BW, self.seeds_W, self.level
+            getattr(self.draws, f"{parameter}_B"), self.logmeans_BW, self.freedom_W, self.level
         )
 
     def interval(self, parameter: str) -> tuple[float, float]:
@@ -68,7 +68,7 @@ def fit_candidate(
         aicc=float(aicc(point.misfit_B, within, nets, parameters)[0]),
         aicc_B=aicc(draws.misfit_B, within, nets, parameters),
         logmeans_BW=np.log(draws_BW),
-        seeds_W=seeds_W,
+        freedom_W=np.array([m.freedom for m in means]),
         level=level,
     )
 

@@ -115,4 +115,4 @@ def misfit_p_value(fit: Candidate, means: Sequence[WidthMean]) -> float:
     if within == 0:
         return 0.0
     ratio = (fit.point.misfit_B[0] / freedom) / (within / inner)
-    return float(fdtrc(freedom, inner, np.float64(ratio)))
+    return float(fdtrc(freedom, sum(m.freedom for m in means), np.float64(ratio)))

@@ -26,7 +26,7 @@ def floor_bound(means: Sequence[WidthMean], within: float, level: float) -> floa
     """The largest c whose best curve `c + a w^-alpha` fits hardly worse than that with c = 0.
 
     By the profile of the misfit: it may rise by t^2 times the variance of the nets about their width's mean,
-    with Student's t of `(1 - level) / 2` above, and as many degrees of freedom as nets less widths. The
+    with Student's t of `(1 - level) / 2` above, and the degrees of freedom of all widths. The
     misfit is held against that of c = 0 and not of a negative c: the bound is never 0, and rather too large.
 
     Args:
@@ -36,10 +36,11 @@ def floor_bound(means: Sequence[WidthMean], within: float, level: float) -> floa
     """
     width_W, y_W = np.array([float(m.width) for m in means]), np.array([m.mean for m in means])
     seeds_W = np.array([float(m.seeds) for m in means])
-    freedom = seeds_W.sum() - len(means)
+    between = seeds_W.sum() - len(means)
     limit_C = LIMITS * y_W.min()
     misfit_C = _profile(width_W, y_W, seeds_W, limit_C)
-    allowed = stdtrit(freedom, (1 + level) / 2) ** 2 * within / freedom
+    freedom = sum(m.freedom for m in means)
+    allowed = stdtrit(freedom, (1 + level) / 2) ** 2 * within / between
     return float(limit_C[misfit_C <= misfit_C[0] + allowed].max())
 
 

@@ -84,7 +84,7 @@ def _line(rows: pd.DataFrame, nets_R: Sequence[NDArray[np.int64]]) -> dict[str, 
     m = mean_over_nets(0, rows["accuracy_drop"].to_numpy(dtype=np.float64), nets_R)
     bounded = not _have_blocks(rows)
     images, both = (_bound(rows), 0.0) if bounded else over_blocks(*_blocks(rows), nets_R)
-    error = added(Spread(m.variance, m.seeds - 1), images, twice=both)
+    error = added(Spread(m.variance, m.freedom), images, twice=both)
     return {
         "mean": m.mean,
         "error_nets": m.variance**0.5,

@@ -25,20 +25,20 @@ class Mean(Protocol):
         ...
 
     @property
-    def seeds(self) -> int:
-        """Number of nets."""
+    def freedom(self) -> float:
+        """With how many degrees of freedom the variance is known."""
         ...
 
 
 def mean_interval(mean: Mean, level: float, among: int = 1) -> tuple[float, float]:
-    """Student's interval of a mean over nets, with one degree of freedom fewer than nets.
+    """Student's interval of a mean over nets.
 
     Args:
         mean: The mean.
         level: Coverage.
         among: Number of means whose intervals are to hold together at that level (Bonferroni).
     """
-    return spread_interval(mean.mean, mean.variance**0.5, mean.seeds - 1, level, among)
+    return spread_interval(mean.mean, mean.variance**0.5, mean.freedom, level, among)
 
 
 def spread_interval(
@@ -56,7 +56,7 @@ def spread_interval(
     return mean - half, mean + half
 
 
-def tail_probability(parameter_B: Floats, logmeans_BW: Floats, seeds_W: Floats, level: float) -> float:
+def tail_probability(parameter_B: Floats, logmeans_BW: Floats, freedom_W: Floats, level: float) -> float:
     """Share of the draws to leave out at either end of an interval of coverage `level`.
 
     The expanded percentile of Hesterberg (2015, What Teachers Should Know About the Bootstrap):
@@ -64,17 +64,17 @@ def tail_probability(parameter_B: Floats, logmeans_BW: Floats, seeds_W: Floats, 
     estimated from few nets.
 
     >>> draws = np.random.default_rng(0).normal(size=(500, 1))
-    >>> round(tail_probability(draws[:, 0], draws, np.array([4.0]), 0.9), 4)  # t with 3 degrees is 2.353
+    >>> round(tail_probability(draws[:, 0], draws, np.array([3.0]), 0.9), 4)  # t with 3 degrees is 2.353
     0.0093
     """
-    freedom = degrees_of_freedom(parameter_B, logmeans_BW, seeds_W)
+    freedom = degrees_of_freedom(parameter_B, logmeans_BW, freedom_W)
     return float(ndtr(stdtrit(freedom, (1 - level) / 2)))
 
 
-def degrees_of_freedom(parameter_B: Floats, logmeans_BW: Floats, seeds_W: Floats) -> float:
+def degrees_of_freedom(parameter_B: Floats, logmeans_BW: Floats, freedom_W: Floats) -> float:
     """Welch-Satterthwaite degrees of freedom of a parameter's bootstrap variance.
 
-    The parameter's variance is a sum of the widths' shares, each known with S - 1 degrees of freedom;
+    The parameter's variance is a sum of the widths' shares, each known with `freedom_W` of its own;
     shares come from the regression of the parameter's draws on the draws of the widths' log means.
     """
     centred_BW = logmeans_BW - logmeans_BW.mean(axis=0)
@@ -82,5 +82,5 @@ def degrees_of_freedom(parameter_B: Floats, logmeans_BW: Floats, seeds_W: Floats
     share_W = slope_W**2 * centred_BW.var(axis=0)
     total = share_W.sum()
     if total == 0:  # draws that do not vary: any quantile is the same
-        return float((seeds_W - 1).sum())
-    return float(total**2 / (share_W**2 / (seeds_W - 1)).sum())
+        return float(freedom_W.sum())
+    return float(total**2 / (share_W**2 / freedom_W).sum())

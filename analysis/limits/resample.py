@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from espalier.analysis.limits.partial_pairs import partial_variance
 from espalier.analysis.limits.selection import comparable, measured, narrower_width, net_codes
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,7 @@ class WidthMean:
         variance: Squared standard error of `mean` over draws of the nets; NaN for fewer than 2 nets.
         influence_S: What each net adds to the mean to first order; sums to zero.
         rows: Number of rows.
+        freedom: Degrees of freedom of `variance`: S - 1, or fewer where only some of the pairs are there.
     """
 
     width: int
@@ -38,6 +40,7 @@ class WidthMean:
     variance: float
     influence_S: Floats
     rows: int
+    freedom: float
 
     @property
     def seeds(self) -> int:
@@ -59,6 +62,10 @@ def mean_over_nets(width: int, y_R: Floats, nets_R: Sequence[NDArray[np.int64]])
     own part at least. What is left errs on the safe side: the variance is 7 % too large where the nets'
     effects are twice the pairs' noise, twice too large where the nets have no effect at all.
 
+    Where only some of the pairs are there (`graft.partners`, or a sweep that runs), the jackknife counts
+    with a net's effect those of its few partners too, and is 1.3 to 2.4 times too large. From 4 seeds on the
+    variance is then that of `analysis.limits.partial_pairs`, which knows which rows share a net.
+
     Args:
         width: The width, kept as given.
         y_R: The measure.
@@ -66,8 +73,8 @@ def mean_over_nets(width: int, y_R: Floats, nets_R: Sequence[NDArray[np.int64]])
     """
     seeds, sides = _sides(nets_R)
     influence_S = _influence(y_R, sides, seeds)
-    noise = _pair_noise(y_R - y_R.mean(), sides, influence_S)
-    return WidthMean(width, float(y_R.mean()), _variance([influence_S], [noise]), influence_S, len(y_R))
+    variance, freedom = _variance(y_R[None], sides, [influence_S])
+    return WidthMean(width, float(y_R.mean()), variance, influence_S, len(y_R), freedom)
 
 
 def summed_variance(y_KR: Floats, nets_R: Sequence[NDArray[np.int64]]) -> float:
@@ -78,8 +85,7 @@ def summed_variance(y_KR: Floats, nets_R: Sequence[NDArray[np.int64]]) -> float:
     """
     seeds, sides = _sides(nets_R)
     influences = [_influence(y_R, sides, seeds) for y_R in y_KR]
-    noises = [_pair_noise(y_R - y_R.mean(), sides, one) for y_R, one in zip(y_KR, influences, strict=True)]
-    return _variance(influences, noises)
+    return _variance(y_KR, sides, influences)[0]
 
 
 def _sides(nets_R: Sequence[NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:
@@ -96,11 +102,22 @@ def _influence(y_R: Floats, sides: NDArray[np.int64], seeds: int) -> Floats:
     return pseudo_S - pseudo_S.mean()
 
 
-def _variance(influences: Sequence[Floats], noises: Sequence[float | None]) -> float:
-    """The variances of some means of the same nets, summed, less the surplus of the pairs' noise."""
+def _variance(y_KR: Floats, sides: NDArray[np.int64], influences: Sequence[Floats]) -> tuple[float, float]:
+    """The variances of some means of the same nets, summed, and the degrees of freedom of one of them."""
     seeds = len(influences[0])
     if seeds < 2:
-        return np.nan
+        return np.nan, 0.0
+    centred_KR = y_KR - y_KR.mean(axis=1, keepdims=True)
+    partial = partial_variance(centred_KR, sides, seeds)
+    if partial is not None:
+        return partial
+    return _of_influences(influences, centred_KR, sides), seeds - 1.0
+
+
+def _of_influences(influences: Sequence[Floats], centred_KR: Floats, sides: NDArray[np.int64]) -> float:
+    """The jackknife's variances, summed, less the surplus of the pairs' noise."""
+    seeds = len(influences[0])
+    noises = [_pair_noise(y_R, sides, one) for y_R, one in zip(centred_KR, influences, strict=True)]
     variance = sum(float(one @ one) for one in influences) / (seeds * (seeds - 1))
     noise = sum(one for one in noises if one is not None)
     if noise == 0:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from espalier.orchestrator.config.size_limits import refuse_many_seeds
 from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS, NULLS
@@ -122,6 +122,13 @@ def _null(value: object) -> object:
     return one_of(value, (*NULLS, *POOL_NULLS))
 
 
+def _partners(value: object) -> object:
+    """One fault where a union would tell two."""
+    if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise PydanticCustomError("partners", "give 'all', or a number of 1 or more")
+    return value
+
+
 class GraftConfig(Section):
     """`[graft]`: which pairs, nulls, methods, BN statistics, ridge, type of products (docs/method.md)."""
 
@@ -131,6 +138,8 @@ class GraftConfig(Section):
         Field(min_length=1),
     ] = ("same_width",)
     skips: Annotated[tuple[Positive, ...], BeforeValidator(listed), Field(min_length=1)] = (1,)
+    partners: Annotated[Literal["all"] | int, BeforeValidator(_partners)] = "all"
+    partners_seed: Natural = 0
 
     nulls: Annotated[tuple[Annotated[str, BeforeValidator(_null)], ...], BeforeValidator(listed)] = (
         DEFAULT_NULLS

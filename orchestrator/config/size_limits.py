@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 MOST_SEEDS = 10_000
 MOST_SETTINGS = 1_000
@@ -35,19 +36,23 @@ def refuse_many_settings(values: Sequence[int], listed: int) -> None:
         )
 
 
-def refuse_many_pairs(settings: int, widths: int, seeds: int, snapshots: int, nulls: int) -> None:
+def refuse_many_pairs(
+    settings: int, widths: int, seeds: int, snapshots: int, nulls: int, partners: Literal["all"] | int = "all"
+) -> None:
     """Refuse more nets, or pairs of nets of one width, than a sweep can plan.
+
+    A net counts among its own partners, since some nulls are of one net alone.
 
     Raises:
         ValueError: They are more than `MOST_NETS` or `MOST_PAIRS`.
     """
     nets = settings * widths * seeds
-    pairs = nets * seeds * snapshots * (1 + nulls)
+    pairs = nets * (seeds if partners == "all" else min(seeds, partners + 1)) * snapshots * (1 + nulls)
     if nets > MOST_NETS or pairs > MOST_PAIRS:
         raise ValueError(
             f"sweep: {settings:,} settings, {widths:,} widths and {seeds:,} seeds make {nets:,} nets, and "
             f"{snapshots:,} snapshots with {nulls} nulls about {pairs:,} pairs; at most {MOST_NETS:,} nets "
-            f"and {MOST_PAIRS:,} pairs would do: take fewer, or several sweeps"
+            f"and {MOST_PAIRS:,} pairs would do: take fewer, or give each net few partners (graft.partners)"
         )
 
 

@@ -71,6 +71,7 @@ class SweepConfig(Section):
             len(axes.seeds),
             len(self.train.snapshots),
             len(self.graft.nulls),
+            self.graft.partners,
         )
         return self
 
@@ -109,6 +110,12 @@ class SweepConfig(Section):
             )
         if "cross_width" in self.graft.pairings and len(self.sweep.widths) < 2:
             raise ValueError("graft.pairings has 'cross_width', which needs 2 or more sweep.widths")
+        partners, seeds = self.graft.partners, len(self.sweep.seeds)
+        if partners != "all" and partners >= seeds:
+            raise ValueError(
+                f"graft.partners is {_short(partners)}, but a net of {seeds} seeds has {seeds - 1} others: "
+                f"give a number up to {seeds - 1}, 'all' (both orders of every two nets), or more sweep.seeds"
+            )
         wanted = [null for null in POOL_NULLS if null in self.graft.nulls]
         if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:
             raise ValueError(

@@ -63,6 +63,38 @@ def test_more_of_an_axis_and_another_machine_go_into_the_same_folder(store, grow
     record(store, config())
 
 
+def test_partners_and_seeds_above_the_others_may_become_more(store):
+    for partners, seeds in ((1, 4), (2, 6), (2, [0, 1, 2, 3, 4, 5, 9]), ("all", [0, 1, 7]), (2, [0, 1, 7])):
+        record(store, config(graft={"partners": partners}, sweep={"seeds": seeds}))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([1, 2, 3, 4, 5], "seed 3 was put between those of the folder (1 to 5)"),
+        ([0, 1, 2, 4, 5], "seed 0 was put"),
+        ([1, 2, 5], "seed 4 was put"),
+    ],
+    ids=str,
+)
+def test_seeds_that_would_pair_others_anew_are_refused_in_one_line(store, seeds, words):
+    record(store, config(graft={"partners": 2}, sweep={"seeds": [1, 2, 4, 5]}))
+    with pytest.raises(ConfigError) as caught:
+        record(store, config(graft={"partners": 2}, sweep={"seeds": seeds}))
+    assert words in str(caught.value)
+    assert "add seeds above 5" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    record(store, config(graft={"partners": "all"}, sweep={"seeds": seeds}))
+
+
+def test_what_turns_the_partners_stays_where_it_turned_some(store):
+    record(store, config(graft={"partners": 2}))
+    with pytest.raises(ConfigError, match=r"graft\.partners_seed: 0 there, 1 now"):
+        record(store, config(graft={"partners": 2, "partners_seed": 1}))
+    record(store, config(graft={"partners": "all"}))
+    record(store, config(graft={"partners": 2, "partners_seed": 1}))
+
+
 def test_epochs_extend_a_schedule_without_horizon(store):
     for epochs in (20, 30, 25):
         record(store, config(train={"schedule": "constant", "epochs": epochs}))

@@ -25,7 +25,7 @@ class Grafts(UnitKind[WantedPair]):
     tables = ("downstream", "ridges", "grafts")
     gemm_share = 0.2  # 18.4 GFLOP/s beside a GEMM of about 95: the demo on an AMD EPYC core
     always_shown = True
-    may_change = frozenset({"graft.nulls", "graft.pairings", "graft.skips"})
+    may_change = frozenset({"graft.nulls", "graft.pairings", "graft.skips", "graft.partners"})
 
     def wanted(self, scope: Scope) -> WantedPairs:
         """Every pair that a pairing asks for, and its nulls."""
@@ -35,6 +35,10 @@ class Grafts(UnitKind[WantedPair]):
     def done_in(self, config: SweepConfig) -> tuple[str, ...]:
         """Without a choice among ridges a graft has no rows in `ridges`."""
         return tuple(name for name in self.tables if name != "ridges" or config.graft.ridges)
+
+    def idle(self, config: SweepConfig) -> frozenset[str]:
+        """What turns the choice of partners, where all are."""
+        return frozenset({"graft.partners_seed"} if config.graft.partners == "all" else ())
 
     def jobs(self, units: Sequence[WantedPair], scope: Scope) -> list[Task]:
         """Tiles."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.kind import Ladder
 from espalier.orchestrator.planning.kinds.pair_blocks import Block, NumberedNets, Numbers, each_once
 from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPairs
+from espalier.orchestrator.planning.partners import Mates
 from espalier.orchestrator.planning.tile_load import Census
 from espalier.orchestrator.planning.units import Mask
 from espalier.tasks.grafting.nulls.known_nulls import NULLS
@@ -79,12 +81,13 @@ class _Offer(NamedTuple):
 
 
 def _same_width(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
-    """All ordered pairs of the seeds of a width at every snapshot, and the nulls of each."""
+    """Ordered pairs of partners among the seeds of a width at every snapshot, and the nulls of each."""
     options = graft_options(config)
     for name, group in nets.groups.items():
         others, own = (_offer(config, group, nets, same) for same in (False, True))
+        mates = Mates(config, group)
         for place, target_E in enumerate(nets.numbers[name]):
-            offer = _spliced(others, own, place)
+            offer = _spliced(others, own, place, mates.sources(group[place]))
             yield Block(offer.sources, target_E[offer.positions], options, offer.nulls)
 
 
@@ -104,12 +107,17 @@ def _offer(config: SweepConfig, group: Sequence[Ladder], nets: NumberedNets, sam
     return _Offer(columns[0], columns[1], columns[2], starts)
 
 
-def _spliced(others: _Offer, own: _Offer, place: int) -> _Offer:
-    """The offers of all nets to that at `place`, whose own stands among them."""
-    (start, end), (first, last) = others.starts[place : place + 2], own.starts[place : place + 2]
+def _spliced(others: _Offer, own: _Offer, place: int, mates: Sequence[int] | None) -> _Offer:
+    """The offers to the net at `place` of its mates, or of all nets; its own stands among them."""
+    before, after = (0, place), (place + 1, len(own.starts) - 1)
+    runs = [before, after] if mates is None else [(mate, mate + 1) for mate in mates if mate != place]
+    cuts = [slice(others.starts[first], others.starts[last]) for first, last in runs]
+    here = sum(first < place for first, _ in runs)
+    mine = slice(own.starts[place], own.starts[place + 1])
 
     def spliced(theirs: Numbers, its: Numbers) -> Numbers:
-        return np.concatenate([theirs[:start], its[first:last], theirs[end:]])
+        pieces = [theirs[cut] for cut in cuts]
+        return np.concatenate([*pieces[:here], its[mine], *pieces[here:]])
 
     sources, positions = spliced(others.sources, own.sources), spliced(others.positions, own.positions)
     return _Offer(sources, positions, spliced(others.nulls, own.nulls), [0, len(sources)])
@@ -140,11 +148,19 @@ def _cross_width(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     for (kind, width), narrow in nets.numbers.items():
         widest = max(other for other_kind, other in nets.groups if other_kind == kind)
         if width < widest:
+            wide, group = Mates(config, nets.groups[kind, widest]), nets.groups[kind, width]
             one, other = _every(narrow, nets.numbers[kind, widest])
-            yield Block(_woven(one, other), _woven(other, one), options)
+            kept = (_at_each(some, one) for some in (wide.are_targets(group), wide.are_sources(group)))
+            both = _woven(*kept)
+            yield Block(_woven(one, other)[both], _woven(other, one)[both], options)
 
 
-def _woven(*columns: Numbers) -> Numbers:
+def _at_each(some: Mask, like: Numbers) -> Mask:
+    """What holds of nets (N, M), of their snapshots (N, M, E)."""
+    return np.broadcast_to(some[:, :, None], like.shape)
+
+
+def _woven(*columns: NDArray[Any]) -> NDArray[Any]:
     """The first of every column, then the second of every one, and so on."""
     return np.stack(columns, axis=-1).ravel()
 
@@ -152,8 +168,9 @@ def _woven(*columns: Numbers) -> Numbers:
 def _cross_epoch(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
     """A at each epoch into B at the last one, and back, and each epoch into itself (the diagonal)."""
     options = graft_options(config)
-    for numbers in nets.numbers.values():
-        different = ~np.eye(len(numbers), dtype=np.bool_)
+    for name, numbers in nets.numbers.items():
+        group = nets.groups[name]
+        different = ~np.eye(len(numbers), dtype=np.bool_) & Mates(config, group).are_targets(group)
         one, other = (some[different] for some in _every(numbers, numbers))
         last_source, last_target = (np.broadcast_to(some[:, -1:], some.shape) for some in (one, other))
         yield Block(_woven(one, last_source, one), _woven(last_target, other, other), options)
@@ -170,6 +187,7 @@ def _cross_setting(config: SweepConfig, nets: NumberedNets) -> Iterator[Block]:
             if width != other_width or kind == other_kind:
                 continue
             fit = _fit([ladder[0] for ladder in sources], [ladder[0] for ladder in targets])
+            fit &= Mates(config, targets).are_targets(sources)
             one, other = _every(nets.numbers[kind, width], nets.numbers[other_kind, width])
             yield Block(one[fit].ravel(), other[fit].ravel(), options)
 

@@ -56,6 +56,14 @@ def test_more_settings_nets_or_pairs_than_can_be_planned_are_refused_with_their_
     SweepConfig.parse({"sweep": {"widths": [4, 8, 16, 32], "seeds": 200}})
 
 
+def test_few_partners_let_a_sweep_have_more_seeds():
+    many = {"widths": [2], "seeds": 5000}
+    assert "few partners (graft.partners)" in refusal({"sweep": many})
+    SweepConfig.parse({"sweep": many, "graft": {"partners": 2}})
+    text = refusal({"sweep": {"widths": [2], "seeds": 10_000}, "graft": {"partners": 40}})
+    assert f"about {10_000 * 41 * 30:,} pairs" in text
+
+
 def test_ten_faults_are_shown_and_the_others_counted():
     lines = refusal({"train": {f"no{n}": 1 for n in range(50_000)}}).splitlines()
     assert len(lines) == 12

@@ -90,6 +90,13 @@ FAULTS = {
     "an unknown pairing": ({"graft": {"pairings": ["all"]}}, ["graft.pairings.0", "'all'", "'cross_width'"]),
     "no pairing": ({"graft": {"pairings": []}}, ["graft.pairings", "at least 1"]),
     "a skip of 0": ({"graft": {"skips": [0]}}, ["graft.skips.0", "found 0", "greater than or equal to 1"]),
+    "no partners": ({"graft": {"partners": 0}}, ["graft.partners: found 0; give 'all', or a number of 1"]),
+    "partners in words": ({"graft": {"partners": "some"}}, ["graft.partners: found 'some'; give 'all'"]),
+    "partners by halves": ({"graft": {"partners": 1.5}}, ["graft.partners: found 1.5; give 'all'"]),
+    "as many partners as nets": (
+        {"graft": {"partners": 4}},
+        ["graft.partners is 4, but a net of 4 seeds has 3 others", "up to 3", "'all'", "more sweep.seeds"],
+    ),
     "an unknown null": ({"graft": {"nulls": ["slef"]}}, ["graft.nulls.0", "'slef'", "'self'"]),
     "a layer multiple of 0": ({"network": {"layers": [1, 0]}}, ["network.layers.1", "found 0"]),
     "a layer of an unknown name": (
