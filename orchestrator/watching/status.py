@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.simulate import gemm_rate, makespan, rates
+from espalier.orchestrator.planning.rates import crowd, gemm_rate, rates
+from espalier.orchestrator.planning.simulate import makespan
 from espalier.orchestrator.running.heartbeat import Heartbeat, heartbeat
 from espalier.orchestrator.running.progress import ENOUGH_JOBS
 from espalier.orchestrator.store.attempt_logs import LOGS, logs
@@ -129,7 +133,7 @@ def look(sweep: Sweep) -> Status:
         active=active,
         beat=beat,
         slots=slots,
-        predicted=makespan(plan, set(store.blobs()), slots, rates(log, gemm_rate())) if plan.tasks else 0.0,
+        predicted=_predicted(plan, store, slots, log) if plan.tasks else 0.0,
         unseen=tuple(kind for kind in plan.total if kind in missing and ended[kind] < ENOUGH_JOBS),
         failures=_failures(rows, {log.key for log in logs(store.files)}),
         causes=Counter(row["cause"] or "unknown" for row in rows if row["outcome"] in FAILED),
@@ -137,6 +141,12 @@ def look(sweep: Sweep) -> Status:
         used=_used(store),
         free=None if "://" in store.root else shutil.disk_usage(store.root).free,
     )
+
+
+def _predicted(plan: Plan, store: Store, slots: int, log: pa.Table) -> float:
+    """Seconds of the missing jobs; those that ended are taken to have run on as many slots."""
+    shared = crowd(slots, os.cpu_count() or 1)
+    return makespan(plan, set(store.blobs()), slots, rates(log, gemm_rate(), shared, shared))
 
 
 FAILED = ("failed", "gave_up", "diverged")
