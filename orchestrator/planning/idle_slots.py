@@ -16,7 +16,7 @@ class Idle:
         end: The same.
         slot_seconds: Of the slots that were idle, in all.
         held_up: Whether work was left, which waited for results of running jobs.
-        last: Label of the job whose end ended this time.
+        last: Label of the job whose end ended this time; empty if none did.
     """
 
     start: float
@@ -44,7 +44,7 @@ class IdleWatch:
             self.stop(start)
         if idle and end > start:
             if not self._slot_seconds:
-                self._start, self._held_up = start, held_up
+                self._start, self._held_up, self._last = start, held_up, ""
             self._slot_seconds += idle * (end - start)
 
     def ended(self, task: Task) -> None:

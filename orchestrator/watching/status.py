@@ -79,21 +79,11 @@ class Status:
 
     def plain(self) -> dict[str, Any]:
         """The look as JSON values; seconds and bytes throughout."""
-        kinds = {
-            kind: {
-                "units": kind_of(kind).units,
-                "total": total,
-                "done": self.plan.done[kind],
-                "jobs_left": sum(task.job.kind == kind for task in self.plan.tasks),
-                "flops_left": sum(task.cost.flops for task in self.plan.tasks if task.job.kind == kind),
-            }
-            for kind, total in self.plan.total.items()
-        }
         return {
             "at": self.at.isoformat(timespec="seconds"),
             "complete": not self.plan.tasks,
             "active": self.active,
-            "kinds": kinds,
+            "kinds": by_kind(self.plan),
             "slots": self.slots,
             "seconds_left": self.seconds_left,
             "seconds_predicted": self.predicted,
@@ -103,6 +93,20 @@ class Status:
             "broken": list(self.broken),
             "disk": {"used": self.used, "free": self.free},
         }
+
+
+def by_kind(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What is wanted, done and left of each kind, as JSON values."""
+    return {
+        kind: {
+            "units": kind_of(kind).units,
+            "total": total,
+            "done": plan.done[kind],
+            "jobs_left": sum(task.job.kind == kind for task in plan.tasks),
+            "flops_left": sum(task.cost.flops for task in plan.tasks if task.job.kind == kind),
+        }
+        for kind, total in plan.total.items()
+    }
 
 
 def look(sweep: Sweep) -> Status:

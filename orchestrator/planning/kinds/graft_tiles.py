@@ -1,7 +1,7 @@
 """How the pairs of grafts are put together into jobs. It changes no row.
 
 A tile holds some sources of one width, setting and epoch with all their targets, so that a source is
-factorised in one job, and its factors never move. Targets are parted only where sources alone are too few.
+factorised in one job, and its factors never move. Targets are parted only where slots would wait otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import ALL, graft_cost
 from espalier.orchestrator.planning.identity import tile_key
 from espalier.orchestrator.planning.kinds.pairings import WantedPair
+from espalier.orchestrator.planning.kinds.tile_pieces import pieces, well_used
 from espalier.orchestrator.planning.task import Limits, Nets, Task, halves, largest_blocks
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.tile_parts import groups, tile_cuts
@@ -39,9 +40,7 @@ def graft_tasks(
         for group in by_source.values()
         for task in _by_sources(group, facts, limits, where, work / (TILES_PER_SLOT * limits.slots))
     ]
-    if len(tasks) < limits.slots:
-        tasks = _by_targets(tasks, facts, limits.slots)
-    return [within(task, facts, limits) for task in tasks]
+    return [within(task, facts, limits) for task in _by_targets(tasks, facts, limits.slots)]
 
 
 def _by_sources(
@@ -56,16 +55,25 @@ def _by_sources(
 
 
 def _by_targets(tasks: Sequence[Task], facts: DataFacts, slots: int) -> list[Task]:
-    """Tiles cut by their targets too, for slots that would have no work otherwise."""
+    """Tiles cut by their targets too, where slots would wait for the last ones otherwise."""
+    work = [task.cost.flops for task in tasks]
+    if well_used(work, slots):
+        return list(tasks)
     whole = [(task, list(dict.fromkeys(pair.target.key for pair in pairs_of(task)))) for task in tasks]
-    total = sum(len(targets) for _, targets in whole)
-    cut: list[Task] = []
-    for task, targets in whole:
-        pieces = min(len(targets), -(-len(targets) * slots // total))
-        for some in groups(targets, -(-len(targets) // pieces)):
-            kept = [pair for pair in pairs_of(task) if pair.target.key in some]
-            cut.append(graft_task(kept, facts, task.job.where))
-    return cut
+    again = [max(0.0, 2 * _part(*some, facts, 2)[0].cost.flops - some[0].cost.flops) for some in whole]
+    counts = pieces(work, again, [len(targets) for _, targets in whole], slots)
+    return [part for some, count in zip(whole, counts, strict=True) for part in _part(*some, facts, count)]
+
+
+def _part(task: Task, targets: Sequence[str], facts: DataFacts, count: int) -> list[Task]:
+    """A tile as `count` tiles, or about as many, of some of its targets each."""
+    if count == 1:
+        return [task]
+    parts: list[Task] = []
+    for some in groups(targets, -(-len(targets) // count)):
+        kept = [pair for pair in pairs_of(task) if pair.target.key in some]
+        parts.append(graft_task(kept, facts, task.job.where))
+    return parts
 
 
 def within(task: Task, facts: DataFacts, limits: Limits) -> Task:
