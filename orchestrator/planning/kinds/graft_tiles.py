@@ -15,15 +15,12 @@ from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import ALL, graft_cost
 from espalier.orchestrator.planning.identity import tile_key
 from espalier.orchestrator.planning.kinds.pairings import WantedPair
-from espalier.orchestrator.planning.kinds.tile_pieces import pieces, well_used
+from espalier.orchestrator.planning.kinds.tile_pieces import TILES_PER_SLOT, pieces, well_used
 from espalier.orchestrator.planning.task import Limits, Nets, Task, halves, largest_blocks
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.tile_parts import groups, tile_cuts
 from espalier.tasks.spec import AtOnce, GraftTile, Pair
 from espalier.tasks.tables.axes import setting
-
-TILES_PER_SLOT = 4
-"""So many at least, where there are sources enough: at the end of a sweep slots wait for the last tile."""
 
 
 def graft_tasks(
