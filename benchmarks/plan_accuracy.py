@@ -138,7 +138,9 @@ def row(setup: Setup, slots: int, root: str) -> dict[str, Any]:
     predicted, took = foreseen.forecast.seconds, seconds_of_run(swept)
     busy = {"load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)}
     ratio = {"predicted_s": predicted, "run_s": took, "predicted/run": predicted / took}
-    return {"slots": slots, "jobs": foreseen.forecast.jobs, **ratio, **busy}
+    found = {"slots": slots, "jobs": foreseen.forecast.jobs, **ratio, **busy}
+    print(found, file=sys.stderr, flush=True)  # later rows may take long
+    return found
 
 
 def large(setup: Setup) -> dict[str, Any]:
