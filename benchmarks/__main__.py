@@ -213,6 +213,26 @@ def planning(
         show(result)
 
 
+@app.command()
+def plan(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    slots: Annotated[
+        list[int] | None, typer.Option("--slots", min=1, help="Slots of a run; 1, 2 and 4 by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Seeds of the sweeps that are predicted.")] = 4,
+    nets: Annotated[int, typer.Option(min=2, help="Nets of the large simulation.")] = 1000,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of 8 GPUs of the large simulation.")] = 125,
+) -> None:
+    """Predicted times beside those of runs, and a simulation of a large cluster."""
+    from benchmarks.plan_accuracy import Setup, run
+
+    result = run(Setup(tuple(slots or Setup.slots), seeds=seeds, nets=nets, nodes=nodes))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()

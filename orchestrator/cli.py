@@ -138,25 +138,43 @@ def plan(
     cpus: Annotated[int | None, typer.Option(min=1, help="Cores per simulated node without GPUs.")] = None,
     gpu_tflops: Annotated[
         float,
-        typer.Option(help="Float32 GEMM rate assumed of a simulated GPU, TFLOP/s: yours, not measured here."),
+        typer.Option(
+            min=1e-6,
+            help="Float32 GEMM rate of a GPU, TFLOP/s: yours. Used where no job has ended on a GPU.",
+        ),
     ] = 30.0,
+    price: Annotated[float | None, typer.Option(min=0, help="Of an hour of one node.")] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Take the speed from this sweep's finished jobs. Default: FOLDER."
+        ),
+    ] = None,
+    node_loss: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="Lose a node each 1h, say; a new one works after five minutes."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The prediction as one line of JSON.")] = False,
 ) -> None:
-    """What a run would do: jobs, operations, memory, bytes moved and the predicted time. Runs nothing."""
-    from espalier.orchestrator.planning.simulate import gemm_rate, makespan, rates
+    """What a run would do and cost: jobs, memory, time, GPU hours, money, and what idles. Runs nothing."""
+    import json
+    import math
 
+    from espalier.orchestrator.watching.forecast import Cluster, foresee, lines, span
+
+    try:
+        loss_every = math.inf if node_loss is None else span(node_loss)
+    except ValueError as error:
+        fail(f"--node-loss: {error}")
     sweep = Sweep(folder)
-    per_node = gpus or cpus or os.cpu_count() or 1
-    slots = nodes * per_node if nodes else sweep.slots
-    todo = sweep.plan(slots, slots_per_node=per_node if nodes else None)
-    out.print(_plan_table(todo))
+    seen = foresee(sweep, Cluster(nodes, gpus, cpus, gpu_tflops, price, calibrate, loss_every))
+    if as_json:
+        typer.echo(json.dumps(seen.plain(), allow_nan=False))
+        return
+    out.print(_plan_table(seen.plan))
     _tell_studies(sweep)
-    gemm = gpu_tflops * 1e12 if nodes and gpus else gemm_rate()
-    log = sweep.store.read_table("jobs", skip_broken=True)
-    speed = rates(log.slice(0, 0) if nodes and gpus else log, gemm)
-    seconds = makespan(todo, set(sweep.store.blobs()), slots, speed)
-    say(
-        f"Predicted time on {slots} slots: {duration(seconds)}. Speed from {speed.origin}.",
-    )
+    for line in lines(seen):
+        say(line)
 
 
 def _tell_studies(sweep: Sweep) -> None:

@@ -101,6 +101,7 @@ def test_an_import_of_a_kernel_is_seen_wherever_it_stands(line):
 
 KNOW_NO_KIND = (
     "planning/plan.py", "planning/kind.py", "planning/task.py", "planning/simulate.py", "record.py",
+    "planning/rates.py", "planning/idle_slots.py",
     "running/execute.py", "running/driver.py", "running/progress.py", "planning/state_machine.py",
     "summary.py", "store/inventory.py", "store/sweep_store.py", "store/parquet_parts.py",
 )  # fmt: skip

@@ -14,6 +14,9 @@ from espalier.orchestrator.planning.failures import Failures
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.task import Task
 
+JOBS_IN_FLIGHT_PER_SLOT = 3
+"""Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
+
 Reduce = Callable[[Task, set[str]], Task | None]
 """A task without what needs some lost blobs, or None if nothing of it is left."""
 
@@ -78,7 +81,7 @@ class Machine:
         self.room, self._attempts, self._reduce, self._halve = room, attempts, reduce, halve
         self._available = set(available)
         self._waiting: dict[str, Task] = {}
-        self._missing: dict[str, int] = {}
+        self._seen: dict[str, int] = {}  # so many of a waiting task's first inputs are known to exist
         self._wanted_by: dict[str, set[str]] = defaultdict(set)
         self._ready: list[tuple[tuple[bool, float], int, Task]] = []
         self._queued = 0
@@ -89,11 +92,12 @@ class Machine:
             self._admit(task)
 
     def _admit(self, task: Task) -> None:
-        missing = {name for name in task.job.inputs if name not in self._available}
+        missing = [name for name in task.job.inputs if name not in self._available]
         if not missing:
             self._queue(task)
             return
-        self._waiting[task.job.key], self._missing[task.job.key] = task, len(missing)
+        self._waiting[task.job.key] = task
+        self._seen[task.job.key] = 0
         for name in missing:
             self._wanted_by[name].add(task.job.key)
 
@@ -112,6 +116,11 @@ class Machine:
     def waiting(self) -> list[Task]:
         """Tasks whose inputs do not exist yet."""
         return list(self._waiting.values())
+
+    @property
+    def held_up(self) -> bool:
+        """Whether any task waits for what others are to produce."""
+        return bool(self._waiting)
 
     def submit(self) -> list[Submission]:
         """What to give to the pool now."""
@@ -143,14 +152,14 @@ class Machine:
         return tuple(self._lose(lost))
 
     def _release(self, key: str) -> None:
-        """A blob that a task was admitted to wait for is there: of the last one, queue the task."""
         task = self._waiting.get(key)
         if task is None:
             return
-        self._missing[key] -= 1
-        # What was cut down under its old key is told of blobs too that it needs no more.
-        if self._missing[key] <= 0 and all(name in self._available for name in task.job.inputs):
-            del self._missing[key]
+        inputs, seen = task.job.inputs, self._seen[key]
+        while seen < len(inputs) and inputs[seen] in self._available:
+            seen += 1
+        self._seen[key] = seen
+        if seen == len(inputs):
             self._queue(self._waiting.pop(key))
 
     def failed(self, key: str, cause: str) -> Verdict:
@@ -179,7 +188,6 @@ class Machine:
                 task = self._waiting.pop(key, None)
                 if task is None:
                     continue
-                del self._missing[key]
                 rest = self._reduce(task, lost)
                 skipped.append(Skipped(task, task.size - (rest.size if rest else 0)))
                 if rest is not None:

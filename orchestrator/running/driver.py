@@ -10,16 +10,13 @@ from typing import Any
 
 from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.registry import kind_of
-from espalier.orchestrator.planning.state_machine import Machine, Skipped
+from espalier.orchestrator.planning.state_machine import JOBS_IN_FLIGHT_PER_SLOT, Machine, Skipped
 from espalier.orchestrator.planning.task import Task
 from espalier.orchestrator.running.attempts import keep_attempt
 from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
 from espalier.orchestrator.store.sweep_store import Store
-
-JOBS_IN_FLIGHT_PER_SLOT = 3
-"""Enough that no slot waits for the driver, few enough that Ctrl-C loses little."""
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""

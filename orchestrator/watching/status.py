@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.simulate import gemm_rate, makespan, rates
+from espalier.orchestrator.planning.rates import crowd, gemm_rate, rates
+from espalier.orchestrator.planning.simulate import makespan
 from espalier.orchestrator.running.heartbeat import Heartbeat, heartbeat
 from espalier.orchestrator.running.progress import ENOUGH_JOBS
 from espalier.orchestrator.store.attempt_logs import LOGS, logs
@@ -75,21 +79,11 @@ class Status:
 
     def plain(self) -> dict[str, Any]:
         """The look as JSON values; seconds and bytes throughout."""
-        kinds = {
-            kind: {
-                "units": kind_of(kind).units,
-                "total": total,
-                "done": self.plan.done[kind],
-                "jobs_left": sum(task.job.kind == kind for task in self.plan.tasks),
-                "flops_left": sum(task.cost.flops for task in self.plan.tasks if task.job.kind == kind),
-            }
-            for kind, total in self.plan.total.items()
-        }
         return {
             "at": self.at.isoformat(timespec="seconds"),
             "complete": not self.plan.tasks,
             "active": self.active,
-            "kinds": kinds,
+            "kinds": by_kind(self.plan),
             "slots": self.slots,
             "seconds_left": self.seconds_left,
             "seconds_predicted": self.predicted,
@@ -99,6 +93,20 @@ class Status:
             "broken": list(self.broken),
             "disk": {"used": self.used, "free": self.free},
         }
+
+
+def by_kind(plan: Plan) -> dict[str, dict[str, Any]]:
+    """What is wanted, done and left of each kind, as JSON values."""
+    return {
+        kind: {
+            "units": kind_of(kind).units,
+            "total": total,
+            "done": plan.done[kind],
+            "jobs_left": sum(task.job.kind == kind for task in plan.tasks),
+            "flops_left": sum(task.cost.flops for task in plan.tasks if task.job.kind == kind),
+        }
+        for kind, total in plan.total.items()
+    }
 
 
 def look(sweep: Sweep) -> Status:
@@ -129,7 +137,7 @@ def look(sweep: Sweep) -> Status:
         active=active,
         beat=beat,
         slots=slots,
-        predicted=makespan(plan, set(store.blobs()), slots, rates(log, gemm_rate())) if plan.tasks else 0.0,
+        predicted=_predicted(plan, store, slots, log) if plan.tasks else 0.0,
         unseen=tuple(kind for kind in plan.total if kind in missing and ended[kind] < ENOUGH_JOBS),
         failures=_failures(rows, {log.key for log in logs(store.files)}),
         causes=Counter(row["cause"] or "unknown" for row in rows if row["outcome"] in FAILED),
@@ -137,6 +145,12 @@ def look(sweep: Sweep) -> Status:
         used=_used(store),
         free=None if "://" in store.root else shutil.disk_usage(store.root).free,
     )
+
+
+def _predicted(plan: Plan, store: Store, slots: int, log: pa.Table) -> float:
+    """Seconds of the missing jobs; those that ended are taken to have run on as many slots."""
+    shared = crowd(slots, os.cpu_count() or 1)
+    return makespan(plan, set(store.blobs()), slots, rates(log, gemm_rate(), shared, shared))
 
 
 FAILED = ("failed", "gave_up", "diverged")

@@ -126,6 +126,50 @@ def test_a_simulated_cluster_is_faster_than_one_node(tmp_path):
     assert slow.output != fast.output
 
 
+def test_a_prediction_has_hours_money_memory_and_what_idles(tmp_path):
+    folder = write_config(tmp_path / "sweep", sweep__widths="[16, 32, 64]", sweep__seeds=16)
+    cluster = ("--nodes", 4, "--gpus", 8, "--price", 20, "--gpu-tflops", 0.01)
+    text = espalier("plan", folder, *cluster).output
+    for words in (
+        "node hours",
+        "GPU hours",
+        "at 20 an hour and node",
+        "GiB at once",
+        "slots idle",
+        "no number",
+    ):
+        assert words in text
+    told = json.loads(espalier("plan", folder, *cluster, "--json").output)
+    assert told["gpu_hours"] == pytest.approx(8 * told["node_hours"])
+    assert told["node_hours"] == pytest.approx(4 * told["seconds"] / 3600)
+    assert told["money"] == pytest.approx(20 * told["node_hours"])
+    assert told["utilisation"] == pytest.approx(told["busy_slot_seconds"] / told["slot_seconds"])
+    assert told["least_seconds"] <= told["seconds"]
+    assert told["losses"]["nodes"] == 0
+
+
+def test_lost_nodes_take_time_and_a_span_that_is_none_is_refused(tmp_path):
+    folder = write_config(tmp_path / "sweep")
+    cluster = ("--nodes", 4, "--gpus", 2, "--gpu-tflops", 2e-5)
+    calm, stormy = (
+        json.loads(espalier("plan", folder, *cluster, "--json", *more).output)
+        for more in ((), ("--node-loss", "5s"))
+    )
+    assert stormy["losses"]["nodes"] > 0
+    assert stormy["losses"]["attempts"] > 0
+    assert stormy["seconds"] > calm["seconds"] > 5
+    assert "nodes are lost" in espalier("plan", folder, *cluster, "--node-loss", "5 s").output
+    complains(espalier("plan", folder, "--node-loss", "often"), "--node-loss", "often", "1h")
+
+
+def test_another_sweeps_jobs_tell_how_fast_a_slot_is(tmp_path):
+    done, empty = write_config(tmp_path / "done"), write_config(tmp_path / "empty")
+    assert espalier("run", done, "--in-process").exit_code == 0
+    text = espalier("plan", empty, "--calibrate", done).output
+    assert f"Speed from the jobs of {done} (train, graft)" in " ".join(text.split())
+    complains(espalier("plan", done, "--calibrate", empty), "--calibrate", "no job", "has ended on a CPU")
+
+
 def test_new_takes_a_sweep_by_its_name_and_refuses_to_write_over_one(tmp_path):
     assert espalier("new", tmp_path / "a", "--from", "demo").exit_code == 0
     text = (tmp_path / "a" / "sweep.toml").read_text()

@@ -12,7 +12,8 @@ from espalier.analysis.report_cli import app
 from espalier.orchestrator.config.sweep_config import ConfigError
 from espalier.orchestrator.planning.kinds import registry
 from espalier.orchestrator.planning.plan import without
-from espalier.orchestrator.planning.simulate import makespan, rates
+from espalier.orchestrator.planning.rates import rates
+from espalier.orchestrator.planning.simulate import makespan
 from espalier.orchestrator.running.pool_makers import in_process
 from espalier.tasks.jobs.worker_inputs import Results
 from espalier.tasks.tables import schemas

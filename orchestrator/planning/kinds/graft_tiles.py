@@ -1,7 +1,7 @@
 """How the pairs of grafts are put together into jobs. It changes no row.
 
 A tile holds some sources of one width, setting and epoch with all their targets, so that a source is
-factorised in one job, and its factors never move. Targets are parted only where sources alone are too few.
+factorised in one job, and its factors never move. Targets are parted only where slots would wait otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import ALL, Cost, graft_cost, loaded_cost
 from espalier.orchestrator.planning.identity import tile_key
+from espalier.orchestrator.planning.kinds.tile_pieces import TILES_PER_SLOT, pieces, well_used
 from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPairs
 from espalier.orchestrator.planning.task import Limits, Task, halves
 from espalier.orchestrator.planning.tile_load import Census, loads
@@ -24,9 +25,6 @@ from espalier.tasks.grafting.pair_table import PairTable
 from espalier.tasks.grafting.tile_parts import tile_cuts
 from espalier.tasks.spec import AtOnce, GraftTile, Snapshot
 from espalier.tasks.tables.axes import setting
-
-TILES_PER_SLOT = 4
-"""So many at least, where there are sources enough: at the end of a sweep slots wait for the last tile."""
 
 Places = NDArray[np.intp]
 """Where some pairs stand among all, in order."""
@@ -39,8 +37,7 @@ def graft_tasks(pairs: WantedPairs, facts: DataFacts, limits: Limits, where: Map
     work = sum(costs.of(group).flops for group in groups)
     most = work / (TILES_PER_SLOT * limits.slots)
     tiles = [tile for group in groups for tile in _by_sources(group, costs, limits, most)]
-    if len(tiles) < limits.slots:
-        tiles = _by_targets(pairs, tiles, limits.slots)
+    tiles = _by_targets(costs, tiles, limits.slots)
     return [within(graft_task(pairs.that(tile), facts, where), facts, limits) for tile in tiles]
 
 
@@ -104,15 +101,22 @@ def _by_sources(group: Places, costs: _Costs, limits: Limits, work: float) -> li
     return _parted(group, sources // sizes[-1])
 
 
-def _by_targets(pairs: WantedPairs, tiles: Sequence[Places], slots: int) -> list[Places]:
-    """Tiles cut by their targets too, for slots that would have no work otherwise."""
-    whole = [(tile, first_uses(pairs.table.targets[tile])[1]) for tile in tiles]
-    counts = [int(targets.max()) + 1 for _, targets in whole]
-    cut: list[Places] = []
-    for (tile, targets), count in zip(whole, counts, strict=True):
-        pieces = min(count, -(-count * slots // sum(counts)))
-        cut += _parted(tile, targets // -(-count // pieces))
-    return cut
+def _by_targets(costs: _Costs, tiles: Sequence[Places], slots: int) -> list[Places]:
+    """Tiles cut by their targets too, where slots would wait for the last ones otherwise."""
+    work = [costs.of(tile).flops for tile in tiles]
+    if well_used(work, slots):
+        return list(tiles)
+    targets = [first_uses(costs.pairs.table.targets[tile])[1] for tile in tiles]
+    whole = list(zip(tiles, targets, strict=True))
+    halved = (costs.of(_cut(*some, 2)[0]).flops for some in whole)
+    again = [max(0.0, 2 * half - flops) for half, flops in zip(halved, work, strict=True)]
+    counts = pieces(work, again, [int(some.max()) + 1 for some in targets], slots)
+    return [part for some, count in zip(whole, counts, strict=True) for part in _cut(*some, int(count))]
+
+
+def _cut(tile: Places, targets: NDArray[np.intp], count: int) -> list[Places]:
+    """A tile as `count` tiles, or about as many, of some of its targets each."""
+    return [tile] if count == 1 else _parted(tile, targets // -(-(int(targets.max()) + 1) // count))
 
 
 def within(task: Task, facts: DataFacts, limits: Limits) -> Task:
