@@ -1,4 +1,4 @@
-"""Runs that end badly: a disk that cannot write, signals while something is saved, a neighbour that is ended."""
+"""Runs that end badly: a disk that cannot write, signals amid a save, a neighbour that is ended."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ from tests.integration.conftest import (
 def test_a_disk_that_cannot_write_ends_the_run_once_and_a_later_run_completes(
     tmp_path, smallest, monkeypatch
 ):
-    """An I/O error of a local disk is none that waiting mends: what it has may be wrong, so nothing is tried."""
+    """No waiting mends an I/O error of a local disk, and what it gives may be wrong: nothing is retried."""
     folder, honest, left = smallest_config(tmp_path / "sweep"), local_files.write_new, [4]
 
     def write_new(path, data):
