@@ -59,7 +59,7 @@ fuzz: .venv/.ready
 
 MINUTES ?= 30
 soak: .venv/.ready
-	@$(BIN)/python -m tests.soak.campaign --minutes $(MINUTES) --output benchmarks/results/soak.json
+	@$(BIN)/python -m tests.soak.three_nodes --minutes $(MINUTES) --output benchmarks/results/soak.json
 
 docs: .venv/.ready
 	@$(BIN)/python -c "import espalier.orchestrator.planning.kinds.registry; from espalier.tasks.tables.page import page; print(page(), end='')" > docs/tables.md

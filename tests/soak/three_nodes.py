@@ -1,6 +1,6 @@
 """Sweeps of many small jobs on three Ray nodes, of which one is killed and replaced each minute.
 
-`python -m tests.soak.campaign --minutes 30 --output FILE` is what `make soak` runs. The head has no slots;
+`python -m tests.soak.three_nodes --minutes 30 --output FILE` is what `make soak` runs. The head has no slots;
 two workers have one each. One driver runs the same sweep again and again (`tests.soak.rounds`), each in a
 folder of its own, and each folder must end with the rows of an undisturbed run, each once.
 """
@@ -35,6 +35,8 @@ NODES = 2
 GRACE = 300
 """Seconds after its end at which a driver counts as hung."""
 
+FLAT = 30
+"""MB an hour by which the memory of a process may seem to grow."""
 ALLOWED = {"done", "failed lost"}
 """Outcomes of attempts, with their cause: a node was lost, and nothing else."""
 
@@ -67,7 +69,7 @@ class Workers:
             stop(worker)
 
 
-def campaign(minutes, place):
+def soak(minutes, place):
     """Run for so many minutes in a folder; the figures."""
     began = time.time()
     ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(place), "NO_COLOR": "1"}
@@ -160,11 +162,14 @@ def faults(figures):
     sweeps = figures["sweeps"]
     same = figures["sweeps_with_the_rows_of_an_undisturbed_run_each_once"]
     odd = {name: n for name, n in figures["attempts"].items() if name not in ALLOWED}
+    slopes = {name: trend.get("slope_mb_an_hour", 0) for name, trend in figures["memory"].items()}
+    growing = {name: slope for name, slope in slopes.items() if slope > FLAT}
     found = {
         "the driver did not end well": figures["driver_exit_code"] != 0,
         "no sweep ended": not sweeps,
         f"{sweeps - same} sweeps have other rows": same != sweeps,
         f"attempts of other causes than a lost node: {odd}": bool(odd),
+        f"memory grows (MB an hour): {growing}": bool(growing),
     }
     return [words for words, is_so in found.items() if is_so]
 
@@ -179,7 +184,7 @@ def main():
     with contextlib.ExitStack() as stack:
         place = given.place or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
-        figures = campaign(given.minutes, place.resolve())
+        figures = soak(given.minutes, place.resolve())
     given.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))  # noqa: T201
     sys.exit("\n".join(faults(figures)) or 0)
