@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   style, types, the import floors
 # make fuzz    a million damaged files for the readers of files (INPUTS=1000000; some 10 minutes)
+# make soak    sweeps on three Ray nodes of which one is killed and replaced each minute (MINUTES=30)
 # Each sets up .venv first: Python 3.11+ and make are all that a machine needs.
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ export UV_SYSTEM_CERTS ?= true
 # One thread per process: the workers are processes, and two threads on a busy core are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check fuzz docs constraints
+.PHONY: demo test check fuzz soak docs constraints
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up .venv (Python packages pinned in constraints.txt) ..."
@@ -50,6 +51,10 @@ check: .venv/.ready
 INPUTS ?= 1000000
 fuzz: .venv/.ready
 	@$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --output docs/fuzz.json
+
+MINUTES ?= 30
+soak: .venv/.ready
+	@$(BIN)/python -m tests.soak.three_nodes --minutes $(MINUTES) --output benchmarks/results/soak.json
 
 docs: .venv/.ready
 	@$(BIN)/python -c "import espalier.orchestrator.planning.kinds.registry; from espalier.tasks.tables.page import page; print(page(), end='')" > docs/tables.md

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -15,6 +16,21 @@ from espalier.orchestrator.store.remote_files import RemoteFiles
 
 T = TypeVar("T")
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+
+RETRIES = {
+    "max_retries": 10,
+    "retry_timeout": timedelta(seconds=100),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=15),
+        "base": 2,
+    },
+}
+"""How obstore tries again, with jitter, what a store answers with an error of its own (5xx) or not at all.
+
+A write has ended, well or not, before a lease that was sound when it began can have run out: 100 seconds and
+one request of 30 are less than `lease.LEASE_SECONDS` without `lease.RENEWAL_SECONDS`.
+"""
 
 
 class ObjectFiles(RemoteFiles):
@@ -32,7 +48,9 @@ class ObjectFiles(RemoteFiles):
             text = f"{root}: obstore, which opens it, is missing: pip install 'espalier[s3]'"
             raise OSError(text) from error
         self._errors: Any = import_module("obstore.exceptions")
-        self._store = self._asked("", lambda: self._api.store.from_url(root.rstrip("/")))
+        self._store = self._asked(
+            "", lambda: self._api.store.from_url(root.rstrip("/"), retry_config=RETRIES)
+        )
 
     def _asked(self, name: str, ask: Callable[[], T]) -> T:
         """The answer of the store, or its error in one line.

@@ -197,9 +197,10 @@ class Drivers:
         )
         self._running = []
 
-    def start(self, folder):
+    def start(self, folder, first=""):
+        """Start a driver; it runs the lines `first`, in which FOLDER is known, before all else."""
         names = {"LOG": str(folder.parent / "driver.log"), "FOLDER": str(folder)}
-        process = self._context.Process(target=exec, args=(DRIVER, names))
+        process = self._context.Process(target=exec, args=(first + DRIVER, names))
         process.start()
         self._running.append(process)
         return process

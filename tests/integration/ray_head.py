@@ -21,10 +21,11 @@ STARTED = "Ray runtime started"
 
 
 @contextlib.contextmanager
-def ray_head(cwd, environment, workers=0):
+def ray_head(cwd, environment, workers=0, cpus=2):
     """The environment, with all that a process needs to find and use a head that was started in `cwd`.
 
-    So many workers of one core join it, as other machines would.
+    So many workers of one core join it, as other machines would. A head of no core waits for workers of the
+    caller's own (`ray_worker`).
     """
     dashboard, client, agent = free_ports(3)
     # Ray's sockets lie in its temporary folder, and a socket's path may have 107 characters.
@@ -34,10 +35,10 @@ def ray_head(cwd, environment, workers=0):
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             # Without workers Ray binds to 127.0.0.1 alone; with some it listens everywhere, as on a cluster.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1" if workers else "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1" if workers or not cpus else "0",
         }
         address, log = Path(place) / "ray_current_cluster", Path(place) / "head.log"
-        command = [sys.executable, *RAY, "start", *options(place, dashboard, client, agent)]
+        command = [sys.executable, *RAY, "start", *options(place, cpus, dashboard, client, agent)]
         with log.open("w") as file:
             head = subprocess.Popen(command, cwd=cwd, env=variables, stdout=file, stderr=subprocess.STDOUT)
         try:
@@ -88,11 +89,11 @@ def wait_for(worker, log):
         time.sleep(0.1)
 
 
-def options(place, dashboard, client, agent):
+def options(place, cpus, dashboard, client, agent):
     """Of `ray start`. A port that Ray would choose by a default of its own may be another Ray's here."""
     return [
         *("--head", "--block", "--disable-usage-stats", f"--temp-dir={place}"),
-        *("--num-cpus=2", "--object-store-memory=100000000"),
+        *(f"--num-cpus={cpus}", "--object-store-memory=100000000"),
         *("--port=0", "--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={client}"),
         *("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
         f"--dashboard-agent-listen-port={agent}",
