@@ -2,7 +2,7 @@
 # make test    the tests
 # make check   style, types, the import floors
 # make fuzz    a million damaged files for the readers of files (INPUTS=1000000; some 10 minutes)
-# make soak    sweeps on three Ray nodes of which one is killed and replaced each minute (MINUTES=30)
+# make soak    the tests that take minutes, then sweeps on three Ray nodes of which one is killed each minute (MINUTES=30)
 # Each sets up .venv first: Python 3.11+ and make are all that a machine needs.
 
 PYTHON ?= python3
@@ -54,6 +54,7 @@ fuzz: .venv/.ready
 
 MINUTES ?= 30
 soak: .venv/.ready
+	@$(BIN)/python -m pytest -q -m soak tests/integration
 	@$(BIN)/python -m tests.soak.three_nodes --minutes $(MINUTES) --output benchmarks/results/soak.json
 
 docs: .venv/.ready

@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tables(folder):
-    return load(folder)
+    return load(folder, image_blocks=True)
 
 
 @pytest.mark.timeout(300)
