@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from espalier.analysis.limits.powerlaw import Floats
 
 LEAST_NETS = 4
 """Of fewer nets every two pairs share one, and nothing tells their effects from their mean."""

@@ -40,7 +40,7 @@ class Call:
         return event, dict(zip(names, references, strict=True))
 
 
-@dataclass
+@dataclass(eq=False)
 class Slot:
     """An actor and the calls it holds, oldest first.
 

@@ -21,7 +21,7 @@ from ray.exceptions import (
 
 from espalier.cluster.on_ray.actors import Call, Slot
 from espalier.cluster.on_ray.blob_cache import BlobCache
-from espalier.cluster.on_ray.choosing import choose, fits
+from espalier.cluster.on_ray.choosing import choose, fits, most_memory
 from espalier.cluster.on_ray.crew import Crew
 from espalier.cluster.on_ray.worker_side import as_array
 from espalier.cluster.pool import Done, Failed, Fetch, Job, failure
@@ -86,9 +86,9 @@ class Dispatch:
             for slot in staying:
                 if self.queue and len(slot.calls) == held:
                     self._start(slot)
-        idle = [slot for slot in staying if not slot.calls]
+        idle, most = [slot for slot in staying if not slot.calls], most_memory(self.crew.slots)
         for slot, call in zip(idle, _waiting(staying), strict=False):
-            if fits(call.job, slot, self.crew.slots):
+            if fits(call.job, slot, most):
                 self._move(call)
                 self._start(slot)
 

@@ -12,11 +12,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from espalier.cluster.on_ray.node_facts import gpus
 
 CONTEXT_BYTES = 600 * 2**20
-"""What CUDA and its libraries take of a GPU for each process, before any tensor."""
+"""Assumed, not measured: what CUDA and its libraries take of a GPU for each process, before any tensor."""
 USABLE = 0.9
-"""Of a GPU's memory: allocators leave gaps, and others may show a picture."""
+"""Of a GPU's memory, assumed: allocators leave gaps, and others may show a picture."""
 MOST = 8
-"""Slots that share a GPU at most: kernels of more processes wait for each other."""
+"""Slots that share a GPU at most, assumed: kernels of more processes would wait for each other."""
 SECONDS = 60.0
 
 

@@ -17,7 +17,7 @@ from espalier.orchestrator.planning.task import Task
 JOB_SECONDS = 0.05
 """What a job costs outside of its worker: the way through the pool, and publishing its rows."""
 
-ENOUGH_JOBS = 3
+INTERCEPT_JOBS = 3
 """With fewer, a kind's seconds are taken for proportional to its operations."""
 
 OWN = "this sweep's own jobs"
@@ -94,7 +94,7 @@ def fitted(flops: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[fl
     x, s, count = np.maximum(flops, 1.0), seconds, len(flops)
     determinant = float(np.sum(1 / x) * np.sum(x)) - count**2
     besides = 0.0
-    if count >= ENOUGH_JOBS and determinant > 1e-6 * count**2:
+    if count >= INTERCEPT_JOBS and determinant > 1e-6 * count**2:
         besides = float(np.sum(s / x) * np.sum(x) - count * np.sum(s)) / determinant
     left = float(np.sum(s)) - count * besides
     if besides <= 0 or left <= 0:
