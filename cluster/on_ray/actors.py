@@ -82,6 +82,7 @@ def slot_maker(need: Mapping[str, float], threads: int, execute: str | Execute) 
         memory=int(need["memory"]),
         max_restarts=0,
         max_task_retries=0,
+        enable_task_events=False,  # the head would keep some 3 KB of each call, for a list of tasks
         runtime_env={"env_vars": dict.fromkeys(names, str(threads))},
     )(Worker)
 

@@ -180,6 +180,24 @@ def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
     assert 200_000 <= pool._dispatch.blobs.size <= 450_000
 
 
+def test_the_head_keeps_nothing_of_each_call(pool):
+    """By default it keeps some 3 KB, up to 300 MB, for a list of tasks that nobody here reads."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    def counted():
+        return None
+
+    run(pool, *[Job(f"each{index}", "look", 0.0) for index in range(20)])
+    ray.get(counted.remote())
+    told, end = set(), time.monotonic() + 30
+    while not any("counted" in name for name in told):  # each process tells of its calls once a second
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        told = {event["name"] for event in ray.timeline()}
+    assert not [name for name in told if "run" in name], told
+
+
 def test_more_than_the_cluster_has_is_refused_at_once(local_ray):
     import ray
 
