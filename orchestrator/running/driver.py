@@ -21,6 +21,9 @@ from espalier.orchestrator.store.sweep_store import Store
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
 
+MAY_ANSWER = ("late", "lost", "preempted")
+"""Why an attempt was given up whose worker may yet be at work."""
+
 
 @dataclass
 class Outcome:
@@ -58,6 +61,7 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
+        self._given_up: dict[tuple[str, int], tuple[Task, datetime, str]] = {}
         self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.outcome = Outcome()
 
@@ -86,6 +90,7 @@ class Driver:
         self._heart.moved()
         task = self._machine.current(event.key, event.attempt)
         if task is None:
+            self._refuse(event)
             return
         if isinstance(event, Failed):
             self._fail(task, event)
@@ -106,6 +111,16 @@ class Driver:
         self._follow(tables)
         self._finish(task, event)
 
+    def _refuse(self, event: Done | Failed) -> None:
+        """Log the answer of an attempt that was given up: another one has the job, or has done it."""
+        known = self._given_up.pop((event.key, event.attempt), None)
+        if known is None or isinstance(event, Failed):
+            return
+        task, start, cause = known
+        error = f"its answer came after it had been given up ({cause}), and was refused"
+        keep_attempt(self._store, task, event, start, "refused", error)
+        self._progress.note(f"{task.label}, attempt {event.attempt}: {error}")
+
     def _finish(self, task: Task, event: Done) -> None:
         kind = kind_of(task.job.kind)
         failed = kind.failed_parts(task, event.output.failures)
@@ -113,6 +128,7 @@ class Driver:
         for name in kind.used_up(task):
             self._store.remove_blob(name)
         self._log(task, event, "done", "")
+        self._started.pop(event.key, None)
         size = task.size - len(failed)
         self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + size
         self._limits.done(task, event.seconds)
@@ -128,6 +144,9 @@ class Driver:
         self._give_up(part, Failed(key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
 
     def _fail(self, task: Task, event: Failed) -> None:
+        if event.reason in MAY_ANSWER:
+            start = self._started.get(event.key, self._now())
+            self._given_up[event.key, event.attempt] = task, start, event.reason
         verdict = self._machine.failed(event.key, event.reason)
         if verdict.again:
             halves = " and ".join(half.label for half in verdict.halves)
