@@ -82,13 +82,13 @@ def slot_maker(need: Mapping[str, float], threads: int, execute: str | Execute) 
         memory=int(need["memory"]),
         max_restarts=0,
         max_task_retries=0,
-        enable_task_events=False,  # the head would keep some 3 KB of each call, for a list of tasks
         runtime_env={"env_vars": dict.fromkeys(names, str(threads))},
     )(Worker)
 
     def make(excluded: frozenset[str]) -> Slot:
         others = {"ray.io/node-id": f"!in({','.join(sorted(excluded))})"}
-        options = {"label_selector": others} if excluded else {}
+        options: dict[str, Any] = {"label_selector": others} if excluded else {}
+        options["enable_task_events"] = False  # the head would keep some 3 KB of each call
         made = actor.options(**options).remote(execute, need["GPU"] > 0)
         return Slot(made, made.place.remote())
 
