@@ -269,8 +269,9 @@ class Dispatch:
 
 
 def _first_line(error: RayError) -> str:
-    """What happened; ids and advice follow over a kilobyte."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    """What happened; ids and advice follow over a kilobyte, and before it in a task's error where it ran."""
+    said: Exception = error.cause if isinstance(error, RayTaskError) else error
+    return f"{type(error).__name__}: {str(said).strip().partition(chr(10))[0]}"
 
 
 def _waiting(slots: list[Slot]) -> list[Call]:
