@@ -74,8 +74,8 @@ def crowd(folder):
 threading.Thread(target=crowd, args=(Path(sys.argv[2]),), daemon=True).start()
 app(sys.argv[1:])
 """
-"""`espalier`, where others fill the driver's object store (100 MB) when 40 checkpoints are there: it lets go of
-its copies of what workers gave, which then lies on their nodes alone."""
+"""`espalier`, where others fill the driver's object store (100 MB) when 40 checkpoints are there: it lets go
+of its copies of what workers gave, which then lies on their nodes alone."""
 
 
 def test_snapshots_that_only_a_lost_node_held_are_read_from_the_folder(tmp_path, environment, undisturbed):
