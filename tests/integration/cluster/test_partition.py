@@ -17,8 +17,9 @@ from tests.integration.net_nodes import Machines, refuse_without_namespaces
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(900)]
 
+
 def test_a_machine_that_is_cut_off_and_comes_back_does_no_harm_and_is_used_again(tmp_path):
-    """Its work is done elsewhere for longer than it is waited for; the rows are those of an undisturbed run."""
+    """Its work is done elsewhere meanwhile; the rows are those of an undisturbed run."""
     refuse_without_namespaces()
     folder, log = config(tmp_path / "sweep"), tmp_path / "driver.log"
     ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path), "NO_COLOR": "1"}
