@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from ray._private.node import Node
 from espalier.cluster.on_ray.answering import nobody_listens, silence
 from espalier.cluster.on_ray.auth_token import guard, token_file
 from espalier.cluster.on_ray.ray_log import RayLog
-from espalier.cluster.on_ray.temp_dir import free_space, ray_folder, refuse_full
+from espalier.cluster.on_ray.temp_dir import free_space, ray_folder, refuse_full, shortage
 
 LONGER_SECONDS = 120
 """How long Ray may wait for its raylet when it is started a second time; its own default is 30."""
@@ -89,6 +90,12 @@ def is_own() -> bool:
 def where() -> str:
     """Where what Ray said is written, to end an error with; nothing if the Ray is the caller's."""
     return f" {_log.where}" if _log is not None else ""
+
+
+def cramped() -> str:
+    """What is wrong with the disk of Ray's temporary folder here, in words; nothing if it has space."""
+    node: Any = worker._global_node
+    return "" if node is None else shortage(str(Path(node.get_session_dir_path()).parent))
 
 
 def missing() -> str:

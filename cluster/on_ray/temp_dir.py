@@ -50,15 +50,22 @@ def free_space(place: str | None) -> tuple[str, int]:
     return str(folder), shutil.disk_usage(there).free
 
 
+def shortage(place: str | None) -> str:
+    """What is wrong with the disk of Ray's folder, and what would do, in words; nothing if it has space."""
+    folder, free = free_space(place)
+    if free >= LEAST_BYTES:
+        return ""
+    return (
+        f"Ray's temporary folder {folder} has {free / 1e6:.1f} MB free, and none of its processes starts on a "
+        "full disk: free space there, or set RAY_TMPDIR to a folder on another disk"
+    )
+
+
 def refuse_full(place: str | None) -> None:
     """Do not begin to start a Ray on a disk that is full.
 
     Raises:
         OSError: It is.
     """
-    folder, free = free_space(place)
-    if free < LEAST_BYTES:
-        raise OSError(
-            f"Ray's temporary folder {folder} has {free / 1e6:.1f} MB free, and no Ray starts with less than "
-            f"{LEAST_BYTES / 1e6:.0f} MB: free space there, or set RAY_TMPDIR to a folder on another disk"
-        )
+    if why := shortage(place):
+        raise OSError(why)

@@ -36,7 +36,9 @@ def test_on_a_full_disk_no_ray_is_started_and_one_line_says_where(tmp_path, monk
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "made later"))
     monkeypatch.setattr(session.ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
     free.append(LEAST_BYTES - 1)
-    with pytest.raises(OSError, match=r"made later has 16.0 MB free.*: free space there, or set RAY_TMPDIR"):
+    with pytest.raises(
+        OSError, match=r"made later has 16.0 MB free.*full disk: free space there, or set RAY_TMPDIR"
+    ):
         session._start(None, None)
     free.append(LEAST_BYTES)
     refuse_full(None)
