@@ -56,8 +56,8 @@ def shortage(place: str | None) -> str:
     if free >= LEAST_BYTES:
         return ""
     return (
-        f"Ray's temporary folder {folder} has {free / 1e6:.1f} MB free, and none of its processes starts on a "
-        "full disk: free space there, or set RAY_TMPDIR to a folder on another disk"
+        f"Ray's temporary folder {folder} has {free / 1e6:.1f} MB free, and none of its processes starts on "
+        "a full disk: free space there, or set RAY_TMPDIR to a folder on another disk"
     )
 
 
