@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from shlex import quote
 
@@ -26,6 +26,7 @@ from espalier.orchestrator.store.parquet_parts import (
     decode,
     decode_together,
 )
+from espalier.orchestrator.store.part_columns import PartColumns, open_columns
 from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.table_parts import MOST_LISTINGS
@@ -122,15 +123,32 @@ def _add_parts(
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
     batches = list(_batches(parts, -(-len(parts) // (4 * workers))))
     before, whole, done = sum(rows.values()), sum(parts.values()), 0
-    read = _in_turn(lambda batch: _read_batch(files, batch, name), batches, workers)
-    for batch, (tables, counts) in zip(batches, read, strict=True):
-        gone += [path for path, count in counts.items() if count is None]
-        rows |= {path: count or 0 for path, count in counts.items()}
-        done += sum(batch.values())
-        builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
-        while tables:  # each given up once it is in the frame, before another large one is read
-            builder.add(tables.pop(0).select(builder.columns))
+    left_out = [column for column in SCHEMAS[name].names if column not in builder.columns]
+    read = _in_turn(lambda batch: _read_batch(files, batch, name, left_out), batches, workers)
+    # one thread decodes, so that the memory that a column gave up is what the next one takes
+    with ThreadPoolExecutor(1) as decoding:
+        for batch, (tables, counts) in zip(batches, read, strict=True):
+            gone += [path for path, count in counts.items() if count is None]
+            rows |= {path: count or 0 for path, count in counts.items()}
+            done += sum(batch.values())
+            builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
+            while tables:  # each given up once it is in the frame, before another large one is read
+                _add_part(files, next(iter(batch)), name, tables.pop(0), builder, decoding)
     return gone
+
+
+def _add_part(
+    files: Files,
+    path: str,
+    name: str,
+    part: pa.Table | PartColumns,
+    builder: FrameBuilder,
+    decoding: ThreadPoolExecutor,
+) -> None:
+    if not isinstance(part, PartColumns):
+        return builder.add(part.select(builder.columns))
+    with _named(files, path, name):
+        return builder.add_columns(_ahead(part.columns, decoding))
 
 
 BATCH_BYTES = 2**20
@@ -153,8 +171,9 @@ def _batches(parts: Mapping[str, int], at_most: int) -> Iterator[Batch]:
         yield batch
 
 
-Read = tuple[list[pa.Table], dict[str, int | None]]
-"""Tables, and the rows of each part that they are made of; None of a part that is gone."""
+Read = tuple[list[pa.Table | PartColumns], dict[str, int | None]]
+"""Tables, or a large part's columns, and the rows of each part that they are made of; None of one that is
+gone."""
 
 
 def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
@@ -171,31 +190,50 @@ def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: i
             yield waiting.popleft().result()
 
 
-def _read_batch(files: Files, batch: Batch, name: str) -> Read:
+def _ahead(columns: Iterator[pa.Table], pool: ThreadPoolExecutor) -> Iterator[pa.Table]:
+    """The columns in order, the next ones decoded while those before are put into the frame."""
+    waiting = pool.submit(next, columns, None)
+    while (found := waiting.result()) is not None:
+        waiting = pool.submit(next, columns, None)
+        yield found
+
+
+def _read_batch(files: Files, batch: Batch, name: str, left_out: Container[str]) -> Read:
     if len(batch) > 1:
         with suppress(OSError, PartError):  # which part it is will be found below
             table, rows = decode_together(name, [files.read(path) for path in batch])
             return [table.replace_schema_metadata(None)], dict(zip(batch, rows, strict=True))
-    read = {path: _read_part(files, path, size, name) for path, size in batch.items()}
-    counts = {path: None if table is None else table.num_rows for path, table in read.items()}
-    return [table for table in read.values() if table is not None], counts
+    read = {path: _read_part(files, path, size, name, left_out) for path, size in batch.items()}
+    counts = {path: None if part is None else len(part) for path, part in read.items()}
+    return [part for part in read.values() if part is not None], counts
 
 
-def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table | None:
-    """The rows of a part; None if it is gone, since its rows are in another part now."""
+def _read_part(
+    files: Files, path: str, size: int, name: str, left_out: Container[str]
+) -> pa.Table | PartColumns | None:
+    """The rows of a part, of a large one as yet undecoded; None if it is gone, since another has its rows."""
+    with _named(files, path, name):
+        check_size(size)
+        try:
+            data = files.read(path)
+        except FileNotFoundError:
+            return None
+        part = open_columns(name, data, left_out)
+        return part or decode(name, data).replace_schema_metadata(None)
+
+
+@contextmanager
+def _named(files: Files, path: str, name: str) -> Iterator[None]:
+    """Whatever is wrong with a part, as a `ValueError` that names it."""
     schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
     try:
-        check_size(size)
-        part = decode(name, files.read(path), shared=True)
-    except FileNotFoundError:
-        return None
+        yield
     except OtherSchema as error:
         told = _at_odds(error.found, schema)
         raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
     except (OSError, PartError) as error:
         found = error.what if isinstance(error, Misplaced) else str(error).strip().split("\n")[0]
         raise ValueError(f"cannot read {place}: {found}; {_CURE}") from error
-    return part.replace_schema_metadata(None)
 
 
 _CURE = "move it away, and `espalier run FOLDER` recomputes its rows"
