@@ -1,13 +1,9 @@
 """Whether the pages of a Parquet file are no larger than its footer says, before any is decompressed.
 
-A reader makes room for what the header of each page claims, up to 2 GiB, whatever the footer has told. The
-footer and the headers are Thrift structures in the compact protocol
-(https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md), the fields are those of
-https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift. They are read here, since
-pyarrow tells of a page nothing, and of a damaged column it ends the process instead of raising.
-
-What a writer would not write is refused: fields out of order or twice, numbers that do not fit. So nothing
-can be read in one way here and in another by pyarrow.
+A reader makes room for what the header of each page claims, up to 2 GiB, whatever the footer has told. Both
+are read here, since pyarrow tells of pages nothing, and of a damaged column it ends the process instead of
+raising. The fields are those of
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift.
 """
 
 from __future__ import annotations
@@ -19,21 +15,13 @@ from typing import Any
 
 import numpy as np
 
-Bytes = bytes | memoryview
-Shape = dict[int, Any]
-"""The fields of a structure that are wanted, by their number: a kind of number or text, a `Shape`, or a list
-of one of them."""
+from espalier.tasks.thrift_structs import BINARY, I32, I64, Bytes, Shape, ThriftError, struct
 
 TAIL, LARGEST_FOOTER = 8, 2**24
-DEEPEST, LONGEST_VARINT = 16, 10
-TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
-BITS = {I16: 16, I32: 32, I64: 64}
-FIXED = {TRUE: 0, FALSE: 0, BYTE: 1, DOUBLE: 8}
-"""Bytes of the kinds that always have as many."""
 DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = 0, 2, 3
 
 COLUMN: Shape = {3: [BINARY], 5: I64, 6: I64, 7: I64, 9: I64, 11: I64}
-FOOTER: Shape = {4: [{1: [{3: COLUMN}], 2: I64, 3: I64}]}
+FOOTER: Shape = {4: [{1: [{3: COLUMN}]}]}
 PAGE: Shape = {1: I32, 2: I32, 3: I32, 4: I32, 5: {1: I32}, 7: {1: I32}, 8: {1: I32}}
 
 ZSTD_SIGN = b"\xb5\x2f\xfd"
@@ -56,7 +44,7 @@ class Chunk:
     start: int
     end: int
     values: int
-    size: int  # of all pages when they are decompressed, headers included
+    size: int  # of all pages when they are decompressed
 
 
 def may_swell(data: bytes, limit: int) -> bool:
@@ -75,26 +63,29 @@ def _may_name_brotli(footer: Bytes) -> bool:
     return bool((((code[:-1] & 15) == I32) & ((code[1:] & 127) == 2 * BROTLI)).any())
 
 
-def check_pages(data: Bytes, unread: Container[str] = ()) -> None:
-    """Refuse a file with pages that take more than the footer says, or that are not where it says.
+def check_pages(data: Bytes, unread: Container[str] = ()) -> int:
+    """The bytes that all columns take, of a file whose pages are what the footer tells of them.
 
     Args:
         data: The whole file.
         unread: Columns that will not be read: the checksums of their pages are looked at here.
 
     Raises:
-        PageError: What is wrong with which column.
+        PageError: A page takes more than the footer says, or is not where it says.
     """
     try:
-        footer, _ = _struct(_footer(data), 0, FOOTER)
+        footer, _ = struct(_footer(data), 0, FOOTER)
+        whole = 0
         for group in footer.get(4, ()):
-            chunks = [_chunk(column.get(3, {}), len(data)) for column in group.get(1, ())]
-            if sum(chunk.size for chunk in chunks) > group.get(2, 0):
-                raise PageError("its columns are larger than their group of rows is said to be")
-            for chunk in chunks:
+            for column in group.get(1, ()):
+                chunk = _chunk(column.get(3, {}), len(data))
                 _check_chunk(data, chunk, chunk.name in unread)
+                whole += chunk.size
+        return whole
     except IndexError:
         raise PageError("it is cut short, or tells of what lies outside of it") from None
+    except ThriftError as error:
+        raise PageError(str(error)) from None
 
 
 def _footer(data: Bytes) -> Bytes:
@@ -119,11 +110,11 @@ def _chunk(column: dict[int, Any], whole: int) -> Chunk:
 def _check_chunk(data: Bytes, chunk: Chunk, verify: bool) -> None:
     place, size, values = chunk.start, 0, 0
     while place < chunk.end:
-        page, begin = _struct(data, place, PAGE)
+        page, begin = struct(data, place, PAGE)
         kind, unpacked, stored = (page.get(number, -1) for number in (1, 2, 3))
         if unpacked < 0 or stored < 0:
             raise PageError(f"a page of column {chunk.name!r} has no size")
-        size += begin - place + unpacked
+        size += unpacked
         if size > chunk.size:
             raise PageError(
                 f"the pages of column {chunk.name!r} take {size} bytes, where the footer says {chunk.size}"
@@ -148,118 +139,3 @@ def _values(page: dict[int, Any], kind: int, unpacked: int, name: str) -> int:
     if count < 0:
         raise PageError(f"a page of column {name!r} does not say how many values it has")
     return count
-
-
-def _struct(data: Bytes, place: int, shape: Shape, depth: int = 0) -> tuple[dict[int, Any], int]:
-    """The wanted fields of the structure at a place, and the place after it."""
-    _check_depth(depth)
-    fields: dict[int, Any] = {}
-    last = 0
-    while head := data[place]:
-        place += 1
-        kind, number = head & 15, last + (head >> 4)
-        if number == last:
-            number, place = _signed(data, place, I16)
-        if number <= last:
-            raise PageError("its fields are out of order")
-        last = number
-        wanted = shape.get(number)
-        if wanted is None:
-            place = _after(data, place, kind, depth)
-        else:
-            fields[number], place = _wanted(data, place, kind, wanted, depth)
-    return fields, place + 1
-
-
-def _wanted(data: Bytes, place: int, kind: int, wanted: Any, depth: int) -> tuple[Any, int]:
-    """A value, and the place after it."""
-    if kind != {dict: STRUCT, list: LIST}.get(type(wanted), wanted):
-        raise PageError("a field is of another type than it should be")
-    if kind == STRUCT:
-        return _struct(data, place, wanted, depth + 1)
-    if kind == LIST:
-        return _items(data, place, wanted[0], depth + 1)
-    if kind == BINARY:
-        length, place = _length(data, place)
-        return data[place : place + length], place + length
-    return _signed(data, place, kind)
-
-
-def _items(data: Bytes, place: int, wanted: Any, depth: int) -> tuple[list[Any], int]:
-    (kind,), count, place = _kinds(data, place, LIST)
-    found = []
-    for _ in range(count):
-        value, place = _wanted(data, place, kind, wanted, depth)
-        found.append(value)
-    return found, place
-
-
-def _after(data: Bytes, place: int, kind: int, depth: int) -> int:
-    """The place after a value that is not wanted."""
-    if kind in (I16, I32, I64):
-        while data[place] > 127:
-            place += 1
-        return place + 1
-    if kind == STRUCT:
-        return _struct(data, place, {}, depth + 1)[1]
-    if kind == BINARY:
-        return sum(_length(data, place))
-    if kind in (LIST, SET, MAP):
-        return _after_items(data, place, kind, depth + 1)
-    if kind in FIXED:
-        return place + FIXED[kind]
-    raise PageError(f"it has a value of the unknown type {kind}")
-
-
-def _after_items(data: Bytes, place: int, kind: int, depth: int) -> int:
-    _check_depth(depth)
-    kinds, count, place = _kinds(data, place, kind)
-    for _ in range(count):
-        for each in kinds:  # a truth is a byte where it is an item, and none where it is a field
-            place = place + 1 if each in (TRUE, FALSE) else _after(data, place, each, depth)
-    return place
-
-
-def _kinds(data: Bytes, place: int, kind: int) -> tuple[tuple[int, ...], int, int]:
-    """Of what kinds the items of a list, a set or a map are, how many there are, and where they begin."""
-    if kind == MAP:
-        count, place = _length(data, place)
-        return ((data[place] >> 4, data[place] & 15), count, place + 1) if count else ((), 0, place)
-    head, place = data[place], place + 1
-    if head >> 4 < 15:
-        return (head & 15,), head >> 4, place
-    count, place = _length(data, place)
-    return (head & 15,), count, place
-
-
-def _check_depth(depth: int) -> None:
-    if depth > DEEPEST:
-        raise PageError("its structures are nested too deeply")
-
-
-def _length(data: Bytes, place: int) -> tuple[int, int]:
-    """A number of bytes, or of items that have a byte each at least, and the place after it."""
-    number, place = _varint(data, place)
-    if place + number > len(data):
-        raise PageError("it tells of what lies outside of it")
-    return number, place
-
-
-def _signed(data: Bytes, place: int, kind: int) -> tuple[int, int]:
-    number, place = _varint(data, place)
-    if number >> BITS[kind]:
-        raise PageError("a number does not fit its type")
-    return (number >> 1) ^ -(number & 1), place
-
-
-def _varint(data: Bytes, place: int) -> tuple[int, int]:
-    byte = data[place]
-    if byte < 128:  # most are short
-        return byte, place + 1
-    number = byte & 127
-    for count in range(1, LONGEST_VARINT):
-        byte = data[place + count]
-        number |= (byte & 127) << 7 * count
-        if byte < 128:
-            return number, place + count + 1
-    raise PageError("a number is too long")

@@ -130,8 +130,8 @@ def _read_bounded(table: str, data: bytes) -> pa.Table:
     if not (whole := schema.equals(SCHEMAS[table], check_metadata=False)):
         _check_schema(table, completed(table, schema.empty_table()).schema)
     rows, pages = check_footer(file)
-    check_swelling(data)
-    if rows * pages <= PART_LIMIT:  # even if every row had the longest text
+    check_swelling(data, pages)
+    if is_small(rows, pages):
         # Its few KB are decoded faster by one thread than by handing them around.
         found = file.read(use_threads=False)
     else:
@@ -164,14 +164,21 @@ def check_footer(file: pq.ParquetFile) -> tuple[int, int]:
     return rows, pages
 
 
-def check_swelling(data: bytes, unread: Container[str] = ()) -> None:
-    """Refuse a part with pages that take more than its footer says; see `check_pages`.
+def is_small(rows: int, pages: int) -> bool:
+    """Whether a part is within the limit even if every row had the longest text."""
+    return rows * pages <= PART_LIMIT
+
+
+def check_swelling(data: bytes, pages: int, unread: Container[str] = ()) -> None:
+    """Refuse a part whose pages take more than its footer says; see `check_pages`.
 
     A small one need not be looked at: no page of it can take a quarter of what a part may, and it is
     decompressed and decoded in a few copies.
     """
     if unread or may_swell(data, PART_LIMIT // 4):
-        check_pages(data, unread)
+        found = check_pages(data, unread)
+        if found > pages:
+            raise PartError(f"its columns take {found} bytes, where the footer says {pages}")
 
 
 def check_size(size: int) -> None:

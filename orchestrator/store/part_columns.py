@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from espalier.orchestrator.store.parquet_parts import (
-    PART_LIMIT,
     PartError,
     PartFile,
     check_footer,
     check_size,
     check_swelling,
+    is_small,
     text_bytes,
     told,
 )
@@ -54,9 +54,9 @@ def open_columns(table: str, data: bytes, left_out: Container[str]) -> PartColum
         if not file.schema_arrow.equals(schema, check_metadata=False):
             return None
         rows, pages = check_footer(file)
-        if rows * pages <= PART_LIMIT:
+        if is_small(rows, pages):
             return None
-        check_swelling(data, [name for name in schema.names if name in left_out])
+        check_swelling(data, pages, [name for name in schema.names if name in left_out])
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     file = PartFile(data, metadata=file.metadata, read_dictionary=texts)
     wanted = [number for number, name in enumerate(schema.names) if name not in left_out]
