@@ -193,7 +193,7 @@ def test_columns_that_are_larger_than_their_group_of_rows_are_refused():
     data = part("zstd")
     fields, end = footer(data)
     fields[4][1][1][0][2] = I64, fields[4][1][1][0][2][1] - 1
-    with pytest.raises(PartError, match="its columns take .* bytes, where the footer says"):
+    with pytest.raises(PartError, match=r"its columns take .* bytes, where the footer says"):
         decode("grafts", with_footer(data[:end], fields))
 
 
