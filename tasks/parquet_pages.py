@@ -96,15 +96,15 @@ def _footer(data: Bytes) -> Bytes:
 
 
 def _chunk(column: dict[int, Any], whole: int) -> Chunk:
-    path, values, size, stored, data_page = (column.get(number) for number in (3, 5, 6, 7, 9))
-    if path is None or None in (values, size, stored, data_page):
-        raise PageError("a column lacks its sizes")
+    try:
+        path, values, size, stored, data_page = (column[number] for number in (3, 5, 6, 7, 9))
+    except KeyError:
+        raise PageError("a column lacks its sizes") from None
     start = min(data_page, column.get(11) or data_page)
     if not (0 < start <= start + stored <= whole and size >= 0):
         raise PageError("a column lies outside of it")
-    return Chunk(
-        ".".join(bytes(part).decode(errors="replace") for part in path), start, start + stored, values, size
-    )
+    name = ".".join(part.decode(errors="replace") for part in path)
+    return Chunk(name, start, start + stored, values, size)
 
 
 def _check_chunk(data: Bytes, chunk: Chunk, verify: bool) -> None:

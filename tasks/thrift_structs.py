@@ -7,9 +7,10 @@ in one way here and in another by whoever reads the same bytes next.
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
-Bytes = bytes | memoryview
+Bytes = bytes | mmap.mmap
 Shape = dict[int, Any]
 """The fields of a structure that are wanted, by their number: a kind of number or text, a `Shape`, or a list
 of one of them."""

@@ -624,3 +624,15 @@ def test_an_axis_that_changes_some_nets_may_be_crossed():
     made = plan(SweepConfig.parse(config().model_dump() | axes(cross=cross)))
     nets = {segment.snapshot.net_key for segment in segments(made)}
     assert len(nets) == 3 * 2  # none, and l2 of either weight; two seeds
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "limit", "refused"), [(True, 63, True), (True, 64, False), (False, 63, False)]
+)
+def test_fewer_images_than_a_batch_are_refused_where_bn_measures_batches(batch_norm, limit, refused):
+    sweep = config(network={"layers": [1, "pool", 1], "batch_norm": batch_norm}, data={"limit_train": limit})
+    if not refused:
+        assert plan(sweep).tasks
+        return
+    with pytest.raises(ConfigError, match=r"^train\.batch_size: found 64, but digits has 63 training images"):
+        plan(sweep)
