@@ -100,10 +100,12 @@ def _chunk(column: dict[int, Any], whole: int) -> Chunk:
         path, values, size, stored, data_page = (column[number] for number in (3, 5, 6, 7, 9))
     except KeyError:
         raise PageError("a column lacks its sizes") from None
+    name = ".".join(part.decode(errors="replace") for part in path)
+    if not values:  # nothing of it is read, and it may be anywhere
+        return Chunk(name, 0, 0, 0, max(0, size))
     start = min(data_page, column.get(11) or data_page)
     if not (0 < start <= start + stored <= whole and size >= 0):
         raise PageError("a column lies outside of it")
-    name = ".".join(part.decode(errors="replace") for part in path)
     return Chunk(name, start, start + stored, values, size)
 
 

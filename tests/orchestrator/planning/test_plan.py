@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -542,6 +543,24 @@ def test_hybrids_are_made_of_neighbouring_seeds_and_no_net_is_in_two():
     )
     assert not [task for task in again.tasks if task.job.kind == "hybrid"]
     assert again.done["hybrid"] == 8
+
+
+def test_a_later_snapshot_moves_the_hybrids_of_the_last_one_unless_their_epochs_are_pinned():
+    """As docs/sweep.md tells under `hybrids.epochs`."""
+
+    def made(epoch, **pinned):
+        sweep = config(snapshots=(0, epoch), epochs=epoch, hybrids={"pairs": 1, **pinned})
+        payloads = [task.job.payload for task in plan(sweep).tasks if task.job.kind == "hybrid"]
+        return {tile.pairs[0].key: tile.snapshots[1].epoch for tile in payloads}
+
+    assert {*made(5).values()} == {5}
+    assert {*made(9).values()} == {9}
+    assert not made(5).keys() & made(9).keys()
+    assert made(9, epochs=[0]) == made(5, epochs=[0])
+    page = (Path(__file__).parents[3] / "docs" / "sweep.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| `hybrids.epochs`")]
+    assert "The last one moves when a later snapshot is added" in row
+    assert "List the epochs to pin them" in row
 
 
 @pytest.mark.parametrize(

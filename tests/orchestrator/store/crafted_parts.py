@@ -103,11 +103,11 @@ def with_footer(data: bytes, fields: dict[int, Field]) -> bytes:
     return data + last + len(last).to_bytes(4, "little") + b"PAR1"
 
 
-def part(codec: str = "snappy", version: str = "1.0", dictionary: bool = False) -> bytes:
+def part(codec: str = "snappy", version: str = "1.0", dictionary: bool = False, rows: int = 2) -> bytes:
     """A sound part of table `grafts`."""
     sink = pa.BufferOutputStream()
     pq.write_table(
-        make("grafts", ["a", "b"]),
+        make("grafts", ["a", "b"]).slice(0, rows),
         sink,
         compression=codec,
         data_page_version=version,

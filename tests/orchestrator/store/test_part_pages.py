@@ -71,6 +71,7 @@ def test_pages_that_claim_two_gigabytes_are_refused_in_one_line_and_in_bounded_m
 def test_the_walk_refuses_what_contradicts_the_footer_and_nothing_else(codec, version, dictionary, page):
     sound = part(codec, version, dictionary)
     check_pages(sound)
+    check_pages(part(codec, version, dictionary, rows=0))
     check_pages(crafted(sound, page, claims=2))
     with pytest.raises(
         PageError, match=r"the pages of column 'key' take 2147483\d\d\d bytes, where the footer"
