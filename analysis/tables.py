@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from shlex import quote
 
@@ -15,22 +13,15 @@ import pandas as pd
 import pyarrow as pa
 
 from espalier.analysis.frames import FrameBuilder
+from espalier.analysis.part_batches import decoded_ahead, in_batches, in_turn, part_named, read_batch
 from espalier.analysis.row_filters import check_filters, meeting, of_table, parts_to_open
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.orchestrator.store.files import Files, Misplaced
+from espalier.orchestrator.store.files import Files
 from espalier.orchestrator.store.merging import MERGED
-from espalier.orchestrator.store.parquet_parts import (
-    OtherSchema,
-    PartError,
-    check_size,
-    decode,
-    decode_together,
-)
-from espalier.orchestrator.store.part_columns import PartColumns, open_columns
+from espalier.orchestrator.store.part_columns import PartColumns
 from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.table_parts import MOST_LISTINGS
-from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.image_blocks import BY_BLOCK
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
@@ -121,10 +112,10 @@ def _add_parts(
     gone = list[str]()
     cores = os.cpu_count() or 1
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
-    batches = list(_batches(parts, -(-len(parts) // (4 * workers))))
+    batches = list(in_batches(parts, -(-len(parts) // (4 * workers))))
     before, whole, done = sum(rows.values()), sum(parts.values()), 0
     left_out = [column for column in SCHEMAS[name].names if column not in builder.columns]
-    read = _in_turn(lambda batch: _read_batch(files, batch, name, left_out), batches, workers)
+    read = in_turn(lambda batch: read_batch(files, batch, name, left_out), batches, workers)
     # one thread decodes, so that the memory that a column gave up is what the next one takes
     with ThreadPoolExecutor(1) as decoding:
         for batch, (tables, counts) in zip(batches, read, strict=True):
@@ -147,107 +138,8 @@ def _add_part(
 ) -> None:
     if not isinstance(part, PartColumns):
         return builder.add(part.select(builder.columns))
-    with _named(files, path, name):
-        return builder.add_columns(_ahead(part.columns, decoding))
-
-
-BATCH_BYTES = 2**20
-"""Of files, below which parts are read together."""
-AT_ONCE_BYTES = 16 * 2**20
-"""Of files, which take several times as much when they are decoded, that are read ahead."""
-Batch = dict[str, int]
-"""Parts that follow each other, and their bytes."""
-
-
-def _batches(parts: Mapping[str, int], at_most: int) -> Iterator[Batch]:
-    """Runs of small parts, and each large one by itself."""
-    batch: Batch = {}
-    for path, size in parts.items():
-        if batch and (len(batch) == at_most or sum(batch.values()) + size > BATCH_BYTES):
-            yield batch
-            batch = {}
-        batch[path] = size
-    if batch:
-        yield batch
-
-
-Read = tuple[list[pa.Table | PartColumns], dict[str, int | None]]
-"""Tables, or a large part's columns, and the rows of each part that they are made of; None of one that is
-gone."""
-
-
-def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
-    """The batches in order, some read ahead."""
-    largest = max([1, *(sum(batch.values()) for batch in batches)])
-    ahead = max(1, min(8 * workers, AT_ONCE_BYTES // largest))
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Read]] = deque()
-        for batch in batches:
-            waiting.append(pool.submit(read, batch))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _ahead(columns: Iterator[pa.Table], pool: ThreadPoolExecutor) -> Iterator[pa.Table]:
-    """The columns in order, the next ones decoded while those before are put into the frame."""
-    waiting = pool.submit(next, columns, None)
-    while (found := waiting.result()) is not None:
-        waiting = pool.submit(next, columns, None)
-        yield found
-
-
-def _read_batch(files: Files, batch: Batch, name: str, left_out: Container[str]) -> Read:
-    if len(batch) > 1:
-        with suppress(OSError, PartError):  # which part it is will be found below
-            table, rows = decode_together(name, [files.read(path) for path in batch])
-            return [table.replace_schema_metadata(None)], dict(zip(batch, rows, strict=True))
-    read = {path: _read_part(files, path, size, name, left_out) for path, size in batch.items()}
-    counts = {path: None if part is None else len(part) for path, part in read.items()}
-    return [part for part in read.values() if part is not None], counts
-
-
-def _read_part(
-    files: Files, path: str, size: int, name: str, left_out: Container[str]
-) -> pa.Table | PartColumns | None:
-    """The rows of a part, of a large one as yet undecoded; None if it is gone, since another has its rows."""
-    with _named(files, path, name):
-        check_size(size)
-        try:
-            data = files.read(path)
-        except FileNotFoundError:
-            return None
-        part = open_columns(name, data, left_out)
-        return part or decode(name, data).replace_schema_metadata(None)
-
-
-@contextmanager
-def _named(files: Files, path: str, name: str) -> Iterator[None]:
-    """Whatever is wrong with a part, as a `ValueError` that names it."""
-    schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
-    try:
-        yield
-    except OtherSchema as error:
-        told = _at_odds(error.found, schema)
-        raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
-    except (OSError, PartError) as error:
-        found = error.what if isinstance(error, Misplaced) else str(error).strip().split("\n")[0]
-        raise ValueError(f"cannot read {place}: {found}; {_CURE}") from error
-
-
-_CURE = "move it away, and `espalier run FOLDER` recomputes its rows"
-
-
-def _at_odds(found: pa.Schema, wanted: pa.Schema) -> str:
-    missing = [field.name for field in wanted if field.name not in found.names]
-    extra = [field.name for field in found if field.name not in wanted.names]
-    kinds = [
-        f"{field.name} is {found.field(field.name).type}, not {field.type}"
-        for field in wanted
-        if field.name in found.names and found.field(field.name).type != field.type
-    ]
-    return f"columns missing {missing}, unknown {extra}, of another type {kinds}"
+    with part_named(files, path, name):
+        return builder.add_columns(decoded_ahead(part.columns, decoding))
 
 
 def _each_once(
