@@ -95,7 +95,7 @@ def _read_part(
         except FileNotFoundError:
             return None
         part = None if left_out is None else open_columns(name, data, left_out)
-        return part or decode(name, data).replace_schema_metadata(None)
+        return decode(name, data).replace_schema_metadata(None) if part is None else part
 
 
 @contextmanager
