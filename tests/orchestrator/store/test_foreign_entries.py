@@ -147,6 +147,20 @@ def test_a_file_that_becomes_a_link_after_it_was_looked_at_is_not_followed(root,
         store.files.read("tables/grafts/a.parquet")
 
 
+def test_a_folder_where_a_checkpoint_belongs_is_put_aside_by_who_reads_it_too(root):
+    """A start looks at what lies there before; it may have come after that."""
+    store = Store(root)
+    put(store)
+    store.scan()
+    (root / "checkpoints/a.safetensors").unlink()
+    (root / "checkpoints/a.safetensors").mkdir()
+    (told,) = store.check_blobs(["a.safetensors"], lambda name, data: None)
+    assert "a folder" in told
+    assert told.endswith("it will be computed again")
+    assert not (root / "checkpoints/a.safetensors").exists()
+    assert "a.safetensors" not in store.blobs()
+
+
 HOLD = """
 import sys, time
 from espalier.orchestrator.store.places import open_files
