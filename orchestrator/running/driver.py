@@ -12,7 +12,7 @@ from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.state_machine import JOBS_IN_FLIGHT_PER_SLOT, Machine, Skipped
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.attempts import keep_attempt
+from espalier.orchestrator.running.attempts import keep_attempt, refuse
 from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
@@ -117,9 +117,7 @@ class Driver:
         if known is None or isinstance(event, Failed):
             return
         task, start, cause = known
-        error = f"its answer came after it had been given up ({cause}), and was refused"
-        keep_attempt(self._store, task, event, start, "refused", error)
-        self._progress.note(f"{task.label}, attempt {event.attempt}: {error}")
+        self._progress.note(refuse(self._store, task, event, start, cause))
 
     def _finish(self, task: Task, event: Done) -> None:
         kind = kind_of(task.job.kind)
