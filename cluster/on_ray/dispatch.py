@@ -108,7 +108,7 @@ class Dispatch:
             return
         job, attempt = picked
         try:
-            references = [self._reference(name) for name in job.inputs]
+            references = [self._reference(name) for name in job.sent]
             stream = slot.actor.run.options(num_returns="streaming").remote(job, attempt, *references)
             done = stream.completed()
         except Exception as error:

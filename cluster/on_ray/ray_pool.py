@@ -17,6 +17,7 @@ import ray
 from espalier.cluster.on_ray import session
 from espalier.cluster.on_ray.actors import Slot, slot_maker
 from espalier.cluster.on_ray.answering import Watch
+from espalier.cluster.on_ray.ask_nodes import all_see
 from espalier.cluster.on_ray.blob_cache import BlobCache
 from espalier.cluster.on_ray.crew import Crew
 from espalier.cluster.on_ray.dispatch import Dispatch
@@ -125,6 +126,15 @@ class RayPool:
     def slots(self) -> int:
         """How many jobs run at once."""
         return len(self._slots)
+
+    @property
+    def spread(self) -> bool:
+        """See `cluster.pool.Spread`: a Ray of our own is on this machine alone."""
+        return not self._ours
+
+    def shares(self, place: str, file: str, text: str) -> bool:
+        """See `cluster.pool.Spread`."""
+        return "://" in place or all_see(f"{place}/{file}", text)
 
     def submit(self, job: Job, attempt: int) -> None:
         """Queue a job; `wait` hands it to an actor (its inputs may have to be fetched first)."""

@@ -96,7 +96,7 @@ class Driver:
                 for name, rows in event.output.tables.items()
             }
             kind_of(task.job.kind).refuse_answer(task, tables)
-            self._store.commit(task.job.key, tables, event.output.blobs)
+            self._store.commit(task.job.key, tables, event.output.blobs, event.output.receipts)
         except ValueError as error:
             text = f"its results were refused: {error}"
             self._fail(

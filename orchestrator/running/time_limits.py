@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.task import Task
@@ -42,6 +45,17 @@ class TimeLimits:
         expected = SLACK * (task.cost.seconds + task.cost.flops / rate)
         limit = max(LEAST_SECONDS, expected) * PATIENCE**late
         return replace(task.job, limit=limit, memory=task.cost.memory)
+
+
+def longest_attempt(tasks: Iterable[Task], log: pa.Table, attempts: int) -> float:
+    """Seconds that no attempt of a run of this folder can have lasted, or can last, with so many `attempts`.
+
+    `log` is table `jobs`: a run that is over may have had slower jobs than any that is planned now.
+    """
+    seconds = [task.cost.seconds + task.cost.flops / FIRST_RATE for task in tasks]
+    if log.num_rows:
+        seconds += pc.max(log["seconds"]).as_py(), pc.max(log["flops"]).as_py() / FIRST_RATE
+    return max(LEAST_SECONDS, SLACK * max(seconds, default=0.0)) * PATIENCE ** (attempts - 1)
 
 
 def waited_for(
