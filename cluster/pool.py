@@ -114,10 +114,10 @@ class Failed:
 
     `reason` is `lost` (the worker or its node died), `preempted` (its node was being taken away), `late`
     (there was no result within the job's limit), `error` (the task raised), `memory` (there was too little),
-    `store` (the worker could not read or write the shared store: its class has a true `store` attribute) or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits would fail
-    again). `shared` says that the error's class has
-    a true attribute of that name: every other job that reads the same input fails alike. `log` is what the
-    worker said meanwhile, and the traceback of what it raised.
+    `store` (the worker could not use the shared store: it raised an error whose class has a true `store`
+    attribute) or `hopeless` (one whose class has a true `hopeless` attribute: the same bits would fail
+    again). `shared` says that the error's class has a true attribute of that name: every other job that reads
+    the same input fails alike. `log` is what the worker said meanwhile, and the traceback of what it raised.
     """
 
     key: str

@@ -266,8 +266,9 @@ class Sweep:
         @cache
         def pool() -> Pool:
             largest = max((task.cost.memory for task in plan.tasks), default=0)
-            made = maker(fetch, self.config, largest)
-            made = Heard(straight(made, self.store, self.config.run.blobs, tell), tell, self.config.run.attempts)
+            run = self.config.run
+            made = straight(maker(fetch, self.config, largest), self.store, run.blobs, tell)
+            made = Heard(made, tell, run.attempts)
             stack.callback(made.close)
             return made
 

@@ -33,11 +33,11 @@ def execute(job: Job, blobs: Mapping[str, bytes]) -> Output:
     use(inputs.device)
     with as_memory_error(), kept_memory(), kernels(job.where.get("kernels", "auto")) as use_of_kernels:
         results = _function(kind_of(job.kind).work)(job.payload, inputs)
-    straight = job.shelf is not None and job.shelf.takes
+    shelf = job.shelf if job.shelf and job.shelf.takes else None
     return Output(
         {name: table(name, rows) for name, rows in results.rows.items()},
-        {} if straight else results.blobs,
-        shelved(job.shelf, results.blobs) if straight else {},
+        {} if shelf else results.blobs,
+        shelved(shelf, results.blobs) if shelf else {},
         {key: described(error) for key, error in results.failures.items()},
         (*use_of_kernels.notes, *inputs.notes),
         results.answer,

@@ -82,8 +82,8 @@ class StraightPool:
         self._failed += 1
         if self._failed == FAILURES:
             self._tell(
-                f"blobs go through the driver from here on, since workers cannot use the store ({event.node}: "
-                f"{event.error})"
+                "blobs go through the driver from here on, since workers cannot use the store "
+                f"({event.node}: {event.error})"
             )
 
     def running(self) -> dict[str, float]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.task import Task
@@ -54,7 +53,8 @@ def longest_attempt(tasks: Iterable[Task], log: pa.Table, attempts: int) -> floa
     """
     seconds = [task.cost.seconds + task.cost.flops / FIRST_RATE for task in tasks]
     if log.num_rows:
-        seconds += pc.max(log["seconds"]).as_py(), pc.max(log["flops"]).as_py() / FIRST_RATE
+        longest, largest = (float(log[name].to_numpy().max()) for name in ("seconds", "flops"))
+        seconds += longest, largest / FIRST_RATE
     return max(LEAST_SECONDS, SLACK * max(seconds, default=0.0)) * PATIENCE ** (attempts - 1)
 
 

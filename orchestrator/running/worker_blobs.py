@@ -13,7 +13,7 @@ from espalier.orchestrator.store.files import BLOBS, SHELF, Files
 from espalier.orchestrator.store.places import open_files
 
 KEPT_BYTES = 64 * 2**20
-"""Of blobs that a worker has read or written so much stays with it: the next job often reads the same ones."""
+"""Of the blobs that a worker has read or written so much stays with it: the next job often reads the same."""
 
 
 class ShelfError(OSError):

@@ -1,6 +1,6 @@
 """What checkpoints are called: by the driver, and by workers that write to a shared store by themselves.
 
-The name `<key>.safetensors`, by which jobs ask for a blob, is also that of the file which the driver writes. A
+Jobs ask for a blob by the name `<key>.safetensors`, which is also that of the file that the driver writes. A
 worker's file is `<key>.<first 16 digits of its SHA-256>.safetensors`, so that the same name is the same bytes
 whoever writes them, and how often. It counts once a row of table `nets` has its whole SHA-256.
 """
@@ -59,8 +59,8 @@ def refuse_receipt(name: str, receipt: Receipt) -> None:
     sound = SHA256.fullmatch(receipt.sha256) and is_straight(receipt.file)
     if not sound or receipt.file != straight_name(name, receipt.sha256):
         raise ValueError(
-            f"the receipt of {name} names the file {receipt.file!a} and the SHA-256 {receipt.sha256!a}, which "
-            "do not belong together"
+            f"the receipt of {name} names the file {receipt.file!a} and the SHA-256 {receipt.sha256!a}, "
+            "which do not belong together"
         )
 
 

@@ -21,8 +21,8 @@ class Inventory:
         rows: Per table, the number of rows.
         blobs: Checkpoint name to size in bytes.
         receipts: Of the checkpoints those whose files workers wrote, by name (`blob_names`).
-        strays: Files of checkpoints that workers wrote and no row named when this was scanned, with their sizes.
-        digests: Of checkpoints by name the SHA-256 that their rows have; None until somebody has asked for it.
+        strays: Sizes of workers' files that no row named when this was scanned, by the file.
+        digests: The SHA-256 in the rows of checkpoints, by name; None until somebody has asked for it.
         problems: One message for each file that was not what it should be.
     """
 

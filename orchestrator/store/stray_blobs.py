@@ -28,6 +28,6 @@ def collect(files: Files, inventory: Inventory, seconds: float) -> str:
         return ""
     first = ", ".join(sorted(removed)[:3]) + (", ..." if len(removed) > 3 else "")
     return (
-        f"removed {len(removed)} checkpoints ({sum(removed.values()):,} bytes) that workers which had been cut "
-        f"off wrote, and that no row names: {first}"
+        f"removed {len(removed)} checkpoints ({sum(removed.values()):,} bytes) of workers that had been cut "
+        f"off, which no row names: {first}"
     )

@@ -45,7 +45,7 @@ def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
 
 
 def _in_order(data: bytes) -> bytes:
-    """The file with its metadata in the order of their names: the library's order changes from call to call."""
+    """The file with its metadata in the order of their names: the library's own differs from call to call."""
     end = 8 + int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8:end])
     ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}

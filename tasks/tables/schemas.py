@@ -207,7 +207,8 @@ SCHEMAS: dict[str, pa.Schema] = {
                 "cause",
                 TEXT,
                 "of a failure: lost (its worker or node died), preempted, late, error, memory, store (no "
-                "access to the shared store), or hopeless (it would fail again); empty for the rest, and where none was recorded",
+                "access to the shared store), or hopeless (it would fail again); empty for the rest, and "
+                "where none was recorded",
             ),
         ]
     ),

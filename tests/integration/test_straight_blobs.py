@@ -1,4 +1,4 @@
-"""Where workers write checkpoints by themselves, the rows are those of a run through the driver, each once."""
+"""Where workers write checkpoints by themselves the rows are those of a run through the driver, each once."""
 
 import errno
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from espalier.cluster.pool import Done, Failed, InProcessPool, Shelf
+from espalier.cluster.pool import Done, Failed, InProcessPool
 from espalier.orchestrator.running import worker_blobs
 from espalier.orchestrator.running.execute import execute
 from espalier.orchestrator.store.blob_names import is_straight
@@ -274,12 +274,3 @@ def test_a_worker_that_cannot_write_fails_with_a_cause_and_the_driver_writes_for
     assert any("blobs go through the driver from here on" in line for line in summary.tuned.notes)
     assert content(fresh) == content(finished)
     assert not any(map(is_straight, checkpoints(fresh)))
-
-
-def test_a_worker_that_sees_another_disk_at_the_place_says_so_before_it_computes(tmp_path):
-    (tmp_path / SHELF).write_text("another")
-    with pytest.raises(worker_blobs.ShelfError, match=r"is not the driver's: its \.shelf is of another run"):
-        worker_blobs._look(Shelf(str(tmp_path), "mine"))
-    with pytest.raises(worker_blobs.ShelfError, match="cannot use"):
-        worker_blobs._look(Shelf(str(tmp_path / "nowhere"), "mine"))
-    assert not (tmp_path / "nowhere").exists()

@@ -133,9 +133,7 @@ def test_rows_from_before_there_were_digests_count_and_stay(root):
 
 
 FAULTS = {
-    "missing": lambda receipt: Receipt(
-        straight_name(BLOB, digest(b"never")), digest(b"never"), receipt.size
-    ),
+    "missing": lambda receipt: Receipt(straight_name(BLOB, digest(b"never")), digest(b"never"), receipt.size),
     "of another size": lambda receipt: Receipt(receipt.file, receipt.sha256, receipt.size + 1),
     "of another digest": lambda receipt: Receipt(receipt.file, digest(b"never"), receipt.size),
     "outside": lambda receipt: Receipt("../../x.safetensors", receipt.sha256, receipt.size),
@@ -247,7 +245,7 @@ class FakeFiles:
 def test_strays_that_are_older_than_the_longest_attempt_are_removed_by_the_places_own_clock():
     there = FakeFiles(1000.0, {"old": 899.0, "young": 901.0, "of no time": None})
     inventory = Inventory(strays={"old": 5, "young": 7, "of no time": 1}, blobs={"named": 3})
-    assert collect(there, inventory, 100.0).endswith("that no row names: old")
+    assert collect(there, inventory, 100.0).endswith("which no row names: old")
     assert there.removed == ["checkpoints/old"]
     assert inventory.strays == {"young": 7, "of no time": 1}
     assert collect(there, inventory, 100.0) == ""
