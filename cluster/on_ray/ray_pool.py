@@ -136,6 +136,11 @@ class RayPool:
         """See `cluster.pool.Spread`."""
         return "://" in place or all_see(f"{place}/{file}", text)
 
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """Bytes of each slot that has room on a node of a cluster; () for a Ray of our own."""
+        return () if self._ours else self._dispatch.crew.memories()
+
     def submit(self, job: Job, attempt: int) -> None:
         """Queue a job; `wait` hands it to an actor (its inputs may have to be fetched first)."""
         self._dispatch.submit(job, attempt)

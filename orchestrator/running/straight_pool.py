@@ -51,6 +51,11 @@ class StraightPool:
         """How many jobs run at once."""
         return self._pool.slots
 
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """The pool's."""
+        return self._pool.memories
+
     def submit(self, job: Job, attempt: int) -> None:
         """Take a job."""
         shelf = self._shelf(job)

@@ -24,7 +24,7 @@ OUTCOMES = {
 class Spread:
     """A pool on several machines, whose jobs end as they are told."""
 
-    slots, spread = 1, True
+    slots, spread, memories = 1, True, (7,)
 
     def __init__(self, seen=True):
         self.seen, self.jobs, self.events, self.asked = seen, [], deque(), []
@@ -68,6 +68,7 @@ def test_a_job_knows_which_of_its_inputs_lie_in_the_store_as_workers_wrote_them(
     assert under.jobs[-1].sent == ("b.safetensors",)
     assert (shelf.place, shelf.takes) == (str((tmp_path / "sweep").resolve()), False)
     assert under.asked == [(shelf.place, SHELF, shelf.mark)]
+    assert (pool.slots, pool.memories, pool.running()) == (1, (7,), {})
     assert store.files.read(SHELF) == shelf.mark.encode()
     pool.close()
     assert under.jobs[-1] == "closed"
