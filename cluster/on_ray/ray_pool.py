@@ -1,7 +1,7 @@
 """The pool that runs jobs on Ray: one long-lived actor per slot, blobs through the object store.
 
 Actors never restart and calls never retry by themselves:
-the driver decides whether a lost job is tried again. Workers publish nothing; a worker that was
+the driver decides whether a lost job is tried again. Workers publish no rows; a worker that was
 cut off and goes on working gives a result that nobody reads.
 """
 
