@@ -22,6 +22,9 @@ SLACK = 20.0
 PATIENCE = 4.0
 """After a try that ran into its limit the next may take so many times longer: the worker may be slow."""
 
+MOST_LATE = 10
+"""Tries that may have run into their limits before one that is still at work: with more it would be years."""
+
 TOLD_AFTER_SECONDS = 60.0
 """A job that has been at work for longer is named as what is being waited for."""
 
@@ -55,7 +58,8 @@ def longest_attempt(tasks: Iterable[Task], log: pa.Table, attempts: int) -> floa
     if log.num_rows:
         longest, largest = (float(log[name].to_numpy().max()) for name in ("seconds", "flops"))
         seconds += longest, largest / FIRST_RATE
-    return max(LEAST_SECONDS, SLACK * max(seconds, default=0.0)) * PATIENCE ** (attempts - 1)
+    late = min(attempts - 1, MOST_LATE)
+    return max(LEAST_SECONDS, SLACK * max(seconds, default=0.0)) * PATIENCE**late
 
 
 def waited_for(

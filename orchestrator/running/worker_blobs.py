@@ -103,5 +103,7 @@ def _told(place: str) -> Iterator[None]:
     """Whatever the place raises is told as a fault of the store's."""
     try:
         yield
-    except OSError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # libraries of stores have errors of their own
         raise ShelfError(f"this worker cannot use {place}: {error}") from error

@@ -126,7 +126,8 @@ class BlobFolder:
     def _whole(self, receipt: Receipt) -> bytes:
         data = self._files.read(f"{BLOBS}/{receipt.file}")
         if (found := digest(data)) != receipt.sha256:
-            raise ValueError(f"its SHA-256 is {found[:12]}.., its row says {receipt.sha256[:12]}..")
+            told = f"its SHA-256 is {found[:12]}.., its row says {receipt.sha256[:12]}.."
+            raise ValueError(f"{BLOBS}/{receipt.file}: {told}")
         return data
 
     def remove(self, name: str) -> None:
@@ -151,7 +152,7 @@ class BlobFolder:
         except (ValueError, Misplaced) as error:
             place = printable(self._files.quarantine(file))
             self._lose(name)
-            what = error.what if isinstance(error, Misplaced) else str(error)
+            what = error.what if isinstance(error, Misplaced) else str(error).removeprefix(f"{file}: ")
             return f"{told}: {what}; moved to {place}; {cure}"
         return ""
 

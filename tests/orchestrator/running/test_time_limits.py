@@ -58,6 +58,7 @@ def test_no_attempt_of_a_folder_lasts_longer_than_what_follows_from_its_plan_and
     nothing = table("jobs", [])
     assert longest_attempt([], nothing, 1) == LEAST_SECONDS
     assert longest_attempt([], nothing, 3) == LEAST_SECONDS * PATIENCE**2
+    assert longest_attempt([], nothing, 10**9) < math.inf
     slow = task(seconds=3600.0)
     assert longest_attempt([task(), slow], nothing, 2) == TimeLimits().limited(slow, 1).limit
     for row in ({"seconds": 7200.0}, {"flops": 7200 * FIRST_RATE}):
