@@ -103,7 +103,7 @@ def possible(snap: Snapshot, doomed: Doomed) -> bool:
 
 @cache
 def expected(asks: frozenset[Ask], doomed: Doomed) -> dict[str, dict[tuple, pa.Table]]:
-    """By table, the rows of every piece that any of some configs asks for and that can be had, by identity."""
+    """By table, the rows of all pieces that any of some configs asks for and that can be had, by identity."""
     found: dict[str, dict[tuple, pa.Table]] = {name: {} for name in TABLES}
     for some in map(pieces, asks):
         for snap in some.snapshots.values():

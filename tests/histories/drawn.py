@@ -23,10 +23,10 @@ faults = st.sampled_from(("", "kill", "kill", "kill", "full", "io"))
 
 @st.composite
 def sessions(draw: st.DrawFn) -> Session:
-    """A session; one of eight compacts."""
+    """A session; half of them add something to the config, one of eight compacts."""
     fault = draw(faults)
     step = draw(st.integers(1, MOST_STEPS)) if fault else 0
-    grows = draw(st.sampled_from(("", *GROWTHS)))
+    grows = draw(st.sampled_from((*[""] * len(GROWTHS), *GROWTHS)))
     if draw(st.integers(0, 7)) == 7:
         return Session(grows, fault=fault, step=step, compacts=True)
     return Session(grows, tuple(draw(acts)), fault, step)

@@ -1,4 +1,4 @@
-"""Faults at a chosen step of a process's file operations: it is killed there, or the disk fails or is full."""
+"""Faults at a chosen change of a file: the process is killed there, or the disk fails or is full."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ class Power:
             for name in CHANGES:
                 stack.enter_context(mock.patch.object(os, name, self._changing(name, getattr(os, name))))
             stack.enter_context(mock.patch.object(local_files, "write_new", self._write_new))
-            stack.enter_context(
-                mock.patch.object(os, "fsync", lambda handle: None)
-            )  # a kill keeps what is written
+            stack.enter_context(mock.patch.object(os, "fsync"))  # a kill keeps what is written
             yield
 
     def _changing(self, name: str, real):

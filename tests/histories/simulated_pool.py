@@ -1,7 +1,7 @@
 """A pool whose slots, answers and faults are those of a history; its clock stands still between two waits.
 
-Each call of `wait` takes the next act of the history. When those are over, the oldest job at work is done, and
-the pool is as quiet as can be.
+Each call of `wait` takes the next act of the history. When those are over, the oldest job at work is done,
+and the pool is as quiet as can be.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _grafted(job: Job) -> Output:
 
 
 def poisoned(job: Job) -> Output:
-    """An answer of the right form, with rows and checkpoints that no job gives under keys of this job's pieces."""
+    """An answer of the right form under the keys of this job's pieces, with content that no job gives."""
     given = answer(job, frozenset())
     tables = {name: _poison(name, rows) for name, rows in given.tables.items()}
     return Output(tables, dict.fromkeys((*given.blobs, blob_name("poison")), b"poison"))
