@@ -228,6 +228,11 @@ def test_where_one_source_is_too_much_a_tile_goes_over_the_images_more_than_once
         assert whole.flops < task.cost.flops < 2 * whole.flops  # more forward passes, no more factorisations
     with pytest.raises(ConfigError, match="needs"):
         plan(sweep, limits=Limits(least - 1, 6))
+    larger = plan(sweep, limits=Limits(least - 1, 6, most=least))
+    assert [task.job for task in larger.tasks] == [
+        task.job for task in plan(sweep, limits=Limits(least - 1, 6, 2**40)).tasks
+    ]
+    assert least - 1 < max(task.cost.memory for task in tiles(larger)) <= least
 
 
 def test_there_are_tiles_for_every_slot():
