@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.instant_jobs import Ask, InstantPool, plan, tasks
+from benchmarks.instant_jobs import Ask, InstantPool, answer_bytes, plan, tasks
 from benchmarks.plan_accuracy import ray_with
 from espalier.cluster.on_ray.ray_pool import RayPool
 from espalier.cluster.pool import Pool
@@ -49,7 +49,7 @@ class Setup:
 
     sleeping: int = 24
     seconds: float = 2.0
-    trivial: int = 3000
+    trivial: int = 2000
     slots: tuple[int, ...] = (1, 2, 4, 8)
     flat: int = 20_000
 
@@ -147,14 +147,13 @@ def committing(ask: Ask) -> dict[str, Any]:
         pool.busy, start, busy = 0.0, time.perf_counter(), time.process_time()
         driven(tasks(count, ask), pool, Path(place) / "sweep")
         wall, cpu = time.perf_counter() - start, time.process_time() - busy
-        size = sum(path.stat().st_size for path in (Path(place) / "sweep").rglob("*") if path.is_file())
     wall, cpu = wall - pool.busy, cpu - pool.busy
     return {
         "rows_a_job": ask.rows,
         "blob_bytes_a_job": ask.blob_bytes,
         "jobs": count,
         "rows_a_second": round(ask.rows * count / wall),
-        "mb_a_second": round(size / wall / 1e6, 2),
+        "mb_a_second": round(answer_bytes(ask) * count / wall / 1e6, 2),
         "jobs_a_second": round(count / wall),
         "cpu_ms_a_job": round(1e3 * cpu / count, 2),
     }

@@ -47,6 +47,11 @@ def answer(job: Job, blobs: Mapping[str, bytes]) -> Output:  # noqa: ARG001
     return Output(tables, blob)
 
 
+def answer_bytes(ask: Ask) -> int:
+    """Of an answer, in memory, where rows take several times as much as in a file."""
+    return _some_rows(ask.rows).nbytes + ask.blob_bytes
+
+
 def tasks(count: int, ask: Ask) -> list[Task]:
     """So many jobs that all ask for the same, and of which each is one unit."""
     named = ((f"{number:024x}", f"job {number}") for number in range(count))
@@ -60,6 +65,8 @@ def plan(some: list[Task]) -> Plan:
 
 class InstantPool:
     """Slots without workers: what is given is done at the next look. `busy` is the CPU time of answering."""
+
+    memories: tuple[int, ...] = ()
 
     def __init__(self, slots: int) -> None:
         self.slots, self.busy = slots, 0.0

@@ -172,12 +172,14 @@ class Folder:
         return summary, book
 
     def look(self) -> None:
-        """Nothing is there that nobody asked for, no row twice, and nothing with other content."""
+        """Nothing is lost or there twice, and nothing is of other content or that nobody asked for."""
         store, found = Store(self.path), dict[str, set[tuple]]()
         for table in TABLES:
             rows = store.read_table(table)
             found[table] = set(identities(table, rows))
             whole, names = due_rows(self.ever, self.doomed, table)
+            gone = self.held.pieces[table] - found[table]
+            assert not gone, f"{table}: rows that were there are gone: {gone}"
             odd = found[table].difference(names)
             assert not odd, f"{table}: rows that nobody asked for: {odd}"
             due = whole.filter(pa.array([name in found[table] for name in names], pa.bool_()))

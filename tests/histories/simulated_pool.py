@@ -70,6 +70,8 @@ def units(job: Job) -> list[str]:
 class SimulatedPool:
     """See the module; `look` is what a reader beside the run does, `needed` judges each job that is given."""
 
+    memories = ()
+
     def __init__(
         self,
         fetch: Fetch,
