@@ -295,3 +295,4 @@ class RunConfig(Section):
     memory_gib: Annotated[Real, Field(gt=0)] | None = None
     attempts: Positive = 3
     kernels: Kernels = "auto"
+    blobs: Literal["auto", "driver"] = "auto"

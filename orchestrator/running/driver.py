@@ -61,7 +61,11 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
+<<<<<<< HEAD
         self._given_up: dict[tuple[str, int], tuple[Task, datetime, str]] = {}
+=======
+        self._used_up: set[str] = set()
+>>>>>>> main
         self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.outcome = Outcome()
 
@@ -101,7 +105,7 @@ class Driver:
                 for name, rows in event.output.tables.items()
             }
             kind_of(task.job.kind).refuse_answer(task, tables)
-            self._store.commit(task.job.key, tables, event.output.blobs)
+            self._store.commit(task.job.key, tables, event.output.blobs, event.output.receipts)
         except ValueError as error:
             text = f"its results were refused: {error}"
             self._fail(
@@ -123,7 +127,10 @@ class Driver:
         kind = kind_of(task.job.kind)
         failed = kind.failed_parts(task, event.output.failures)
         skipped = self._machine.done(event.key, lost=[name for part in failed for name in part.produces])
-        for name in kind.used_up(task):
+        self._used_up.update(kind.used_up(task))
+        # A state that is there although its rows are not (a crash came between) is made again, perhaps later
+        # than it was used.
+        for name in self._used_up.intersection((*kind.used_up(task), *task.produces)):
             self._store.remove_blob(name)
         self._log(task, event, "done", "")
         self._started.pop(event.key, None)

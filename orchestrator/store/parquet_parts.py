@@ -231,7 +231,7 @@ def check_rows(table: str, rows: pa.Table) -> None:
     _check_schema(table, rows.schema)
     if any(rows.column(name).null_count for name in ROW_IDENTITY[table]):
         raise ValueError(f"table '{table}': {ROW_IDENTITY[table]} name the piece and may not be null")
-    if rows.group_by(rows.column_names).aggregate([]).num_rows < rows.num_rows:
+    if rows.group_by(rows.column_names, use_threads=False).aggregate([]).num_rows < rows.num_rows:
         raise ValueError(f"table '{table}': the same row twice in one commit")
 
 

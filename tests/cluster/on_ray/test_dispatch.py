@@ -11,7 +11,7 @@ from espalier.cluster.on_ray import dispatch as dispatches
 from espalier.cluster.on_ray.actors import Call, Slot
 from espalier.cluster.on_ray.blob_cache import BlobCache
 from espalier.cluster.on_ray.dispatch import Dispatch
-from espalier.cluster.pool import Job
+from espalier.cluster.pool import Job, Receipt, Shelf
 
 ERRORS = sorted(
     (each for _, each in inspect.getmembers(ray.exceptions, inspect.isclass) if issubclass(each, RayError)),
@@ -66,6 +66,25 @@ class FakeCrew:
 @pytest.fixture
 def dispatch():
     return Dispatch(FakeCrew(), BlobCache(1000), {}.__getitem__, lambda: "")
+
+
+def test_what_workers_read_by_themselves_is_neither_fetched_nor_sent_nor_kept(dispatch, monkeypatch):
+    put, called, read = [], [], []
+    monkeypatch.setattr(
+        dispatches.ray, "put", lambda array: put.append(bytes(array)) or f"reference {len(put)}"
+    )
+    dispatch.fetch = lambda name: read.append(name) or b"plain"
+    slot, stream = dispatch.crew.slots[0], SimpleNamespace(completed=lambda: "done")
+    remote = SimpleNamespace(remote=lambda *sent: called.append(sent) or stream)
+    slot.actor.run = SimpleNamespace(options=lambda **_: remote)
+    there = {"a.safetensors": Receipt("a.0123456789abcdef.safetensors", "0", 10**9)}
+    job = Job("k", "graft", None, ("a.safetensors", "b.safetensors"), shelf=Shelf("/shared", "mark", there))
+    dispatch.submit(job, 1)
+    dispatch._start(slot)
+    assert (read, put) == (["b.safetensors"], [b"plain"])
+    assert called == [(job, 1, "reference 1")]
+    assert dispatch.blobs.size == 5
+    assert dispatch.blobs.get("a.safetensors") is None
 
 
 def answers_with(error, key="k"):

@@ -54,6 +54,7 @@ FAULTS = {
         {"sweep": {"cross": {"data.dataset": ["digits"]}}},
         ["'data.dataset' cannot be varied", "train.reg_weight", "network.init"],
     ),
+    "blobs by another way": ({"run": {"blobs": "worker"}}, ["run.blobs", "'worker'", "'auto' or 'driver'"]),
     "epochs cannot be varied": (
         {"sweep": {"settings": [{"train.epochs": 3}]}},
         ["'train.epochs' cannot be varied"],
