@@ -23,11 +23,7 @@ export UV_SYSTEM_CERTS ?= true
 # One thread per process: the workers are processes, and two threads on a busy core are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-<<<<<<< HEAD
-.PHONY: demo test check fuzz soak audit docs constraints
-=======
-.PHONY: demo test check fuzz histories soak docs constraints
->>>>>>> main
+.PHONY: demo test check fuzz histories soak audit docs constraints
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up .venv (Python packages pinned in constraints.txt) ..."

@@ -61,11 +61,8 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
-<<<<<<< HEAD
         self._given_up: dict[tuple[str, int], tuple[Task, datetime, str]] = {}
-=======
         self._used_up: set[str] = set()
->>>>>>> main
         self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.outcome = Outcome()
 
