@@ -66,7 +66,8 @@ class Crew:
             self._failed(slot, str(error).strip().splitlines()[-1])
             return
         slot.node = _place(slot)
-        node = self._nodes.now().get(slot.node)
+        # A worker that waited for a place starts at once on a node that joins.
+        node = self._nodes.now(fresh=slot.node not in self._nodes.now()).get(slot.node)
         slot.memory = node.memory if node else 0
         self._aside.started(slot.node)
         self.alive()

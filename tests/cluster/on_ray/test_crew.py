@@ -218,3 +218,13 @@ def test_a_disk_of_rays_own_files_that_fills_up_is_told_once_and_in_the_error_th
         cluster.crew.replace(slot)
     with pytest.raises(RuntimeError, match=r"workers die while starting.* the disk is full\."):
         cluster.pass_by(10)
+
+
+def test_a_worker_that_starts_on_a_node_before_that_is_known_has_the_nodes_memory(started):
+    """It waited for a place when the node joined; without memory no job would ever fit it."""
+    cluster = started(Cluster(a=1), count=2)
+    cluster.pass_by(1)
+    (waiting,) = (slot for slot in cluster.crew.slots if slot.hello)
+    cluster.rooms["b"], cluster.place[waiting.actor] = 1, "b"
+    cluster.pass_by(1)
+    assert (waiting.node, waiting.memory) == ("b", 10)
