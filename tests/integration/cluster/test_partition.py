@@ -58,7 +58,7 @@ def test_a_machine_that_is_cut_off_and_comes_back_does_no_harm_and_is_used_again
 
 
 def check_attempts(rows):
-    """Those on the machine that was lost were made elsewhere; each job was done once."""
+    """What was lost with the machine was made again; each job was done once; the machine was used again."""
     done = [row["key"] for row in rows if row["outcome"] == "done"]
     assert len(done) == len(set(done))
     assert {row["cause"] for row in rows} == {"", "lost"}
@@ -67,6 +67,6 @@ def check_attempts(rows):
         by_job[row["key"]].append((row["outcome"], row["node"]))
     lost = [attempts for attempts in by_job.values() if attempts[0] == ("failed", "a")]
     assert lost
-    assert all(("done", "b") in attempts for attempts in lost)
+    assert all("done" in {outcome for outcome, _ in attempts} for attempts in lost)
     last = max(row["start"] for row in rows if row["cause"] == "lost")
     assert [row for row in rows if row["node"] == "a" and row["outcome"] == "done" and row["start"] > last]
