@@ -14,7 +14,16 @@ from espalier.orchestrator.planning.kinds.barrier_cost import barrier_cost
 from espalier.orchestrator.planning.kinds.neighbours import neighbours
 from espalier.orchestrator.planning.task import Limits, Task
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.spec import CORRECTIONS, MATCHINGS, BarrierOptions, BarrierPair, Snapshot, blob_name
+from espalier.tasks.spec import (
+    CORRECTIONS,
+    MATCHINGS,
+    BarrierOptions,
+    BarrierPair,
+    Correction,
+    Matching,
+    Snapshot,
+    blob_name,
+)
 from espalier.tasks.tables.barrier_columns import BARRIER_CURVES, BARRIERS_TABLE
 
 BARRIER_SCHEMA = 1
@@ -41,9 +50,9 @@ class WantedBarrier:
 def barrier_options(config: SweepConfig) -> BarrierOptions:
     """What `[barriers]` says of the method; the order of its lists changes no key."""
     asked = config.barriers
-    matchings = tuple(sorted({*asked.matchings}, key=MATCHINGS.index))
-    corrections = tuple(sorted({*asked.corrections}, key=CORRECTIONS.index))
-    return BarrierOptions(matchings, corrections, asked.points, asked.images)
+    matchings: list[Matching] = [name for name in MATCHINGS if name in asked.matchings]
+    corrections: list[Correction] = [name for name in CORRECTIONS if name in asked.corrections]
+    return BarrierOptions(tuple(matchings), tuple(corrections), asked.points, asked.images)
 
 
 def barrier_key(snapshots: Sequence[Snapshot], options: BarrierOptions) -> str:
