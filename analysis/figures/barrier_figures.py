@@ -121,7 +121,7 @@ def last_epoch(barriers: pd.DataFrame) -> pd.DataFrame:
 
 def curves_of(curves: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The curves of some barriers."""
-    return where(curves, curves["key"].isin(set(rows["key"])))
+    return where(curves, curves["key"].isin(rows["key"].unique().tolist()))
 
 
 def ways(rows: pd.DataFrame, measure: str = "loss_test") -> list[Way]:
@@ -196,9 +196,9 @@ def _draw(axes: Axes, means: pd.DataFrame, way: Way) -> None:
     if means.empty:
         return
     t, y, error = (means[name].to_numpy(dtype=np.float64) for name in ("t", "mean", "error"))
-    style = way.style
-    axes.plot(t, y, label=way.label, **(style | {"marker": ""}))
-    axes.fill_between(t, y - error, y + error, color=style["color"], alpha=0.15, lw=0)
+    colour, line = way.style["color"], way.style["ls"]
+    axes.plot(t, y, label=way.label, color=colour, ls=line)
+    axes.fill_between(t, y - error, y + error, color=colour, alpha=0.15, lw=0)
 
 
 _READING = (

@@ -7,7 +7,7 @@ between the two nets' parameters is followed (docs/method.md, section 2).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -56,10 +56,12 @@ def paths(pair: BarrierPair, networks: Sequence[Network], data: Data, held: bool
     """
     few = few_images(data, pair.options.images)
     broken = [place for place, net in enumerate(networks) if not _finite(net)]
-    ends = None if broken else _Ends(pair, networks, few, held)
+    sound = networks[:2] if 2 in broken else networks  # the path needs no third net
+    ends = None if {0, 1} & {*broken} else _Ends(pair, sound, few, held)
     found = Paths([], [])
     for matching in pair.options.matchings:
-        matched = ends.matched(matching) if ends else _Matched({}, _UNMATCHED, _told(broken))
+        matched = ends.matched(matching) if ends else _Matched({}, _UNMATCHED)
+        matched = replace(matched, warning="; ".join(filter(None, [_told(broken), matched.warning])))
         for correction in pair.options.corrections:
             scores = ends.path(matched.orders, correction) if ends else [UNKNOWN] * pair.options.points
             _add(found, pair, few, matched, {"matching": matching, "correction": correction}, scores)

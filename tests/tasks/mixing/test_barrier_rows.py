@@ -169,6 +169,12 @@ def test_nets_that_are_not_finite_or_explode_are_told():
     assert {row["warning"].split(";")[0] for row in found.barriers} == {
         "the target net has parameters that are not finite"
     }
+    third = Network(networks[1].architecture, broken)
+    pair = pair_of([*nets, make_net(seed=2)], points=3, corrections=("none",))
+    for row in paths(pair, [*networks, third], data).barriers:
+        assert row["warning"] == "the third net has parameters that are not finite"
+        assert row["cycle_share"] is None
+        assert row["loss_test_barrier"] is not None
     huge = {name: value * 1e20 for name, value in networks[1].parameters.items()}
     found = paths(pair_of(nets), [networks[0], Network(networks[1].architecture, huge)], data)
     assert all("a loss is not finite at" in row["warning"] for row in found.barriers)

@@ -16,6 +16,7 @@ from espalier.tasks.networks.families.resnet import resnet
 from espalier.tasks.networks.families.vgg import vgg
 from espalier.tasks.networks.network import Network, free_streams, permute_channels, reordered
 from espalier.tasks.seeds import stream
+from espalier.tasks.spec import Architecture, Layer, Shortcut
 from tests.tasks.conftest import make_net
 from tests.tasks.families import ARCHITECTURES, CLASSES, family_net, lively
 
@@ -73,6 +74,25 @@ def test_activations_bring_a_permuted_net_back(name):
 def test_a_narrow_net_is_brought_back_by_several_descents():
     net, moved = pair_of(WIDER["dense"])
     assert is_same(net, reordered(moved, match_weights(net, moved).orders))
+
+
+def test_a_map_from_a_stream_to_itself_moves_on_both_sides_and_never_makes_it_worse():
+    """Of a block of one layer the order of a stream is no linear assignment: a step is taken if it helps."""
+    block = Layer("conv", 6, 3, 1, shortcut=Shortcut(1))
+    last = Layer("dense", CLASSES, activation="none")
+    architecture = Architecture((2, 6, 6), (Layer("conv", 6, 3, 1), block, block_after(block), last))
+    net, moved = pair_of(architecture)
+    assert set(free_streams(architecture)) == {1}
+    assert is_same(net, reordered(moved, match_weights(net, moved).orders))
+    other = lively(replace(make_net(seed=5), architecture=architecture))
+    found = match_weights(net, other)
+    assert found.settled
+    assert found.agreement == pytest.approx(agreement(net, reordered(other, found.orders)))
+    assert found.agreement >= agreement(net, other)
+
+
+def block_after(block):
+    return replace(block, shortcut=Shortcut(2))
 
 
 def agreement(one, other):
