@@ -169,9 +169,10 @@ class RayPool:
         self._dispatch.fill()
         if self._dispatch.events:
             return False
-        if not self._dispatch.ready(timeout):
+        ready = self._dispatch.ready(timeout)
+        if not ready:
             return False
-        self._dispatch.collect()
+        self._dispatch.collect(ready)
         return True
 
     def close(self) -> None:
