@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from espalier.orchestrator.planning.kind import Kind
+from espalier.orchestrator.planning.kinds.barriers import BARRIERS
 from espalier.orchestrator.planning.kinds.grafts import GRAFTS
 from espalier.orchestrator.planning.kinds.hybrids import HYBRIDS
 from espalier.orchestrator.planning.kinds.pools import POOLS
@@ -17,6 +18,7 @@ KINDS: list[Kind] = [
     GRAFTS,
     POOLS,
     HYBRIDS,
+    BARRIERS,
     PROBES,
 ]
 
