@@ -136,7 +136,10 @@ Fetch = Callable[[str], bytes]
 
 
 class Pool(Protocol):
-    """Slots that run jobs. Results come in any order; each submitted attempt gives one event."""
+    """Slots that run jobs. Results come in any order; each submitted attempt gives one event.
+
+    An attempt that was given up (`late`) may give a second one, its answer after all.
+    """
 
     @property
     def slots(self) -> int:

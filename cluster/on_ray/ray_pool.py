@@ -176,6 +176,7 @@ class RayPool:
         """Hand out, and take what is ready within the timeout; false if there is no more to wait for."""
         self._dispatch.crew.check()
         self._dispatch.end_late()
+        self._dispatch.hear_late()
         self._dispatch.fill()
         if self._dispatch.events:
             return False

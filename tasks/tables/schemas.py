@@ -199,7 +199,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             (
                 "outcome",
                 TEXT,
-                "done, failed (tried again), gave_up, diverged, or skipped (a net it needs failed)",
+                "done, failed (tried again), gave_up, diverged, skipped (a net it needs failed), or refused "
+                "(its answer came after it had been given up)",
             ),
             ("error", TEXT, "empty, or one line that says what went wrong"),
             ("mode", TEXT, "of training: loop or grouped, the layout, x nets of the job; else empty"),

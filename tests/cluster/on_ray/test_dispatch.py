@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import ray.exceptions
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayError, RayTaskError
 
 from espalier.cluster.on_ray import dispatch as dispatches
 from espalier.cluster.on_ray.actors import Call, Slot
@@ -107,6 +107,17 @@ def test_every_error_of_ray_in_an_answer_is_an_event_with_a_cause(dispatch, erro
     assert event.error.startswith(error.__name__)
     assert "\n" not in event.error
     assert not slot.calls
+
+
+def test_a_lost_input_is_told_in_words_not_by_the_workers_address(dispatch):
+    slot = dispatch.crew.slots[0]
+    lost = RayTaskError("run", "the traceback", ObjectLostError("a" * 56, "10.0.0.7", "here"))
+    slot.calls.append(answers_with(lost.as_instanceof_cause()))
+    dispatch._take(slot)
+    (event,) = dispatch.events
+    assert event.reason == "lost"
+    assert event.error.startswith("RayTaskError(ObjectLostError): Failed to retrieve object aaaa")
+    assert "ray::" not in event.error
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)

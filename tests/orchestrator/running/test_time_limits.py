@@ -128,7 +128,7 @@ class Rows(Store):
         self.jobs.append((row["attempt"], row["outcome"], row["error"]))
 
 
-def test_a_late_job_is_tried_again_and_its_late_result_is_refused(tmp_path):
+def test_a_late_job_is_tried_again_and_its_late_result_is_refused_and_logged(tmp_path):
     from datetime import UTC, datetime
 
     pool, told, rows = Hanging(), Told(), Rows(tmp_path)
@@ -136,7 +136,11 @@ def test_a_late_job_is_tried_again_and_its_late_result_is_refused(tmp_path):
     outcome = Driver(machine, pool, rows, told, lambda: datetime.now(UTC)).run()
     assert [(job.limit, attempt) for job, attempt in pool.given] == [(600.0, 1), (2400.0, 2)]
     assert rows.commits == told.ended == ["k"]
-    assert rows.jobs == [(1, "failed", "no result after 600 s"), (2, "done", "")]
-    assert told.notes == ["train k failed (no result after 600 s); trying again"]
+    refused = "its answer came after it had been given up (late), and was refused"
+    assert rows.jobs == [(1, "failed", "no result after 600 s"), (1, "refused", refused), (2, "done", "")]
+    assert told.notes == [
+        "train k failed (no result after 600 s); trying again",
+        f"train k, attempt 1: {refused}",
+    ]
     assert told.waits[0] == ""  # nothing is in flight while it is tried again
     assert outcome.done == {"train": 1}
