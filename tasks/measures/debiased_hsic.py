@@ -1,0 +1,81 @@
+"""Debiased HSIC (Song et al. 2012, equation 4), from N x N kernels or from the features of a linear one.
+
+`HSIC_1(K, L) = (tr(K~ L~) + 1'K~1 1'L~1 / ((N-1)(N-2)) - 2/(N-2) 1'K~ L~1) / (N (N-3))`, where `~` sets the
+diagonal to 0. It is unbiased at every N, so it has no floor that rises with the number of features, and may
+be negative. Legend: N samples, C features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def u_centred(kernel_NN: Tensor) -> Tensor:
+    """The U-centred kernel in float64: `HSIC_1(K, L)` is the sum of products of two, over N (N - 3).
+
+    Szekely & Rizzo 2014 (equation 2.1). Permuting images before or after gives the same.
+    """
+    empty_NN = kernel_NN.double().clone().fill_diagonal_(0.0)
+    count = len(empty_NN)
+    row_N = empty_NN.sum(0) / (count - 2)
+    centred_NN = empty_NN - row_N[:, None] - row_N + row_N.sum() / (count - 1)
+    return centred_NN.fill_diagonal_(0.0)
+
+
+def hsic_of_kernels(kernels: Sequence[Tensor]) -> Tensor:
+    """`HSIC_1` of all pairs of kernels (N, N), as (S, S) in float64. N must be 4 or more."""
+    flat = torch.stack([u_centred(kernel_NN).flatten() for kernel_NN in kernels])
+    count = len(kernels[0])
+    return flat @ flat.T / (count * (count - 3))
+
+
+def hsic_of_features(features: Sequence[Tensor]) -> Tensor:
+    """`HSIC_1` of the linear kernels of all pairs of features (N, C), from one product of N x all columns.
+
+    The columns `a = |x_i|^2` of each net and 1 are appended, so the one Gram matrix has every term.
+    """
+    # a shift of the features changes no HSIC_1, but costs digits
+    nets, count = [net.double() - net.double().mean(0) for net in features], len(features[0])
+    widths = [net.shape[1] for net in nets]
+    norms = [net.square().sum(1, keepdim=True) for net in nets]
+    wide = torch.cat([*nets, *norms, nets[0].new_ones(count, 1)], 1)
+    parts = (wide.T @ wide).split([*widths, *[1] * len(nets), 1])
+    cells = [part.split([*widths, *[1] * len(nets), 1], 1) for part in parts]
+    size, last = len(nets), 2 * len(nets)
+    made = nets[0].new_zeros(size, size)
+    for x in range(size):
+        for y in range(x, size):
+            xy, ab = cells[x][y], cells[size + x][size + y].squeeze()
+            sx, sy = cells[x][last][:, 0], cells[y][last][:, 0]
+            sum_a, sum_b = cells[size + x][last].squeeze(), cells[size + y][last].squeeze()
+            trace = xy.square().sum() - ab
+            total = (sx @ sx - sum_a) * (sy @ sy - sum_b)
+            rows = sx @ xy @ sy - sx @ cells[x][size + y][:, 0] - sy @ cells[y][size + x][:, 0] + ab
+            made[x, y] = made[y, x] = _put_together(trace, total, rows, count)
+    return made
+
+
+def hsic_of_channels(values_NC: Tensor) -> Tensor:
+    """`HSIC_1(k_c, k_c)` (C,) of the linear kernel of each single channel of (N, C)."""
+    centred = values_NC.double() - values_NC.double().mean(0)
+    count = len(centred)
+    power = [centred.pow(exponent).sum(0) for exponent in range(5)]
+    trace = power[2].square() - power[4]
+    total = (power[1].square() - power[2]).square()
+    rows = power[1].square() * power[2] - 2 * power[1] * power[3] + power[4]
+    return _put_together(trace, total, rows, count)
+
+
+def _put_together(trace: Tensor, total: Tensor, rows: Tensor, count: int) -> Tensor:
+    inside = trace + total / ((count - 1) * (count - 2)) - 2 * rows / (count - 2)
+    return inside / (count * (count - 3))
+
+
+def cka_of(hsic_SS: Tensor) -> Tensor:
+    """`HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L))`; NaN where a net's own HSIC is not positive."""
+    own_S = hsic_SS.diagonal().clone()
+    own_S = own_S.where(own_S > 0, torch.nan)
+    return hsic_SS / (own_S[:, None] * own_S).sqrt()

@@ -1,0 +1,149 @@
+"""One layer of several nets: the matrices that every measure is made from, each made once.
+
+Legend: N images, P positions of a map, C channels of a net, S nets; n images of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from espalier.tasks.measures.channel_gram import ChannelGram
+from espalier.tasks.measures.image_orders import ImageOrders
+from espalier.tasks.seeds import stream
+
+DRAWS = 8
+"""Draws of one random position of every image (positions of one image are not independent samples)."""
+
+
+def channel_rows(h: Tensor) -> Tensor:
+    """Features (n, C, H, W) or (n, C) as (n, P, C) in float32, one row for each position."""
+    return h.float().flatten(2).transpose(1, 2).contiguous() if h.dim() == 4 else h.float()[:, None]
+
+
+class LayerMatrices:
+    """Features of the same images by several nets at one layer, and what follows from them.
+
+    Batches are added in the order of the images; the features are kept, `4 N P C` bytes a net, since
+    permutations of images need all of them. More nets than fit into memory are compared block by block:
+    no number of a pair depends on which other nets are there.
+
+    Args:
+        channels: C of each net.
+        permutations: Of each null; measures that are dear take fewer of them and say how many.
+        products: The type of the products of wide nets, as for grafts.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        permutations: int = 999,
+        products: Literal["float32", "float64"] = "float32",
+    ) -> None:
+        self.gram = ChannelGram(channels, products)
+        self.permutations = permutations
+        self._products = products
+        self._batches: list[list[Tensor]] = []
+
+    def add(self, features: Sequence[Tensor]) -> None:
+        """Add a batch: of each net, features (n, C, H, W) or (n, C) of the same images.
+
+        Raises:
+            ValueError: Nets whose maps have different sizes, or another number of nets or channels.
+        """
+        rows = [channel_rows(h) for h in features]
+        found = tuple(net.shape[2] for net in rows)
+        if found != self.gram.channels:
+            raise ValueError(f"features of {found} channels, but the nets have {self.gram.channels}")
+        if len({net.shape[:2] for net in rows}) > 1:
+            sizes = ", ".join(f"{net.shape[0]} x {net.shape[1]}" for net in rows)
+            raise ValueError(f"images x positions of the nets are {sizes}: they must be the same")
+        self.gram.add(rows)
+        self._batches.append(rows)
+
+    @cached_property
+    def rows(self) -> list[Tensor]:
+        """Of each net the features (N, P, C) of all images. Nothing is added after this was read."""
+        rows = [torch.cat(parts) for parts in zip(*self._batches, strict=True)]
+        self._batches = []
+        return rows
+
+    @property
+    def nets(self) -> int:
+        """S."""
+        return len(self.gram.channels)
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.rows[0])
+
+    @property
+    def positions(self) -> int:
+        """P."""
+        return self.rows[0].shape[1]
+
+    @cached_property
+    def faults(self) -> dict[int, str]:
+        """Nets that cannot be compared, and why: features that are not finite, or that are constant."""
+        found = {}
+        for net in range(self.nets):
+            if not self.gram.finite(net):
+                found[net] = f"net {net} has features that are not finite"
+            elif not self.gram.variance_C(net).any():
+                found[net] = f"all channels of net {net} are constant"
+        return found
+
+    @cached_property
+    def sound(self) -> list[int]:
+        """The other nets."""
+        return [net for net in range(self.nets) if net not in self.faults]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Unordered pairs of sound nets."""
+        return [(left, right) for left in self.sound for right in self.sound if left < right]
+
+    @cached_property
+    def orders(self) -> ImageOrders:
+        """The permutations of images: they depend on N and their number alone, so layers share them."""
+        return ImageOrders(self.images, self.permutations)
+
+    def centred_rows(self, net: int) -> Tensor:
+        """Features (N, P, C) of a net less the mean of each channel over images and positions."""
+        mean_C = self.gram.sums[net] / self.gram.rows
+        return self.rows[net] - mean_C.float()
+
+    def sample_kernel(self, net: int) -> Tensor:
+        """The sample kernel K (N, N) of a net's flattened maps, each feature less its mean over images.
+
+        In the type of the products of that net with itself.
+        """
+        flat = self._flat(self.rows[net], net)
+        return flat @ flat.T
+
+    def channel_maps(self, net: int) -> Tensor:
+        """A net's maps channel by channel, (C, N, P), each feature less its mean over images."""
+        return self._flat(self.rows[net], net).unflatten(1, self.rows[net].shape[1:]).permute(2, 0, 1)
+
+    def _flat(self, rows_NPC: Tensor, net: int) -> Tensor:
+        kind = torch.float32 if self.gram.type_of(net, net) == "float32" else torch.float64
+        return (rows_NPC - rows_NPC.mean(0)).flatten(1).to(kind)
+
+    @cached_property
+    def draws(self) -> list[Tensor]:
+        """For each draw, the position of each image (N,): the same for all nets. One draw of a 1x1 map."""
+        count = DRAWS if self.positions > 1 else 1
+        name = ("similarity positions", self.images, self.positions)
+        return [
+            torch.randint(self.positions, (self.images,), generator=stream(*name, draw))
+            for draw in range(count)
+        ]
+
+    def drawn(self, net: int, draw: int) -> Tensor:
+        """A net's features (N, C) at the drawn positions."""
+        return self.rows[net][torch.arange(self.images), self.draws[draw]]
