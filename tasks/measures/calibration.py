@@ -50,7 +50,7 @@ def calibrate(value: Tensor, null_n: Tensor, best: Tensor | float, larger: bool 
     extreme = (null >= seen - TIE * seen.abs()).sum(0)
     together = torch.cat([seen[None], null]).sort(0).values
     threshold = together[math.ceil((1 - ALPHA) * (count + 1)) - 1]
-    room = (sign * torch.as_tensor(best, dtype=torch.float64) - threshold).clamp_min(1e-12)
+    room = (sign * torch.as_tensor(best).to(threshold) - threshold).clamp_min(1e-12)
     known = seen.isfinite()
     return Calibrated(
         *(
@@ -58,7 +58,7 @@ def calibrate(value: Tensor, null_n: Tensor, best: Tensor | float, larger: bool 
             for column in (
                 sign * null.mean(0),
                 null.std(0, correction=1 if count > 1 else 0),
-                (1 + extreme) / (1 + count),
+                (1 + extreme).double() / (1 + count),
                 ((seen - threshold) / room).clamp(0, 1),
             )
         )

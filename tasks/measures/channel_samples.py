@@ -26,7 +26,7 @@ BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 INPUT_BANDWIDTHS = (0.1, 0.5, 1.0, 5.0)
 """Of `mmd_inputs`, in units of the layer's root mean square: those of Gu 2020's code."""
 
-INPUTS = 256
+INPUTS = 128
 """Most (image, position) pairs that `mmd_inputs` averages over."""
 
 
@@ -41,7 +41,7 @@ class Statistic(NamedTuple):
 
         Within a net the mean leaves each channel's pair with itself out (`without_self`: U-statistics).
         """
-        first = first_nB.double()
+        first = first_nB.to(self.matrix_BB)
         second = 1 - first
         by_first, by_second = first @ self.matrix_BB, second @ self.matrix_BB
         x, y = first.sum(1), second.sum(1)
@@ -100,7 +100,7 @@ def mmd(layer: LayerMatrices) -> Found:
 def mmd_inputs(layer: LayerMatrices) -> Found:
     """Gu 2020's MMD: for each input, of the two nets' C values there; the mean over inputs.
 
-    An input is an (image, position): one random position of at most 256 images. As in their code, a
+    An input is an (image, position): one random position of at most 128 images. As in their code, a
     V-statistic (with a floor of about 1 / width that its null has too), and the mean over Gaussian kernels of
     0.1, 0.5, 1 and 5 times the layer's scale. Differences in how values at several inputs go together do not
     show.
@@ -116,7 +116,8 @@ def mmd_inputs(layer: LayerMatrices) -> Found:
 
 def input_kernel(values_IB: Tensor) -> Tensor:
     """Mean over inputs and bandwidths of the Gaussian kernel of each two channels' values: (B, B)."""
-    kernel_BB = torch.zeros(values_IB.shape[1], values_IB.shape[1], dtype=torch.float64)
+    channels = values_IB.shape[1]
+    kernel_BB = torch.zeros(channels, channels, dtype=torch.float64, device=values_IB.device)
     for block_iB in values_IB.split(32):
         square = (block_iB[:, :, None] - block_iB[:, None]).square_()
         for width in INPUT_BANDWIDTHS:
@@ -149,5 +150,5 @@ def _over_pairs(
         values = statistic.values(deals(*counts, layer.permutations if left != right else 0))
         found.put(left, right, values[0].item(), largest)
         if left != right:
-            found.nulls[left, right] = values[1:]
+            found.nulls[left, right] = values[1:].cpu()
     return found

@@ -132,7 +132,8 @@ class LayerMatrices:
 
     def _flat(self, rows_NPC: Tensor, net: int) -> Tensor:
         kind = torch.float32 if self.gram.type_of(net, net) == "float32" else torch.float64
-        return (rows_NPC - rows_NPC.mean(0)).flatten(1).to(kind)
+        flat = rows_NPC.flatten(1).to(kind)
+        return flat - flat.mean(0)
 
     @cached_property
     def draws(self) -> list[Tensor]:

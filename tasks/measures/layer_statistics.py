@@ -81,9 +81,9 @@ def _dimensions(values_K: Tensor) -> tuple[float, float]:
 
 
 def _decay(values_K: Tensor, last: int) -> tuple[float, int]:
-    rank = torch.arange(FIRST_RANK, last + 1, dtype=torch.float64, device=values_K.device).log()
-    if len(rank) < LEAST_RANKS:
+    if last - FIRST_RANK + 1 < LEAST_RANKS:
         return math.nan, last
+    rank = torch.arange(FIRST_RANK, last + 1, dtype=torch.float64, device=values_K.device).log()
     height = values_K[FIRST_RANK - 1 : last].log()
     rank -= rank.mean()
     return -((rank * height).sum() / rank.square().sum()).item(), last

@@ -36,8 +36,8 @@ def match(layer: LayerMatrices) -> PairMeasure:
 
 
 def _best_match(correlation_CC: Tensor) -> Tensor:
-    chosen = linear_sum_assignment(correlation_CC.cpu().numpy(), maximize=True)
-    return correlation_CC[chosen].mean()
+    values_CC = correlation_CC.cpu()
+    return values_CC[linear_sum_assignment(values_CC.numpy(), maximize=True)].mean()
 
 
 def semi_match(layer: LayerMatrices) -> PairMeasure:

@@ -84,7 +84,7 @@ def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dic
         for (left, right), products_nCC in permuted_products(rows, pairs, layer.orders, count):
             for name, statistic in statistics.pop((left, right)).items():
                 few = permutations_of(_widest(layer, (left, right)), count, measures[name].dear)
-                found[name].nulls[left, right] = statistic(products_nCC[:few].double())
+                found[name].nulls[left, right] = statistic(products_nCC[:few].double()).cpu()
     return found
 
 

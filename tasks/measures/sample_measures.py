@@ -33,11 +33,13 @@ def cka(layer: LayerMatrices) -> Found:
     has with itself and counts the other pairs for all (Chun et al. 2025, arXiv 2502.15104). Without
     it, nets of few channels that are drawn from one population fall short of that population's CKA.
     """
+    if not layer.sound:
+        return nothing("similarity", "images", layer.nets)
     forms = [u_centred(layer.sample_kernel(net)) for net in layer.sound]
     flat, count = torch.stack([form.flatten() for form in forms]), layer.images
-    hsic_KK = flat @ flat.T / (count * (count - 3))
-    found = _with_null(layer, hsic_KK, permuted_forms(forms, layer.orders) / (count * (count - 3)))
-    own_K = torch.stack([_own_channels(layer.channel_maps(net)) for net in layer.sound])
+    hsic_KK = (flat @ flat.T / (count * (count - 3))).cpu()
+    found = _with_null(layer, hsic_KK, permuted_forms(forms, layer.orders).cpu() / (count * (count - 3)))
+    own_K = torch.stack([_own_channels(layer.channel_maps(net)) for net in layer.sound]).cpu()
     _correct(layer, found, hsic_KK, own_K)
     return found
 
@@ -48,15 +50,17 @@ def cka_channels(layer: LayerMatrices) -> Found:
     Positions of one image are not independent, so a draw takes one random position of each, the same for
     all nets. `HSIC_1` is averaged over draws before the ratio. `extra` as for `cka`.
     """
+    if not layer.sound:
+        return nothing("similarity", "images", layer.nets)
     count, draws = layer.images, range(len(layer.draws))
     hsic_KK = torch.zeros(len(layer.sound), len(layer.sound), dtype=torch.float64)
     own_K = torch.zeros(len(layer.sound), dtype=torch.float64)
     null_nKK = torch.zeros(layer.permutations, *hsic_KK.shape, dtype=torch.float64)
     for draw in draws:
         rows = [layer.drawn(net, draw) for net in layer.sound]
-        hsic_KK += hsic_of_features(rows) / len(draws)
-        own_K += torch.stack([hsic_of_channels(net).sum() for net in rows]) / len(draws)
-        null_nKK += permuted_sums([_kernel_maker(net) for net in rows], layer.orders) / len(draws)
+        hsic_KK += hsic_of_features(rows).cpu() / len(draws)
+        own_K += torch.stack([hsic_of_channels(net).sum() for net in rows]).cpu() / len(draws)
+        null_nKK += permuted_sums([_kernel_maker(net) for net in rows], layer.orders).cpu() / len(draws)
     found = _with_null(layer, hsic_KK, null_nKK / (count * (count - 3)))
     _correct(layer, found, hsic_KK, own_K)
     return found
@@ -67,9 +71,11 @@ def rsa(layer: LayerMatrices) -> Found:
 
     Distances are Euclidean, of flattened maps; equal ones share their mean rank.
     """
+    if not layer.sound:
+        return nothing("similarity", "images", layer.nets)
     forms = [distance_ranks(layer.sample_kernel(net)) for net in layer.sound]
     flat = torch.stack([form.flatten() for form in forms])
-    return _with_null(layer, flat @ flat.T, permuted_forms(forms, layer.orders))
+    return _with_null(layer, (flat @ flat.T).cpu(), permuted_forms(forms, layer.orders).cpu())
 
 
 def distance_ranks(kernel_NN: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from espalier.tasks.seeds import stream
 
 DIRECTIONS = 256
 
+MOST_DEALS = 99
+"""Deals of the labels at most: each sorts both nets' projections anew along every direction."""
+
 BLOCK = 1 << 22
 """Labels (deals x directions x channels) that are sorted out at one time."""
 
@@ -35,13 +38,13 @@ def sliced_w2(layer: LayerMatrices) -> Found:
     for left, right in [*((net, net) for net in layer.sound), *layer.pairs]:
         pair = layer.gram.pair(left, right)
         counts = len(pair.x_C), len(pair.y_C)
-        count = permutations_of(max(counts), layer.permutations) if left != right else 0
+        count = min(MOST_DEALS, permutations_of(max(counts), layer.permutations)) if left != right else 0
         projected_BD = projections(pair)
         values = sliced(projected_BD, deals(*counts, layer.permutations)[: 1 + count])
         apart = (projected_BD[: counts[0], None] - projected_BD[None, counts[0] :]).square()
         found.put(left, right, values[0].item(), apart.mean().sqrt().item())
         if left != right:
-            found.nulls[left, right] = values[1:]
+            found.nulls[left, right] = values[1:].cpu()
     return found
 
 
@@ -69,13 +72,13 @@ def sliced(projected_BD: Tensor, first_nB: Tensor) -> Tensor:
 
 def _squares(sorted_DB: Tensor, order_DB: Tensor, first_nB: Tensor) -> Tensor:
     """Mean over directions of W2^2: both nets' sorted values, each lasting 1 / C of the way from 0 to 1."""
-    is_first = first_nB[:, order_DB]
+    is_first = first_nB.to(order_DB.device)[:, order_DB]
     values = sorted_DB.expand(is_first.shape)
     x = values[is_first].unflatten(0, (*is_first.shape[:2], -1))
     y = values[~is_first].unflatten(0, (*is_first.shape[:2], -1))
     if x.shape[2] == y.shape[2]:
         return (x - y).square().mean((1, 2))
-    place_x, place_y, share = _common_steps(x.shape[2], y.shape[2])
+    place_x, place_y, share = (part.to(x.device) for part in _common_steps(x.shape[2], y.shape[2]))
     return ((x[..., place_x] - y[..., place_y]).square() * share).sum(2).mean(1)
 
 
