@@ -71,9 +71,7 @@ class ChannelGram:
     lengths of channels are float64 throughout: distances are differences of them.
     """
 
-    def __init__(
-        self, channels: Sequence[int], products: Literal["float32", "float64"] = "float32"
-    ) -> None:
+    def __init__(self, channels: Sequence[int], products: Literal["float32", "float64"] = "float32") -> None:
         self.channels, self.rows = tuple(channels), 0
         self._products: Literal["float32", "float64"] = products
         self.sums = [torch.zeros(count, dtype=torch.float64) for count in channels]

@@ -105,10 +105,9 @@ def mmd_inputs(layer: LayerMatrices) -> Found:
     0.1, 0.5, 1 and 5 times the layer's scale. Differences in how values at several inputs go together do not
     show.
     """
-    chosen_I = layer.orders.base_N[:INPUTS]
 
     def make(pair: PairMoments, *nets: int) -> tuple[Statistic, float]:
-        values_IB = torch.cat([layer.drawn(net, 0)[chosen_I] for net in nets], 1) / pair.scale
+        values_IB = torch.cat([layer.inputs(net, INPUTS) for net in nets], 1) / pair.scale
         return _kernel_statistic(input_kernel(values_IB), len(pair.x_C), without_self=False)
 
     return _over_pairs(layer, make, fewest=1)

@@ -16,8 +16,14 @@ from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.image_orders import ImageOrders
 from espalier.tasks.seeds import stream
 
+MOST = 199
+"""Permutations of a measure that needs more than one product for each, at most."""
+
 DRAWS = 8
 """Draws of one random position of every image (positions of one image are not independent samples)."""
+
+GROUPS, GROUP_IMAGES = 8, 16
+"""Groups of images with one position in a draw, at most, and the fewest images of a group if there are two."""
 
 
 def channel_rows(h: Tensor) -> Tensor:
@@ -136,15 +142,36 @@ class LayerMatrices:
         return flat - flat.mean(0)
 
     @cached_property
+    def drawn_orders(self) -> ImageOrders:
+        """Permutations of images within groups, for samples at drawn positions (a few images may be left out).
+
+        Permuting an image's features must leave the positions where they are: at each, two nets have
+        something in common for any images (a border, say). So images change places only with those that are
+        looked at where they are, in every draw.
+        """
+        groups = max(1, min(GROUPS, self.images // GROUP_IMAGES))
+        return ImageOrders(self.images // groups * groups, min(self.permutations, MOST), groups)
+
+    @cached_property
     def draws(self) -> list[Tensor]:
-        """For each draw, the position of each image (N,): the same for all nets. One draw of a 1x1 map."""
+        """For each draw, the position of each image in `drawn_orders`: the same for all nets.
+
+        Random for each group and draw. A map of 1x1 has one draw.
+        """
+        orders, generator = self.drawn_orders, stream("similarity positions", self.images, self.positions)
         count = DRAWS if self.positions > 1 else 1
-        name = ("similarity positions", self.images, self.positions)
         return [
-            torch.randint(self.positions, (self.images,), generator=stream(*name, draw))
-            for draw in range(count)
+            torch.randint(self.positions, (orders.groups,), generator=generator)[orders.group_N]
+            for _ in range(count)
         ]
 
     def drawn(self, net: int, draw: int) -> Tensor:
-        """A net's features (N, C) at the drawn positions."""
-        return self.rows[net][torch.arange(self.images), self.draws[draw]]
+        """A net's features at the drawn positions, one row for each image in `drawn_orders`."""
+        position_M = self.draws[draw]
+        return self.rows[net][torch.arange(len(position_M)), position_M]
+
+    def inputs(self, net: int, count: int) -> Tensor:
+        """A net's features (I, C) at a random position of each of `count` random images, or of all."""
+        generator = stream("similarity inputs", self.images, self.positions)
+        image_I = torch.randperm(self.images, generator=generator)[:count]
+        return self.rows[net][image_I, torch.randint(self.positions, image_I.shape, generator=generator)]

@@ -21,9 +21,7 @@ def match(layer: LayerMatrices) -> PairMeasure:
     """
 
     def make(left: int, right: int) -> tuple[float, Statistic]:
-        root_x, root_y = (
-            (layer.gram.variance_C(net) * layer.gram.rows).sqrt() for net in (left, right)
-        )
+        root_x, root_y = ((layer.gram.variance_C(net) * layer.gram.rows).sqrt() for net in (left, right))
         lengths = torch.outer(root_x, root_y)
 
         def means(products_nCC: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from espalier.tasks.measures.found import Found, Kind, Pair, nothing
-from espalier.tasks.measures.layer_matrices import LayerMatrices
+from espalier.tasks.measures.layer_matrices import MOST, LayerMatrices
 from espalier.tasks.measures.permuted_products import permuted_products
 
-MOST, FEWEST = 199, 19
-"""Permutations of a measure from `X^T Y`: each takes a factorisation or an assignment of C x C."""
+FEWEST = 19
+"""Permutations of a measure from `X^T Y` at least: each takes a factorisation or an assignment of C x C."""
 
 DEAR = 4
 """By how much fewer where singular vectors are needed, too."""

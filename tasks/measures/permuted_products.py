@@ -1,7 +1,7 @@
 """Cross products `X^T P Y` of two nets' channels under permutations P of the second net's images.
 
 P moves whole images: the positions of one stay together. A row is an (image, position), so for the shifts
-of a circle the products are correlations along the images, summed over positions: a Fourier transform along
+of one circle the products are correlations along the images, summed over positions: a Fourier transform along
 the images, one product of C x C for each frequency, and a transform back give all N of them for a few times
 the cost of `X^T Y` alone.
 
@@ -42,7 +42,7 @@ def permuted_products(
     Args:
         rows: By net, features (N, P, C), centred where the products shall be.
         pairs: Which nets stay and which are permuted.
-        orders: The permutations.
+        orders: The permutations, of one group.
         permutations: How many of them.
     """
     found: dict[tuple[int, int], list[Tensor]] = {pair: [] for pair in pairs}
@@ -80,7 +80,7 @@ def _products(
 ) -> Iterator[tuple[_Part, Tensor]]:
     lefts, rights = {part.left for part in group}, {part.right for part in group}
     shifted: dict[_Part, list[Tensor]] = {part: [] for part in group}
-    for order_N in orders.circle_orders(permutations):
+    for order_N in orders.round_orders(permutations):
         sums: dict[_Part, Tensor] = {}
         for places in _position_blocks(rows, orders.images):
             fixed = {net: _transform(rows[net], places, orders.base_N) for net in lefts}

@@ -5,8 +5,6 @@ Legend: N images, S nets (K of them sound), n permutations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from scipy.stats import rankdata
 from torch import Tensor
@@ -20,7 +18,7 @@ from espalier.tasks.measures.debiased_hsic import (
 )
 from espalier.tasks.measures.found import Found, nothing
 from espalier.tasks.measures.layer_matrices import LayerMatrices
-from espalier.tasks.measures.permuted_forms import permuted_forms, permuted_sums
+from espalier.tasks.measures.permuted_forms import permuted_forms
 
 NO_SPREAD = "its images are not told apart (its product with itself is not positive)"
 
@@ -47,21 +45,23 @@ def cka(layer: LayerMatrices) -> Found:
 def cka_channels(layer: LayerMatrices) -> Found:
     """Debiased linear CKA with (image, position) as samples, one position of every image in each draw.
 
-    Positions of one image are not independent, so a draw takes one random position of each, the same for
-    all nets. `HSIC_1` is averaged over draws before the ratio. `extra` as for `cka`.
+    Positions of one image are not independent, so a draw takes one random position of each (the same for
+    all nets, and for all images of a group within which the null permutes them). `HSIC_1` is averaged over
+    8 draws before the ratio. `extra` as for `cka`.
     """
     if not layer.sound:
         return nothing("similarity", "images", layer.nets)
-    count, draws = layer.images, range(len(layer.draws))
+    draws, orders = range(len(layer.draws)), layer.drawn_orders
     hsic_KK = torch.zeros(len(layer.sound), len(layer.sound), dtype=torch.float64)
     own_K = torch.zeros(len(layer.sound), dtype=torch.float64)
-    null_nKK = torch.zeros(layer.permutations, *hsic_KK.shape, dtype=torch.float64)
+    null_nKK = torch.zeros(len(orders.chosen_n2), *hsic_KK.shape, dtype=torch.float64)
     for draw in draws:
         rows = [layer.drawn(net, draw) for net in layer.sound]
+        forms = [u_centred(centred @ centred.T) for centred in (net - net.mean(0) for net in rows)]
         hsic_KK += hsic_of_features(rows).cpu() / len(draws)
         own_K += torch.stack([hsic_of_channels(net).sum() for net in rows]).cpu() / len(draws)
-        null_nKK += permuted_sums([_kernel_maker(net) for net in rows], layer.orders).cpu() / len(draws)
-    found = _with_null(layer, hsic_KK, null_nKK / (count * (count - 3)))
+        null_nKK += permuted_forms(forms, orders).cpu() / len(draws)
+    found = _with_null(layer, hsic_KK, null_nKK / (orders.images * (orders.images - 3)))
     _correct(layer, found, hsic_KK, own_K)
     return found
 
@@ -94,14 +94,6 @@ def distance_ranks(kernel_NN: Tensor) -> Tensor:
     form = torch.zeros_like(kernel)
     form[upper[0], upper[1]] = centred / length if length > 0 else 0.0
     return form + form.T
-
-
-def _kernel_maker(rows_NC: Tensor) -> Callable[[], Tensor]:
-    def make() -> Tensor:
-        centred = (rows_NC.double() - rows_NC.double().mean(0)).float()
-        return u_centred(centred @ centred.T)
-
-    return make
 
 
 def _own_channels(maps: Tensor) -> Tensor:

@@ -131,4 +131,3 @@ def few_rows(layer: LayerMatrices, left: int, right: int) -> str | None:
         f"{layer.gram.rows} rows (images x positions) for {widest} channels: "
         f"canonical correlations need {ROWS_PER_CHANNEL} rows for each channel"
     )
-

@@ -45,7 +45,9 @@ def mmd_by_definition(x, y):
     return total
 
 
-@pytest.mark.parametrize(("name", "definition"), [("energy", energy_by_definition), ("mmd", mmd_by_definition)])
+@pytest.mark.parametrize(
+    ("name", "definition"), [("energy", energy_by_definition), ("mmd", mmd_by_definition)]
+)
 @pytest.mark.parametrize("unequal", [0, 3])
 def test_values_and_those_of_random_labels_are_those_of_the_definitions(name, definition, unequal):
     x, y = noise(5, 4, 2, 3, seed=1), 1.5 * noise(5, 4 + unequal, 2, 3, seed=2) + 1
@@ -169,4 +171,3 @@ def test_mmd_inputs_is_the_mean_of_one_dimensional_ones_at_each_input():
         k = np.exp(-((row[:, None] - row) ** 2) / (2 * width**2))
         wanted.append(k[:3, :3].mean() + k[3:, 3:].mean() - 2 * k[:3, 3:].mean())
     assert found == pytest.approx(np.mean(wanted), abs=1e-6)
-

@@ -94,8 +94,7 @@ def test_more_channels_than_rows_are_refused_by_canonical_correlations_alone():
     x, y, z = noise(12, 20, 3, 3), noise(12, 4, 3, 3, seed=1), noise(12, 4, 3, 3, seed=2)
     found = compared(x, y, z)
     said = (
-        "108 rows (images x positions) for 20 channels: "
-        "canonical correlations need 10 rows for each channel"
+        "108 rows (images x positions) for 20 channels: canonical correlations need 10 rows for each channel"
     )
     for name, one in found.items():
         few = name in ("cca_mean", "pwcca")

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist
-from scipy.stats import spearmanr
+from scipy.stats import kstest, spearmanr
 
 from espalier.tasks.measures.compare_layers import compare
 from tests.tasks.measures.planted_nets import layer_of, mixed, noise, turned
 from tests.tasks.measures.test_debiased_hsic import by_definition
+from tests.tasks.measures.test_image_orders import spread
 
 
 def nets():
@@ -29,7 +30,9 @@ def test_cka_and_rsa_are_those_of_flattened_maps_and_their_nulls_those_of_permut
     orders = layer.orders.orders_nN()
     for (s, t), pair in {(0, 1): (x, y), (0, 2): (x, z), (1, 2): (y, z)}.items():
         first, second = (net.flatten(1) for net in pair)
-        assert found["cka"].value_SS[s, t].item() == pytest.approx(cka_by_definition([first, second]), abs=1e-9)
+        assert found["cka"].value_SS[s, t].item() == pytest.approx(
+            cka_by_definition([first, second]), abs=1e-9
+        )
         wanted = spearmanr(pdist(first.numpy()), pdist(second.numpy())).statistic
         assert found["rsa"].value_SS[s, t].item() == pytest.approx(wanted, abs=1e-9)
         for k in (0, 8):
@@ -46,8 +49,9 @@ def test_cka_channels_averages_over_draws_of_one_position_an_image():
     assert len(layer.draws) == 8
     hsics = np.zeros(3)
     null = np.zeros(3)
-    order = layer.orders.orders_nN()[3]
+    order = layer.drawn_orders.orders_nN()[3]
     for draw_N in layer.draws:
+        assert torch.equal(draw_N[order], draw_N)
         rows = [net.flatten(2)[torch.arange(8), :, draw_N] for net in (x, y)]
         kernels = [(r @ r.T).numpy() for r in rows]
         hsics += [by_definition(*(kernels[i] for i in pair)) for pair in ((0, 1), (0, 0), (1, 1))]
@@ -66,6 +70,26 @@ def test_rotations_shifts_and_scales_of_the_channels_change_nothing(name):
     assert value[0, 1].item() == pytest.approx(1, abs=1e-6)
     assert value[0, 2].item() == pytest.approx(value[1, 3].item(), abs=1e-6)
     assert value.diagonal().tolist() == pytest.approx([1] * 4, abs=1e-12)
+
+
+def test_positions_are_drawn_for_groups_of_images_that_are_permuted_among_themselves():
+    layer = layer_of(noise(70, 2, 3, 3), noise(70, 2, 3, 3, seed=1), permutations=30)
+    orders = layer.drawn_orders
+    assert (orders.images, orders.groups) == (68, 4)
+    assert len(torch.stack(layer.draws).unique()) > 5
+    for draw_M in layer.draws:
+        assert (draw_M[orders.orders_nN()] == draw_M).all()
+
+
+def test_cka_channels_has_uniform_p_values_where_positions_alone_are_shared():
+    position = 3 * noise(1, 4, 2, 2, seed=99)  # the same mean map in all nets: the images still share nothing
+    found = []
+    for seed in range(8):
+        nets = noise(50, 32, 4, 2, 2, seed=seed) + position
+        one = compare(layer_of(*nets, batch=32, permutations=15), ["cka_channels"])["cka_channels"]
+        p_value = one.calibrated().p_value
+        found += [p_value[net, net + 1].item() for net in range(0, 50, 2)]
+    assert kstest(spread(found, 15), "uniform").pvalue > 0.01
 
 
 def test_one_draw_is_enough_of_a_layer_without_positions():
