@@ -1,8 +1,8 @@
 """Channels of two nets as two samples of points in function space: `energy`, `mmd`, `mmd_inputs`.
 
-Defined in docs/method.md, section 5. If channels are exchangeable between the nets (draws of one distribution,
-say), which net each came from may be dealt anew. The statistics are sums over pairs of channels, so those of
-all deals are one product. Legend: C channels of a net, B those of both; n permutations.
+Defined in docs/method.md, section 5. If channels are exchangeable between the nets (draws of one
+distribution, say), which net each came from may be dealt anew. The statistics are sums over pairs of
+channels, so those of all deals are one product. Legend: C channels of a net, B those of both; n permutations.
 """
 
 from __future__ import annotations

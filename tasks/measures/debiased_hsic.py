@@ -35,27 +35,28 @@ def hsic_of_kernels(kernels: Sequence[Tensor]) -> Tensor:
 def hsic_of_features(features: Sequence[Tensor]) -> Tensor:
     """`HSIC_1` of the linear kernels of all pairs of features (N, C), from one product of N x all columns.
 
-    The columns `a = |x_i|^2` of each net and 1 are appended, so the one Gram matrix has every term.
+    The columns `a = |x_i|^2` of each net and 1 are appended, so the one Gram matrix has every term:
+    `tr(K~L~) = |X^T Y|^2 - a.b`, `1'K~1 = |s_x|^2 - sum a` and `1'K~L~1 = s_x' X^T Y s_y - s_x.X^T b -
+    s_y.Y^T a + a.b`, with s the sums of the columns.
     """
     # a shift of the features changes no HSIC_1, but costs digits
     nets, count = [net.double() - net.double().mean(0) for net in features], len(features[0])
-    widths = [net.shape[1] for net in nets]
-    norms = [net.square().sum(1, keepdim=True) for net in nets]
-    wide = torch.cat([*nets, *norms, nets[0].new_ones(count, 1)], 1)
-    parts = (wide.T @ wide).split([*widths, *[1] * len(nets), 1])
-    cells = [part.split([*widths, *[1] * len(nets), 1], 1) for part in parts]
-    size, last = len(nets), 2 * len(nets)
-    made = nets[0].new_zeros(size, size)
-    for x in range(size):
-        for y in range(x, size):
-            xy, ab = cells[x][y], cells[size + x][size + y].squeeze()
-            sx, sy = cells[x][last][:, 0], cells[y][last][:, 0]
-            sum_a, sum_b = cells[size + x][last].squeeze(), cells[size + y][last].squeeze()
-            trace = xy.square().sum() - ab
-            total = (sx @ sx - sum_a) * (sy @ sy - sum_b)
-            rows = sx @ xy @ sy - sx @ cells[x][size + y][:, 0] - sy @ cells[y][size + x][:, 0] + ab
-            made[x, y] = made[y, x] = _put_together(trace, total, rows, count)
-    return made
+    channels = sum(net.shape[1] for net in nets)
+    own_FS = torch.block_diag(*(net.new_ones(net.shape[1], 1) for net in nets))
+    norms_NS = torch.stack([net.square().sum(1) for net in nets], 1)
+    wide = torch.cat([*nets, norms_NS, norms_NS.new_ones(count, 1)], 1)
+    gram = wide.T @ wide
+    xy_FF, xb_FS, ab_SS = (
+        gram[:channels, :channels],
+        gram[:channels, channels:-1],
+        gram[channels:-1, channels:-1],
+    )
+    sums_FS = own_FS * gram[:channels, -1:]
+    trace_SS = own_FS.T @ xy_FF.square() @ own_FS - ab_SS
+    total_S = sums_FS.square().sum(0) - gram[channels:-1, -1]
+    cross_SS = sums_FS.T @ xb_FS
+    rows_SS = sums_FS.T @ xy_FF @ sums_FS - cross_SS - cross_SS.T + ab_SS
+    return _put_together(trace_SS, torch.outer(total_S, total_S), rows_SS, count)
 
 
 def hsic_of_channels(values_NC: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Legend: S nets, n permutations.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,14 +58,22 @@ class Found:
             self.best_SS[left, right] = self.best_SS[right, left] = best
 
     def calibrated(self) -> Calibrated:
-        """Mean and standard deviation of the null, p-value and calibrated value: (S, S), NaN without a null."""
+        """Mean and standard deviation of the null, p-value and calibrated value, (S, S); NaN without null."""
         columns = Calibrated(*(torch.full_like(self.value_SS, math.nan) for _ in Calibrated._fields))
-        for (left, right), null_n in self.nulls.items():
-            place = left, right
-            found = calibrate(self.value_SS[place], null_n, self.best_SS[place], self.large_is_extreme)
-            for column, value in zip(columns, found, strict=True):
-                column[left, right] = column[right, left] = value
+        for pairs in self._by_count():
+            x, y = torch.tensor(pairs).T
+            null_nP = torch.stack([self.nulls[pair] for pair in pairs], 1)
+            found = calibrate(self.value_SS[x, y], null_nP, self.best_SS[x, y], self.large_is_extreme)
+            for column, value_P in zip(columns, found, strict=True):
+                column[x, y] = column[y, x] = value_P
         return columns
+
+    def _by_count(self) -> list[list[Pair]]:
+        """The pairs by the number of their permutations."""
+        grouped: dict[int, list[Pair]] = defaultdict(list)
+        for pair, null_n in self.nulls.items():
+            grouped[len(null_n)].append(pair)
+        return list(grouped.values())
 
 
 def nothing(kind: Kind, null: Null, nets: int, best: float = math.nan) -> Found:

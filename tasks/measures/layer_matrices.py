@@ -23,7 +23,7 @@ DRAWS = 8
 """Draws of one random position of every image (positions of one image are not independent samples)."""
 
 GROUPS, GROUP_IMAGES = 8, 16
-"""Groups of images with one position in a draw, at most, and the fewest images of a group if there are two."""
+"""Most groups of images that share a position in a draw, and fewest images of one if there are several."""
 
 
 def channel_rows(h: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class LayerMatrices:
 
     @cached_property
     def drawn_orders(self) -> ImageOrders:
-        """Permutations of images within groups, for samples at drawn positions (a few images may be left out).
+        """Permutations of images within groups, for samples at drawn positions (up to 7 images are left out).
 
         Permuting an image's features must leave the positions where they are: at each, two nets have
         something in common for any images (a border, say). So images change places only with those that are

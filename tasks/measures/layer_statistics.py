@@ -56,7 +56,8 @@ def layer_statistics(layer: LayerMatrices, net: int) -> LayerStatistics:
         fourth_C += (rows_nPC.double() - mean_C).pow(4).sum((0, 1))
     kurtosis_C = fourth_C / layer.gram.rows / variance_C.square()
     if not layer.gram.finite(net):
-        return LayerStatistics(mean_C, variance_C, kurtosis_C, *[math.nan] * 4, 0, 0)
+        unknown = math.nan
+        return LayerStatistics(mean_C, variance_C, kurtosis_C, unknown, unknown, unknown, unknown, 0, 0)
     live = (variance_C > 0) & (variance_C > DEAD_VARIANCE * variance_C.mean())
     values_K = torch.linalg.eigvalsh(layer.gram.pair(net, net).centred[0]).flip(0).clamp_min(0)
     known = int((values_K > 1e-6 * values_K[0]).sum())

@@ -1,8 +1,8 @@
 """Inner products of two nets' N x N matrices under all permutations of the second net's images.
 
 `sum_ij A_ij B_p(i)p(j)` for a shift p along circles is a sum over diagonals: diagonal d of A is a sequence
-along i, and a shift moves it. So the Fourier transforms of the diagonals give all shifts of all pairs of nets:
-for N images on one circle N^2 log N operations a net and N^2 a pair, instead of N^3 for N permutations.
+along i, and a shift moves it. So the Fourier transforms of the diagonals give all shifts of all pairs of
+nets: for N images on one circle N^2 log N operations a net and N^2 a pair, instead of N^3 for N permutations.
 
 Legend: N images in G groups of m, S nets, F = m // 2 + 1 frequencies, D diagonals; n permutations.
 """
@@ -18,7 +18,7 @@ from espalier.tasks.measures.image_orders import ImageOrders
 
 
 def permuted_forms(forms: Sequence[Tensor], orders: ImageOrders) -> Tensor:
-    """`sum_ij A_s[i, j] A_t[p(i), p(j)]` of symmetric matrices with an empty diagonal, as (n, S, S) in float64.
+    """`sum_ij A_s[i, j] A_t[p(i), p(j)]` of symmetric matrices with an empty diagonal: (n, S, S) in float64.
 
     Row s is the net that stays, column t the net whose images are permuted. Products are float32.
     """

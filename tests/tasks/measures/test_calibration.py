@@ -40,7 +40,11 @@ def test_the_largest_of_many_layers_is_compared_with_the_largest_of_each_permuta
     layers, count = 20, 199
     values = torch.randn(300, layers, generator=generator)
     nulls = torch.randn(300, layers, count, generator=generator)
-    alone = torch.tensor([calibrate(v.amax(), n[0], 10.0).p_value for v, n in zip(values, nulls)])
-    together = torch.tensor([calibrate_maximum(v, n, 10.0).p_value for v, n in zip(values, nulls)])
+    alone = torch.tensor(
+        [calibrate(v.amax(), n[0], 10.0).p_value for v, n in zip(values, nulls, strict=True)]
+    )
+    together = torch.tensor(
+        [calibrate_maximum(v, n, 10.0).p_value for v, n in zip(values, nulls, strict=True)]
+    )
     assert (alone <= 0.05).double().mean() > 0.4
     assert (together <= 0.05).double().mean() == pytest.approx(0.05, abs=0.03)

@@ -1,4 +1,4 @@
-"""Channels as two samples: statistics against direct definitions and closed forms, and calibrated p-values."""
+"""Channels as two samples: statistics against direct definitions and closed forms, and their p-values."""
 
 from itertools import product
 from math import gamma, sqrt
@@ -13,7 +13,7 @@ from espalier.tasks.measures.calibration import calibrate
 from espalier.tasks.measures.channel_samples import BANDWIDTHS, Statistic, deals, input_kernel
 from espalier.tasks.measures.compare_layers import compare
 from espalier.tasks.measures.sliced_distance import projections, sliced
-from tests.tasks.measures.planted_nets import layer_of, mixed, noise, turned
+from tests.tasks.measures.planted_nets import layer_of, noise, turned
 from tests.tasks.measures.test_image_orders import spread
 
 

@@ -5,7 +5,6 @@ from math import perm
 
 import numpy as np
 import pytest
-import torch
 
 from espalier.tasks.measures.debiased_hsic import (
     cka_of,
@@ -17,12 +16,12 @@ from espalier.tasks.measures.debiased_hsic import (
 from tests.tasks.measures.planted_nets import noise
 
 
-def by_definition(k, l):
+def by_definition(k, m):
     """Song 2012, equation 3: unbiased estimates of E KL + E K E L - 2 E K L, over distinct samples."""
     n = len(k)
-    both = sum(k[i, j] * l[i, j] for i, j in permutations(range(n), 2)) / perm(n, 2)
-    apart = sum(k[i, j] * l[q, r] for i, j, q, r in permutations(range(n), 4)) / perm(n, 4)
-    one = sum(k[i, j] * l[i, q] for i, j, q in permutations(range(n), 3)) / perm(n, 3)
+    both = sum(k[i, j] * m[i, j] for i, j in permutations(range(n), 2)) / perm(n, 2)
+    apart = sum(k[i, j] * m[q, r] for i, j, q, r in permutations(range(n), 4)) / perm(n, 4)
+    one = sum(k[i, j] * m[i, q] for i, j, q in permutations(range(n), 3)) / perm(n, 3)
     return both + apart - 2 * one
 
 
@@ -46,8 +45,8 @@ def test_rows_and_columns_of_a_u_centred_kernel_sum_to_zero():
 
 
 def biased_cka(x, y):
-    k, l = ((net - net.mean(0)) @ (net - net.mean(0)).T for net in (x, y))
-    return ((k * l).sum() / (k.norm() * l.norm())).item()
+    k, m = ((net - net.mean(0)) @ (net - net.mean(0)).T for net in (x, y))
+    return ((k * m).sum() / (k.norm() * m.norm())).item()
 
 
 @pytest.mark.parametrize(("d", "biased"), [(50, 0.200), (200, 0.500), (800, 0.801), (3200, 0.941)])
