@@ -6,7 +6,9 @@ Defined in docs/method.md, section 5. Legend: B channels of both nets, D directi
 from __future__ import annotations
 
 from math import lcm
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,13 +19,9 @@ from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.pair_measures import permutations_of
 from espalier.tasks.seeds import stream
 
+Array = np.ndarray[Any, Any]
+
 DIRECTIONS = 256
-
-MOST_DEALS = 99
-"""Deals of the labels at most: each sorts both nets' projections anew along every direction."""
-
-BLOCK = 1 << 22
-"""Labels (deals x directions x channels) that are sorted out at one time."""
 
 
 def sliced_w2(layer: LayerMatrices) -> Found:
@@ -38,14 +36,19 @@ def sliced_w2(layer: LayerMatrices) -> Found:
     for left, right in [*((net, net) for net in layer.sound), *layer.pairs]:
         pair = layer.gram.pair(left, right)
         counts = len(pair.x_C), len(pair.y_C)
-        count = min(MOST_DEALS, permutations_of(max(counts), layer.permutations)) if left != right else 0
+        count = permutations_of(max(counts), layer.permutations) if left != right else 0
         projected_BD = projections(pair)
         values = sliced(projected_BD, deals(*counts, layer.permutations)[: 1 + count])
-        apart = (projected_BD[: counts[0], None] - projected_BD[None, counts[0] :]).square()
-        found.put(left, right, values[0].item(), apart.mean().sqrt().item())
+        found.put(left, right, values[0].item(), _apart(*projected_BD.split(counts)))
         if left != right:
             found.nulls[left, right] = values[1:].cpu()
     return found
+
+
+def _apart(x_CD: Tensor, y_CD: Tensor) -> float:
+    """Root mean squared difference of a projection of one net and one of the other: W2 is no larger."""
+    squares = x_CD.square().mean() + y_CD.square().mean()
+    return (squares - 2 * (x_CD.mean(0) * y_CD.mean(0)).mean()).sqrt().item()
 
 
 def projections(pair: PairMoments) -> Tensor:
@@ -64,27 +67,40 @@ def projections(pair: PairMoments) -> Tensor:
 
 
 def sliced(projected_BD: Tensor, first_nB: Tensor) -> Tensor:
-    """The distance (n,) for each deal of the labels, which is 1 for the first net's channels."""
+    """The distance (n,) for each deal of the labels, which is 1 for the first net's channels.
+
+    NumPy takes the marked numbers out five times as fast as PyTorch on a CPU (128 channels, 256 directions).
+    """
     sorted_BD, order_BD = projected_BD.sort(0)
-    step = max(1, BLOCK // projected_BD.numel())
-    return torch.cat([_squares(sorted_BD.T, order_BD.T, part) for part in first_nB.split(step)]).sqrt()
+    sorted_DB, order_DB = (part.T.contiguous().cpu().numpy() for part in (sorted_BD, order_BD))
+    first = int(first_nB[0].sum())
+    steps = _common_steps(first, len(projected_BD) - first)
+    deals_nB = first_nB.cpu().numpy()
+    return torch.tensor([_square(sorted_DB, deal_B[order_DB], steps) for deal_B in deals_nB]).double().sqrt()
 
 
-def _squares(sorted_DB: Tensor, order_DB: Tensor, first_nB: Tensor) -> Tensor:
-    """Mean over directions of W2^2: both nets' sorted values, each lasting 1 / C of the way from 0 to 1."""
-    is_first = first_nB.to(order_DB.device)[:, order_DB]
-    values = sorted_DB.expand(is_first.shape)
-    x = values[is_first].unflatten(0, (*is_first.shape[:2], -1))
-    y = values[~is_first].unflatten(0, (*is_first.shape[:2], -1))
-    if x.shape[2] == y.shape[2]:
-        return (x - y).square().mean((1, 2))
-    place_x, place_y, share = (part.to(x.device) for part in _common_steps(x.shape[2], y.shape[2]))
-    return ((x[..., place_x] - y[..., place_y]).square() * share).sum(2).mean(1)
-
-
-def _common_steps(x: int, y: int) -> tuple[Tensor, Tensor, Tensor]:
+class _Steps(NamedTuple):
     """Which value of each sample lasts on each stretch where neither changes, and how long (sum 1)."""
-    whole = lcm(x, y)
-    ends = torch.unique(torch.cat([torch.arange(1, n + 1) * (whole // n) for n in (x, y)]))
-    starts = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
-    return starts // (whole // x), starts // (whole // y), (ends - starts).double() / whole
+
+    first: Array
+    second: Array
+    share: Array
+
+
+def _common_steps(first: int, second: int) -> _Steps | None:
+    """The stretches from 0 to 1 of two samples whose values last 1 / number each; None for equal numbers."""
+    if first == second:
+        return None
+    whole = lcm(first, second)
+    ends = np.union1d(*(np.arange(1, number + 1) * (whole // number) for number in (first, second)))
+    starts = np.concatenate([[0], ends[:-1]])
+    return _Steps(starts // (whole // first), starts // (whole // second), (ends - starts) / whole)
+
+
+def _square(sorted_DB: Array, first_DB: Array, steps: _Steps | None) -> float:
+    """Mean over directions of W2^2 of the two samples, sorted and laid side by side."""
+    flat, marked = sorted_DB.ravel(), first_DB.ravel()
+    x, y = (flat[np.flatnonzero(mask)].reshape(len(sorted_DB), -1) for mask in (marked, ~marked))
+    if steps is None:
+        return float(np.square(x - y).mean())
+    return float((np.square(x[:, steps.first] - y[:, steps.second]) @ steps.share).mean())
