@@ -23,6 +23,11 @@ ROUNDING = {"float32": 1e-6, "float64": 1e-13}
 """Share of two channels' squared lengths below which their squared distance is rounding, by type."""
 
 
+def channel_rows(h: Tensor) -> Tensor:
+    """Features (n, C, H, W) or (n, C) as (n, P, C) in float32, one row for each position."""
+    return h.float().flatten(2).transpose(1, 2).contiguous() if h.dim() == 4 else h.float()[:, None]
+
+
 @dataclass(frozen=True)
 class PairMoments:
     """Sums over the rows of nets x and y: `xy_CC` is `X^T Y`, `x_C` the column sums of X."""
@@ -83,8 +88,12 @@ class ChannelGram:
         narrow = min(self.channels[left], self.channels[right])
         return "float32" if in_float32(self._products, narrow) else "float64"
 
-    def add(self, rows: Sequence[Tensor]) -> None:
-        """Add a batch: of each net the features (n, P, C) of the same images."""
+    def add(self, features: Sequence[Tensor]) -> None:
+        """Add a batch: of each net, features (n, C, H, W) or (n, C) of the same images."""
+        self.add_rows([channel_rows(h) for h in features])
+
+    def add_rows(self, rows: Sequence[Tensor]) -> None:
+        """The same of features (n, P, C)."""
         flat = [net.flatten(0, 1) for net in rows]
         self.rows += len(flat[0])
         for net, values in enumerate(flat):

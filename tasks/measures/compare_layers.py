@@ -67,7 +67,7 @@ def compare(
     pairwise = {name: BY_PAIR[name](layer) for name in measures if name in BY_PAIR}
     if "alignment" in measures and train is not None:
         pairwise["alignment"] = alignment(layer, train)
-    layer.orders  # noqa: B018 - refuses fewer than 4 images before anything is computed
+    _ = layer.orders  # refuses fewer than 4 images before anything is computed
     found = {name: WHOLE[name](layer) for name in measures if name in WHOLE}
     found |= over_pairs(layer, pairwise)
     for one in found.values():

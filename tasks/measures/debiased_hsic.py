@@ -25,10 +25,9 @@ def u_centred(kernel_NN: Tensor) -> Tensor:
     return centred_NN.fill_diagonal_(0.0)
 
 
-def hsic_of_kernels(kernels: Sequence[Tensor]) -> Tensor:
-    """`HSIC_1` of all pairs of kernels (N, N), as (S, S) in float64. N must be 4 or more."""
-    flat = torch.stack([u_centred(kernel_NN).flatten() for kernel_NN in kernels])
-    count = len(kernels[0])
+def hsic_of_centred(forms: Sequence[Tensor]) -> Tensor:
+    """`HSIC_1` of all pairs of U-centred kernels (N, N), as (S, S) in float64. N must be 4 or more."""
+    flat, count = torch.stack([form.flatten() for form in forms]), len(forms[0])
     return flat @ flat.T / (count * (count - 3))
 
 
@@ -57,6 +56,14 @@ def hsic_of_features(features: Sequence[Tensor]) -> Tensor:
     cross_SS = sums_FS.T @ xb_FS
     rows_SS = sums_FS.T @ xy_FF @ sums_FS - cross_SS - cross_SS.T + ab_SS
     return _put_together(trace_SS, torch.outer(total_S, total_S), rows_SS, count)
+
+
+def hsic_with_itself(kernel_NN: Tensor) -> Tensor:
+    """`HSIC_1(K, K)` of one kernel (N, N), in float64."""
+    diagonal_N = kernel_NN.diagonal().double()
+    row_N = kernel_NN.sum(0, dtype=torch.float64) - diagonal_N
+    trace = kernel_NN.square().sum(dtype=torch.float64) - diagonal_N.square().sum()
+    return _put_together(trace, row_N.sum().square(), row_N.square().sum(), len(kernel_NN))
 
 
 def hsic_of_channels(values_NC: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from espalier.tasks.measures.channel_gram import ChannelGram
+from espalier.tasks.measures.channel_gram import ChannelGram, channel_rows
 from espalier.tasks.measures.image_orders import ImageOrders
+from espalier.tasks.measures.sample_kernels import SampleKernel, sample_kernel
 from espalier.tasks.seeds import stream
 
 MOST = 199
@@ -24,11 +25,6 @@ DRAWS = 8
 
 GROUPS, GROUP_IMAGES = 8, 16
 """Most groups of images that share a position in a draw, and fewest images of one if there are several."""
-
-
-def channel_rows(h: Tensor) -> Tensor:
-    """Features (n, C, H, W) or (n, C) as (n, P, C) in float32, one row for each position."""
-    return h.float().flatten(2).transpose(1, 2).contiguous() if h.dim() == 4 else h.float()[:, None]
 
 
 class LayerMatrices:
@@ -68,7 +64,7 @@ class LayerMatrices:
         if len({net.shape[:2] for net in rows}) > 1:
             sizes = ", ".join(f"{net.shape[0]} x {net.shape[1]}" for net in rows)
             raise ValueError(f"images x positions of the nets are {sizes}: they must be the same")
-        self.gram.add(rows)
+        self.gram.add_rows(rows)
         self._batches.append(rows)
 
     @cached_property
@@ -124,22 +120,11 @@ class LayerMatrices:
         mean_C = self.gram.sums[net] / self.gram.rows
         return self.rows[net] - mean_C.float()
 
-    def sample_kernel(self, net: int) -> Tensor:
-        """The sample kernel K (N, N) of a net's flattened maps, each feature less its mean over images.
-
-        In the type of the products of that net with itself.
-        """
-        flat = self._flat(self.rows[net], net)
-        return flat @ flat.T
-
-    def channel_maps(self, net: int) -> Tensor:
-        """A net's maps channel by channel, (C, N, P), each feature less its mean over images."""
-        return self._flat(self.rows[net], net).unflatten(1, self.rows[net].shape[1:]).permute(2, 0, 1)
-
-    def _flat(self, rows_NPC: Tensor, net: int) -> Tensor:
-        kind = torch.float32 if self.gram.type_of(net, net) == "float32" else torch.float64
-        flat = rows_NPC.flatten(1).to(kind)
-        return flat - flat.mean(0)
+    @cached_property
+    def kernels(self) -> list[SampleKernel]:
+        """The sample kernel of each sound net, in the type of its products with itself."""
+        types = {"float32": torch.float32, "float64": torch.float64}
+        return [sample_kernel(self.rows[net], types[self.gram.type_of(net, net)]) for net in self.sound]
 
     @cached_property
     def drawn_orders(self) -> ImageOrders:

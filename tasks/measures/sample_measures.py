@@ -11,9 +11,9 @@ from torch import Tensor
 
 from espalier.tasks.measures.debiased_hsic import (
     cka_of,
+    hsic_of_centred,
     hsic_of_channels,
     hsic_of_features,
-    hsic_of_kernels,
     u_centred,
 )
 from espalier.tasks.measures.found import Found, nothing
@@ -33,12 +33,10 @@ def cka(layer: LayerMatrices) -> Found:
     """
     if not layer.sound:
         return nothing("similarity", "images", layer.nets)
-    forms = [u_centred(layer.sample_kernel(net)) for net in layer.sound]
-    flat, count = torch.stack([form.flatten() for form in forms]), layer.images
-    hsic_KK = (flat @ flat.T / (count * (count - 3))).cpu()
+    forms = [u_centred(one.kernel_NN) for one in layer.kernels]
+    hsic_KK, count = hsic_of_centred(forms).cpu(), layer.images
     found = _with_null(layer, hsic_KK, permuted_forms(forms, layer.orders).cpu() / (count * (count - 3)))
-    own_K = torch.stack([_own_channels(layer.channel_maps(net)) for net in layer.sound]).cpu()
-    _correct(layer, found, hsic_KK, own_K)
+    _correct(layer, found, hsic_KK, torch.stack([one.own for one in layer.kernels]).cpu())
     return found
 
 
@@ -73,7 +71,7 @@ def rsa(layer: LayerMatrices) -> Found:
     """
     if not layer.sound:
         return nothing("similarity", "images", layer.nets)
-    forms = [distance_ranks(layer.sample_kernel(net)) for net in layer.sound]
+    forms = [distance_ranks(one.kernel_NN) for one in layer.kernels]
     flat = torch.stack([form.flatten() for form in forms])
     return _with_null(layer, (flat @ flat.T).cpu(), permuted_forms(forms, layer.orders).cpu())
 
@@ -94,18 +92,6 @@ def distance_ranks(kernel_NN: Tensor) -> Tensor:
     form = torch.zeros_like(kernel)
     form[upper[0], upper[1]] = centred / length if length > 0 else 0.0
     return form + form.T
-
-
-def _own_channels(maps: Tensor) -> Tensor:
-    """Sum over channels (C, N, P) of `HSIC_1` of each channel's own kernel."""
-    return torch.stack([_own_hsic(map_NP) for map_NP in maps]).sum()
-
-
-def _own_hsic(map_NP: Tensor) -> Tensor:
-    """From the smaller of the two Gram matrices of a channel's map."""
-    if map_NP.shape[1] < map_NP.shape[0]:
-        return hsic_of_features([map_NP])[0, 0]
-    return hsic_of_kernels([map_NP @ map_NP.T])[0, 0]
 
 
 def _with_null(layer: LayerMatrices, product_KK: Tensor, null_nKK: Tensor) -> Found:

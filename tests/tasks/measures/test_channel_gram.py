@@ -35,7 +35,7 @@ def test_narrow_nets_are_float64_whatever_the_setting_and_so_are_pairs_with_one(
 def test_longer_batches_than_a_block_are_cut():
     rows = noise(2, BLOCK_ROWS, 3).float()
     gram = ChannelGram([3], "float64")
-    gram.add([rows])
+    gram.add_rows([rows])
     flat = rows.flatten(0, 1).double()
     assert torch.allclose(gram.block(0, 0), flat.T @ flat)
 

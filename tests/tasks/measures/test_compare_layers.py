@@ -7,13 +7,13 @@ import torch
 
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.compare_layers import MEASURES, compare, scale_ratios
-from espalier.tasks.measures.layer_matrices import LayerMatrices, channel_rows
+from espalier.tasks.measures.layer_matrices import LayerMatrices
 from tests.tasks.measures.planted_nets import layer_of, noise
 
 
 def compared(*nets, measures=MEASURES, permutations=19):
     train = ChannelGram([net.shape[1] for net in nets], "float64")
-    train.add([channel_rows(net) for net in nets])
+    train.add(nets)
     return compare(layer_of(*nets, permutations=permutations), measures, train)
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from espalier.tasks.measures.debiased_hsic import (
     cka_of,
+    hsic_of_centred,
     hsic_of_channels,
     hsic_of_features,
-    hsic_of_kernels,
+    hsic_with_itself,
     u_centred,
 )
 from tests.tasks.measures.planted_nets import noise
@@ -32,8 +33,12 @@ def test_all_three_ways_give_the_definition(n):
     for a in range(2):
         for b in range(2):
             wanted = by_definition(kernels[a].numpy(), kernels[b].numpy())
-            assert hsic_of_kernels(kernels)[a, b].item() == pytest.approx(wanted, abs=1e-10)
+            assert hsic_of_centred([u_centred(k) for k in kernels])[a, b].item() == pytest.approx(
+                wanted, abs=1e-10
+            )
             assert hsic_of_features(features)[a, b].item() == pytest.approx(wanted, abs=1e-10)
+        own = by_definition(*2 * (kernels[a].numpy(),))
+        assert hsic_with_itself(kernels[a]).item() == pytest.approx(own, abs=1e-10)
     single = [by_definition(*2 * (np.outer(x, x),)) for x in features[0].T.numpy()]
     assert hsic_of_channels(features[0]).tolist() == pytest.approx(single, abs=1e-10)
 
@@ -56,5 +61,7 @@ def test_independent_gaussians_have_biased_cka_d_over_n_plus_d_and_debiased_none
     found = np.mean([biased_cka(x, y) for x, y in nets])
     assert found == pytest.approx(d / (n + d), abs=0.003)
     assert found == pytest.approx(biased, abs=0.003)
-    debiased = [cka_of(hsic_of_kernels([x @ x.T, y @ y.T]))[0, 1].item() for x, y in nets]
+    debiased = [
+        cka_of(hsic_of_centred([u_centred(x @ x.T), u_centred(y @ y.T)]))[0, 1].item() for x, y in nets
+    ]
     assert abs(np.mean(debiased)) < 0.006

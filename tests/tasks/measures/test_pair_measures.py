@@ -10,7 +10,6 @@ from sklearn.cross_decomposition import CCA
 
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.compare_layers import compare
-from espalier.tasks.measures.layer_matrices import channel_rows
 from espalier.tasks.measures.spectral_measures import cca_mean
 from tests.tasks.measures.planted_nets import layer_of, mixed, noise, turned
 
@@ -128,7 +127,7 @@ def test_what_nets_have_in_common_is_found_and_calibrated():
 
 def train_gram(*nets):
     gram = ChannelGram([net.shape[1] for net in nets], "float64")
-    gram.add([channel_rows(net) for net in nets])
+    gram.add(nets)
     return gram
 
 
