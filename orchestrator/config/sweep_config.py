@@ -26,6 +26,7 @@ from espalier.orchestrator.config.sections import (
     TrackConfig,
     TuneConfig,
 )
+from espalier.orchestrator.config.similarity_section import SimilarityConfig
 from espalier.orchestrator.config.size_limits import refuse_many_pairs, refuse_many_settings
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
@@ -57,6 +58,7 @@ class SweepConfig(Section):
     sweep: SweepAxes = SweepAxes()
     graft: GraftConfig = GraftConfig()
     hybrids: HybridsConfig = HybridsConfig()
+    similarity: SimilarityConfig = SimilarityConfig()
     tune: TuneConfig = TuneConfig()
     track: TrackConfig = TrackConfig()
     run: RunConfig = RunConfig()

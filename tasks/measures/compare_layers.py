@@ -12,6 +12,7 @@ from espalier.tasks.measures.fitted_rotation import alignment
 from espalier.tasks.measures.found import Found
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.matched_channels import match, semi_match
+from espalier.tasks.measures.measure_names import FITTED, MEASURES
 from espalier.tasks.measures.pair_measures import PairMeasure, over_pairs
 from espalier.tasks.measures.sample_measures import cka, cka_channels, rsa
 from espalier.tasks.measures.sliced_distance import sliced_w2
@@ -37,12 +38,6 @@ BY_PAIR: dict[str, Callable[[LayerMatrices], PairMeasure]] = {
 }
 """Measures from `X^T Y`, which share the products of permuted images."""
 
-MEASURES = (
-    "cka", "cka_channels", "rsa", "cca_mean", "pwcca", "procrustes", "alignment", "match", "semi_match",
-    "energy", "mmd", "sliced_w2", "mmd_inputs",
-)  # fmt: skip
-"""All measures, in the order of the page that defines them."""
-
 
 def compare(
     layer: LayerMatrices, measures: Sequence[str] = MEASURES, train: ChannelGram | None = None
@@ -62,11 +57,11 @@ def compare(
     unknown = [name for name in measures if name not in MEASURES]
     if unknown:
         raise ValueError(f"unknown measure {unknown[0]!r}: give some of {', '.join(MEASURES)}")
-    if "alignment" in measures and train is None:
+    if FITTED in measures and train is None:
         raise ValueError("alignment is fitted on training images: give their channel Gram matrix as `train`")
     pairwise = {name: BY_PAIR[name](layer) for name in measures if name in BY_PAIR}
-    if "alignment" in measures and train is not None:
-        pairwise["alignment"] = alignment(layer, train)
+    if FITTED in measures and train is not None:
+        pairwise[FITTED] = alignment(layer, train)
     _ = layer.orders  # refuses fewer than 4 images before anything is computed
     found = {name: WHOLE[name](layer) for name in measures if name in WHOLE}
     found |= over_pairs(layer, pairwise)

@@ -5,7 +5,7 @@ Legend: N images, P positions of a map, C channels of a net, S nets; n images of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -38,6 +38,7 @@ class LayerMatrices:
         channels: C of each net.
         permutations: Of each null; measures that are dear take fewer of them and say how many.
         products: The type of the products of wide nets, as for grafts.
+        pairs: Which pairs (s, t), s < t, are wanted; all by default.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class LayerMatrices:
         channels: Sequence[int],
         permutations: int = 999,
         products: Literal["float32", "float64"] = "float32",
+        pairs: Collection[tuple[int, int]] | None = None,
     ) -> None:
         self.gram = ChannelGram(channels, products)
+        self._wanted = pairs
         self.permutations = permutations
         self._products = products
         self._batches: list[list[Tensor]] = []
@@ -107,8 +110,9 @@ class LayerMatrices:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Unordered pairs of sound nets."""
-        return [(left, right) for left in self.sound for right in self.sound if left < right]
+        """Unordered pairs of sound nets, those that are wanted."""
+        every = ((left, right) for left in self.sound for right in self.sound if left < right)
+        return [pair for pair in every if self._wanted is None or pair in self._wanted]
 
     @cached_property
     def orders(self) -> ImageOrders:
