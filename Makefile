@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   style, types, the import floors
 # make fuzz    a million damaged files for the readers of files (INPUTS=1000000; some 10 minutes)
+# make histories  ten thousand random histories of a sweep in a simulated pool (HISTORIES=10000; some 20 minutes of CPU)
 # make soak    the tests that take minutes, then sweeps on three Ray nodes of which one is killed each minute (MINUTES=30)
 # Each sets up .venv first: Python 3.11+ and make are all that a machine needs.
 
@@ -21,7 +22,7 @@ export UV_SYSTEM_CERTS ?= true
 # One thread per process: the workers are processes, and two threads on a busy core are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check fuzz soak docs constraints
+.PHONY: demo test check fuzz histories soak docs constraints
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up .venv (Python packages pinned in constraints.txt) ..."
@@ -51,6 +52,10 @@ check: .venv/.ready
 INPUTS ?= 1000000
 fuzz: .venv/.ready
 	@$(BIN)/python -m tests.fuzz.campaign --inputs $(INPUTS) --output docs/fuzz.json
+
+HISTORIES ?= 10000
+histories: .venv/.ready
+	@$(BIN)/python -m tests.histories.many_histories --histories $(HISTORIES) --output docs/histories.json
 
 MINUTES ?= 30
 soak: .venv/.ready

@@ -8,6 +8,7 @@ their list: they can be compared, joined and sorted like texts.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ CHUNK_ROWS = 50_000
 RELEASE_ROWS = 100_000
 """Rows after which the memory of their parts goes back to the system. It would be used again, and to get a
 page anew takes longer than to fill it."""
+
+FEW_TEXTS = 1000
+"""Below which texts are not compared with those that are known before all have come."""
 
 _SIDES = ("source_", "target_")
 
@@ -48,7 +52,7 @@ class FrameBuilder:
         self._others: dict[str, list[pd.Series]] = {
             field.name: [] for field in schema if not _grows(field.type)
         }
-        self._texts: dict[str, pa.StringArray] = {}
+        self._texts: dict[str, Texts] = {}
 
     @property
     def columns(self) -> list[str]:
@@ -69,11 +73,18 @@ class FrameBuilder:
         if self._rows >= CHUNK_ROWS:
             self._flush()
 
+    def add_columns(self, columns: Iterable[pa.Table]) -> None:
+        """Take a part of which a few columns come at a time."""
+        self._flush()
+        for some in columns:
+            for name, column in zip(some.column_names, some.columns, strict=True):
+                self._take(name, column)
+
     def frame(self) -> pd.DataFrame:
         """All rows, in the order in which they came; the builder is empty afterwards."""
         self._flush()
         pa.default_memory_pool().release_unused()  # of all parts, before categories take theirs
-        order = {axis: _sorted(self._texts.pop(axis)) for axis in list(self._texts)}
+        order = {axis: self._texts.pop(axis).in_order() for axis in list(self._texts)}
         columns: dict[str, Any] = {}
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
             if not _grows(kind):
@@ -82,7 +93,7 @@ class FrameBuilder:
                 continue
             values = self._numbers.pop(name).whole()  # freed column by column, where it is copied
             if pa.types.is_string(kind):
-                values = _categorical(values, *order.get(axis_of(name), _sorted(_NO_TEXTS)))
+                values = _categorical(values, *(order.get(axis_of(name)) or Texts().in_order()))
             elif not len(values):
                 values = pa.array([], kind).to_numpy()
             columns[name] = values
@@ -96,33 +107,68 @@ class FrameBuilder:
         self._waiting, self._rows = [], 0
         columns = dict(zip(chunk.column_names, chunk.columns, strict=True))
         del chunk
-        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
-            column = columns.pop(name)
-            if not _grows(kind):
-                self._others[name].append(_series(column))
-                continue
-            texts = pa.types.is_string(kind)
-            values = self._codes(axis_of(name), column) if texts else column.to_numpy()
-            self._numbers[name].extend(values, self._expected)
-            del column, values
+        for name in self._schema.names:
+            self._take(name, columns.pop(name))
         if self._used >= RELEASE_ROWS:
             self._used = 0
             pa.default_memory_pool().release_unused()
 
-    def _codes(self, axis: str, column: pa.ChunkedArray) -> NDArray[Any]:
-        """Numbers of texts, -1 for none; new texts get the next ones."""
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        parts = []
-        for chunk in column.chunks:
-            known, places = _numbered(self._texts.get(axis, _NO_TEXTS), chunk.dictionary)
-            self._texts[axis] = known
-            parts.append(np.append(places, np.int32(-1))[_filled(chunk.indices)])
-        kind = _code_type(len(self._texts.get(axis, _NO_TEXTS)))
-        return np.concatenate([np.empty(0, np.int32), *parts]).astype(kind, copy=False)
+    def _take(self, name: str, column: pa.ChunkedArray) -> None:
+        """Put the next rows of a column into the frame."""
+        kind = self._schema.field(name).type
+        if not _grows(kind):
+            self._others[name].append(_series(column))
+        elif pa.types.is_string(kind):
+            texts = self._texts.setdefault(axis_of(name), Texts())
+            dictionaries = pa.types.is_dictionary(column.type)
+            for chunk in (column if dictionaries else column.dictionary_encode()).chunks:
+                self._numbers[name].extend(texts.codes(chunk), self._expected)
+        else:
+            self._numbers[name].extend(column.to_numpy(), self._expected)
 
 
 _NO_TEXTS = pa.array([], pa.string())
+
+
+class Texts:
+    """The texts of one axis, each with a number; one that comes in several parts may have several.
+
+    What a part holds is compared with what is known once as much has come together as is known: the texts
+    are not looked through for each part.
+    """
+
+    def __init__(self) -> None:
+        self._known, self._count = _NO_TEXTS, 0
+        self._places: list[NDArray[np.int32]] = []  # of each number, in `known`
+        self._new: list[pa.StringArray] = []
+
+    def codes(self, column: pa.DictionaryArray) -> NDArray[Any]:
+        """The numbers of a column's texts, -1 for none."""
+        begin = self._count
+        self._count += len(column.dictionary)
+        self._new.append(column.dictionary)
+        if sum(map(len, self._new)) > max(FEW_TEXTS, len(self._known)):
+            self._look_through()
+        indices = _filled(column.indices)
+        codes = np.add(indices, begin, dtype=_code_type(self._count), casting="unsafe")
+        if column.null_count:
+            codes[indices < 0] = -1
+        return codes
+
+    def in_order(self) -> tuple[pd.Index, NDArray[np.int32]]:
+        """The texts in their order, and of each number the place there; -1 stays -1."""
+        self._look_through()
+        order = pc.call_function("array_sort_indices", [self._known]).to_numpy()
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        places = np.concatenate([place[each] for each in self._places] + [np.array([-1], np.int32)])
+        return pd.Index(self._known.take(pa.array(order)).to_pandas(), dtype="str"), places
+
+    def _look_through(self) -> None:
+        for texts in [pa.concat_arrays(self._new)] if self._new else []:
+            self._known, places = _numbered(self._known, texts)
+            self._places.append(places)
+        self._new = []
 
 
 def _numbered(known: pa.StringArray, texts: pa.StringArray) -> tuple[pa.StringArray, NDArray[np.int32]]:
@@ -196,14 +242,6 @@ def _series(column: pa.ChunkedArray) -> pd.Series:
 def _categorical(codes: NDArray[Any], categories: pd.Index, places: NDArray[np.int32]) -> pd.Categorical:
     kind = pd.CategoricalDtype(categories)
     return pd.Categorical.from_codes(places.astype(_code_type(len(categories)))[codes], dtype=kind)
-
-
-def _sorted(texts: pa.StringArray) -> tuple[pd.Index, NDArray[np.int32]]:
-    """The texts in order, and for the number of each its place there; -1 stays -1."""
-    order = pc.call_function("array_sort_indices", [texts]).to_numpy()
-    places = np.full(len(texts) + 1, -1, np.int32)
-    places[order] = np.arange(len(texts), dtype=np.int32)
-    return pd.Index(texts.take(pa.array(order)).to_pandas(), dtype="str"), places
 
 
 def _code_type(categories: int) -> np.dtype[Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Container, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from shlex import quote
 
@@ -15,21 +13,15 @@ import pandas as pd
 import pyarrow as pa
 
 from espalier.analysis.frames import FrameBuilder
+from espalier.analysis.part_batches import decoded_ahead, in_batches, in_turn, part_named, read_batch
 from espalier.analysis.row_filters import check_filters, meeting, of_table, parts_to_open
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.orchestrator.store.files import Files, Misplaced
+from espalier.orchestrator.store.files import Files
 from espalier.orchestrator.store.merging import MERGED
-from espalier.orchestrator.store.parquet_parts import (
-    OtherSchema,
-    PartError,
-    check_size,
-    decode,
-    decode_together,
-)
+from espalier.orchestrator.store.part_columns import PartColumns
 from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.table_parts import MOST_LISTINGS
-from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.image_blocks import BY_BLOCK
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
@@ -120,96 +112,34 @@ def _add_parts(
     gone = list[str]()
     cores = os.cpu_count() or 1
     workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
-    batches = list(_batches(parts, -(-len(parts) // (4 * workers))))
+    batches = list(in_batches(parts, -(-len(parts) // (4 * workers))))
     before, whole, done = sum(rows.values()), sum(parts.values()), 0
-    read = _in_turn(lambda batch: _read_batch(files, batch, name), batches, workers)
-    for batch, (tables, counts) in zip(batches, read, strict=True):
-        gone += [path for path, count in counts.items() if count is None]
-        rows |= {path: count or 0 for path, count in counts.items()}
-        done += sum(batch.values())
-        builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
-        while tables:  # each given up once it is in the frame, before another large one is read
-            builder.add(tables.pop(0).select(builder.columns))
+    left_out = [column for column in SCHEMAS[name].names if column not in builder.columns]
+    read = in_turn(lambda batch: read_batch(files, batch, name, left_out), batches, workers)
+    # one thread decodes, so that the memory that a column gave up is what the next one takes
+    with ThreadPoolExecutor(1) as decoding:
+        for batch, (tables, counts) in zip(batches, read, strict=True):
+            gone += [path for path, count in counts.items() if count is None]
+            rows |= {path: count or 0 for path, count in counts.items()}
+            done += sum(batch.values())
+            builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
+            while tables:  # each given up once it is in the frame, before another large one is read
+                _add_part(files, next(iter(batch)), name, tables.pop(0), builder, decoding)
     return gone
 
 
-BATCH_BYTES = 2**20
-"""Of files, below which parts are read together."""
-AT_ONCE_BYTES = 16 * 2**20
-"""Of files, which take several times as much when they are decoded, that are read ahead."""
-Batch = dict[str, int]
-"""Parts that follow each other, and their bytes."""
-
-
-def _batches(parts: Mapping[str, int], at_most: int) -> Iterator[Batch]:
-    """Runs of small parts, and each large one by itself."""
-    batch: Batch = {}
-    for path, size in parts.items():
-        if batch and (len(batch) == at_most or sum(batch.values()) + size > BATCH_BYTES):
-            yield batch
-            batch = {}
-        batch[path] = size
-    if batch:
-        yield batch
-
-
-Read = tuple[list[pa.Table], dict[str, int | None]]
-"""Tables, and the rows of each part that they are made of; None of a part that is gone."""
-
-
-def _in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
-    """The batches in order, some read ahead."""
-    largest = max([1, *(sum(batch.values()) for batch in batches)])
-    ahead = max(1, min(8 * workers, AT_ONCE_BYTES // largest))
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Read]] = deque()
-        for batch in batches:
-            waiting.append(pool.submit(read, batch))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _read_batch(files: Files, batch: Batch, name: str) -> Read:
-    if len(batch) > 1:
-        with suppress(OSError, PartError):  # which part it is will be found below
-            table, rows = decode_together(name, [files.read(path) for path in batch])
-            return [table.replace_schema_metadata(None)], dict(zip(batch, rows, strict=True))
-    read = {path: _read_part(files, path, size, name) for path, size in batch.items()}
-    counts = {path: None if table is None else table.num_rows for path, table in read.items()}
-    return [table for table in read.values() if table is not None], counts
-
-
-def _read_part(files: Files, path: str, size: int, name: str) -> pa.Table | None:
-    """The rows of a part; None if it is gone, since its rows are in another part now."""
-    schema, place = SCHEMAS[name], printable(f"{files.root}/{path}")
-    try:
-        check_size(size)
-        part = decode(name, files.read(path), shared=True)
-    except FileNotFoundError:
-        return None
-    except OtherSchema as error:
-        told = _at_odds(error.found, schema)
-        raise ValueError(f"{place} is not a part of table '{name}': {told}; {_CURE}") from error
-    except (OSError, PartError) as error:
-        found = error.what if isinstance(error, Misplaced) else str(error).strip().split("\n")[0]
-        raise ValueError(f"cannot read {place}: {found}; {_CURE}") from error
-    return part.replace_schema_metadata(None)
-
-
-_CURE = "move it away, and `espalier run FOLDER` recomputes its rows"
-
-
-def _at_odds(found: pa.Schema, wanted: pa.Schema) -> str:
-    missing = [field.name for field in wanted if field.name not in found.names]
-    extra = [field.name for field in found if field.name not in wanted.names]
-    kinds = [
-        f"{field.name} is {found.field(field.name).type}, not {field.type}"
-        for field in wanted
-        if field.name in found.names and found.field(field.name).type != field.type
-    ]
-    return f"columns missing {missing}, unknown {extra}, of another type {kinds}"
+def _add_part(
+    files: Files,
+    path: str,
+    name: str,
+    part: pa.Table | PartColumns,
+    builder: FrameBuilder,
+    decoding: ThreadPoolExecutor,
+) -> None:
+    if not isinstance(part, PartColumns):
+        return builder.add(part.select(builder.columns))
+    with part_named(files, path, name):
+        return builder.add_columns(decoded_ahead(part.columns, decoding))
 
 
 def _each_once(

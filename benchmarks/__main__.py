@@ -233,6 +233,21 @@ def plan(
         show(result)
 
 
+@app.command()
+def driver(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    flat: Annotated[int, typer.Option(min=800, help="Small jobs of one long run.")] = 20_000,
+) -> None:
+    """What the driver costs a job, and the cluster at which one driver is full."""
+    from benchmarks.driver_load import Setup, run
+
+    result = run(Setup(flat=flat))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()

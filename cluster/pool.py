@@ -103,6 +103,11 @@ class Pool(Protocol):
         """How many jobs run at once."""
         ...
 
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """Bytes of memory of each slot, where slots are on other machines; () where they share this one's."""
+        ...
+
     def submit(self, job: Job, attempt: int) -> None:
         """Take a job. Never blocks; more jobs than slots wait their turn inside the pool."""
         ...
@@ -158,6 +163,7 @@ class InProcessPool:
     """
 
     slots = 1
+    memories = ()
 
     def __init__(self, execute: Execute, fetch: Fetch) -> None:
         self._execute = execute

@@ -27,7 +27,14 @@ from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
 from espalier.orchestrator.running import probing, recorded_bits
 from espalier.orchestrator.running.driver import Driver, Outcome
-from espalier.orchestrator.running.pool_makers import Heard, PoolMaker, ray_pool, slot_memory
+from espalier.orchestrator.running.pool_makers import (
+    Heard,
+    PoolMaker,
+    limits_before,
+    ray_pool,
+    slot_limits,
+    slot_memory,
+)
 from espalier.orchestrator.running.progress import Lines, display
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Inventory, Store
@@ -116,18 +123,12 @@ class Sweep:
             ConfigError: The layer list makes no network, or a job exceeds a slot's memory.
         """
         refuse_another(self.store, self.config, self.facts)
-        return self._plan(self.have(self.store.scan(repair=False)), slots, slots_per_node)
-
-    def _plan(
-        self,
-        have: Have,
-        slots: int | None = None,
-        slots_per_node: int | None = None,
-        ways: Choices | None = None,
-    ) -> Plan:
-        """What is missing, trained by `ways`, or else as the folder records."""
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
+        return self._plan(self.have(self.store.scan(repair=False)), limits)
+
+    def _plan(self, have: Have, limits: Limits, ways: Choices | None = None) -> Plan:
+        """What is missing, trained by `ways`, or else as the folder records."""
         ways = probing.choices(self.store) if ways is None else ways
         return make_plan(self.config, self.facts, have, limits, self._where, ways)
 
@@ -184,7 +185,8 @@ class Sweep:
             self._bring_recipe()
             told = list[str]()
             trackers = open_trackers(self.config.track, self.store, told.append)
-            plan, repaired = self._sound_plan(inventory)
+            limits = limits_before(self.config, self.slots, address)
+            plan, repaired = self._sound_plan(inventory, limits)
             if self.config.track.to:
                 trackers.follow({"curves": self.store.read_table("curves", skip_broken=True)})
             if not plan.tasks and self._all_chosen():
@@ -202,10 +204,10 @@ class Sweep:
                 try:
                     if self.studies:
                         tuned = run_studies(self.store, self.studies, means)
-                        plan, mended = self._sound_plan(self.store.inventory)
+                        plan, mended = self._sound_plan(self.store.inventory, limits)
                         repaired = tuple(dict.fromkeys((*repaired, *mended)))
                     if plan.tasks and not tuned.failures:
-                        outcome = self._drive(plan, means.pool(), show, trackers.follow, told.append)
+                        outcome = self._drive(plan, limits, means.pool(), show, trackers.follow, told.append)
                 finally:
                     self.store.flush()
             tuned = replace(tuned, notes=(*tuned.notes, *told))
@@ -262,11 +264,11 @@ class Sweep:
 
         return Means(pool, states, show, self.config.run.attempts, self._where, self._origin)
 
-    def _sound_plan(self, inventory: Inventory) -> tuple[Plan, tuple[str, ...]]:
+    def _sound_plan(self, inventory: Inventory, limits: Limits) -> tuple[Plan, tuple[str, ...]]:
         """The plan, made again while it rests on checkpoints that turn out to be broken."""
         problems = list(inventory.problems)
         while True:
-            plan = self._plan(self.have(self.store.inventory))
+            plan = self._plan(self.have(self.store.inventory), limits)
             starts = {
                 name: segment.start
                 for task in plan.tasks
@@ -302,18 +304,19 @@ class Sweep:
     def _drive(
         self,
         plan: Plan,
+        limits: Limits,
         pool: Pool,
         show: Callable[[Plan, int], Lines],
         follow: Callable[[Mapping[str, Any]], None],
         tell: Callable[[str], None],
     ) -> Outcome:
         facts = used(self.config, self.facts)
-        # A cluster: cut the jobs for its slots, with a node's memory like ours.
         slots = max(pool.slots, self.slots)
+        there = slot_limits(limits, slots, pool.memories)
         before = probing.choices(self.store)
         ways, notes = self._ways(plan, pool, before)
-        if ways != before or slots > self.slots:
-            plan = self._plan(self.have(self.store.inventory), slots, self.slots, ways)
+        if ways != before or there != limits:
+            plan = self._plan(self.have(self.store.inventory), there, ways)
         machine = Machine(
             plan.tasks,
             self.store.blobs(),

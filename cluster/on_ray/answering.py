@@ -7,11 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 
-CONNECT_SECONDS, ANSWER_SECONDS, LOOK_SECONDS = 3.0, 3.0, 2.0
+from espalier.cluster.on_ray.grpc_question import begins, knows_ray
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-"""How a client of gRPC, which Ray speaks, begins (RFC 9113, 3.4): the preface and an empty SETTINGS frame."""
-SETTINGS = 4
+CONNECT_SECONDS, ANSWER_SECONDS, LOOK_SECONDS = 3.0, 3.0, 2.0
 
 
 def silence(address: str) -> str:
@@ -26,13 +24,12 @@ def silence(address: str) -> str:
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS) as link:
             link.settimeout(ANSWER_SECONDS)
-            link.sendall(PREFACE)
-            frame = link.recv(9)
+            found = begins(link) and knows_ray(link, ANSWER_SECONDS)
     except TimeoutError:
         return "nothing answers"
     except (OSError, OverflowError) as error:
         return str(getattr(error, "strerror", None) or error)
-    return "" if len(frame) == 9 and frame[3] == SETTINGS else "something else than Ray answers"
+    return "" if found else "something else than Ray answers"
 
 
 def nobody_listens(family: int, place: str | tuple[str, int]) -> bool:

@@ -88,6 +88,11 @@ class Crew:
         else:
             self.replace(slot)
 
+    def memories(self) -> tuple[int, ...]:
+        """Bytes for each slot that the nodes have room for."""
+        nodes = self._nodes.usable(self._aside.excluded()).values()
+        return tuple(node.memory for node in nodes for _ in range(node.slots))
+
     def _away(self) -> frozenset[str]:
         """Where no worker is to be started now."""
         return self._aside.excluded() | self._nodes.leaving()

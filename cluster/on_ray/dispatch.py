@@ -151,19 +151,20 @@ class Dispatch:
         if not awaited:
             time.sleep(min(timeout, PAUSE_SECONDS))  # no worker has anything to do, or there is none
             return []
-        if not ray.wait(list(awaited), timeout=timeout)[0]:
+        if timeout and not ray.wait(list(awaited), timeout=timeout)[0]:
             return []
         ready, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
         return [awaited[reference] for reference in ready]
 
-    def collect(self) -> None:
-        """Take all news."""
-        while ready := self.ready(0.0):
+    def collect(self, ready: list[Slot]) -> None:
+        """Take the news of those that are ready, and all that comes meanwhile."""
+        while ready:
             for slot in ready:
                 if slot.hello:
                     self.crew.greet(slot)
                 else:
                     self._take(slot)
+            ready = self.ready(0.0)
 
     def end_late(self) -> None:
         """End the workers whose job has reached its limit; a result that comes after all is nobody's."""

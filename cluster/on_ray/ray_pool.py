@@ -126,6 +126,11 @@ class RayPool:
         """How many jobs run at once."""
         return len(self._slots)
 
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """Bytes of each slot that has room on a node of a cluster; () for a Ray of our own."""
+        return () if self._ours else self._dispatch.crew.memories()
+
     def submit(self, job: Job, attempt: int) -> None:
         """Queue a job; `wait` hands it to an actor (its inputs may have to be fetched first)."""
         self._dispatch.submit(job, attempt)
@@ -164,9 +169,10 @@ class RayPool:
         self._dispatch.fill()
         if self._dispatch.events:
             return False
-        if not self._dispatch.ready(timeout):
+        ready = self._dispatch.ready(timeout)
+        if not ready:
             return False
-        self._dispatch.collect()
+        self._dispatch.collect(ready)
         return True
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from functools import cache
 from espalier.orchestrator.planning.row_memory import row_bytes
 from espalier.orchestrator.planning.tile_load import Census, Load, loads
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.grafting.nulls.null import SAMPLE
 from espalier.tasks.grafting.pair_table import PairTable
 from espalier.tasks.kernels.compiled import work_bytes
 from espalier.tasks.networks.architectures import (
@@ -253,6 +254,7 @@ def part_flops(load: Load, facts: DataFacts) -> float:
     """Operations of a part without its Gram matrices."""
     images, options = facts.train + facts.test, load.options
     flops = sum(count * images * forward_flops(net) for net, count in load.passes)
+    flops += min(SAMPLE, facts.train) * sum(count * forward_flops(net) for net, count in load.made)
     if any(reestimated(options, target, cut) for (_, target), _ in load.ends for cut in load.cuts):
         flops += facts.train * sum(count * forward_flops(net) for net, count in load.sources)
     arms = all_arms(load.cuts)

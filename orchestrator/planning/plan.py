@@ -112,10 +112,10 @@ def _from_first(ladder: Ladder, hopeless: Collection[str]) -> list[str]:
 
 
 def refuse_what_cannot_fit(tasks: Sequence[Task], limits: Limits) -> None:
-    """Raise ConfigError if a job needs more memory than a slot has; names the largest."""
+    """Raise ConfigError if a job needs more memory than any slot has; names the largest."""
     largest = max(tasks, key=lambda task: task.cost.memory, default=None)
-    if largest is not None and largest.cost.memory > limits.memory:
-        need, budget = largest.cost.memory / 2**30, limits.memory / 2**30
+    if largest is not None and largest.cost.memory > limits.largest:
+        need, budget = largest.cost.memory / 2**30, limits.largest / 2**30
         raise ConfigError(
             f"run.memory_gib: '{largest.label}' needs {need:.2f} GiB in a slot{_widest(largest)}, "
             f"but a slot has {budget:.2f} GiB: use fewer slots, a larger machine, or smaller widths"

@@ -16,10 +16,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a tile: bytes of memory of one slot, and how many slots want work."""
+    """What bounds a tile.
+
+    Attributes:
+        memory: Bytes of a slot's memory, to which jobs are cut.
+        slots: How many slots want work.
+        most: Bytes of the largest slot, for jobs that cannot be cut so far; 0 where all slots are alike.
+    """
 
     memory: int
     slots: int
+    most: int = 0
+
+    @property
+    def largest(self) -> int:
+        """Bytes that no job may exceed."""
+        return max(self.memory, self.most)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Load:
         sources: Its bottoms.
         grams: Sources that have a Gram matrix of their own.
         new: Those of `grams` that no earlier part of these layers has factorised.
+        made: Nets that go forward on a sample so that `new` sources can be made.
         passes: Nets that go forward, each as it is and in each variant.
         ends: Pairs, by the architectures of source and target.
     """
@@ -46,6 +47,7 @@ class Load:
     sources: Counts
     grams: Counts
     new: Counts
+    made: Counts
     passes: Counts
     ends: tuple[tuple[tuple[Architecture, Architecture], int], ...]
 
@@ -135,6 +137,7 @@ def _load(
     new = grams if not len(factored) else np.setdiff1d(grams, factored)
     targets = distinct(pairs.targets, count)
     plain = np.union1d(grams[grams % kinds == 0] // kinds, targets)
+    walks = np.array([variant_of(name).walks for name in bottoms.names])
     varied = sources[sources % kinds != 0]
     load = Load(
         cuts=some_cuts,
@@ -145,6 +148,7 @@ def _load(
         sources=nets.count(sources // kinds),
         grams=nets.count(grams // kinds),
         new=nets.count(new // kinds),
+        made=nets.count(np.repeat(new // kinds, walks[new % kinds])),
         passes=nets.count(np.concatenate([plain, varied // kinds])),
         ends=nets.ends(pairs),
     )

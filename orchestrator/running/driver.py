@@ -58,6 +58,7 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
+        self._used_up: set[str] = set()
         self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.outcome = Outcome()
 
@@ -110,7 +111,10 @@ class Driver:
         kind = kind_of(task.job.kind)
         failed = kind.failed_parts(task, event.output.failures)
         skipped = self._machine.done(event.key, lost=[name for part in failed for name in part.produces])
-        for name in kind.used_up(task):
+        self._used_up.update(kind.used_up(task))
+        # A state that is there although its rows are not (a crash came between) is made again, perhaps later
+        # than it was used.
+        for name in self._used_up.intersection((*kind.used_up(task), *task.produces)):
             self._store.remove_blob(name)
         self._log(task, event, "done", "")
         size = task.size - len(failed)

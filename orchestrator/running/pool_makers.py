@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Pool
 from espalier.orchestrator.config.sweep_config import SweepConfig
+from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.running.execute import execute
 
 SHARE_OF_MEMORY = 0.7
+UNKNOWN = 2**62
+"""Bytes of a slot that may be as large as it likes."""
 
 Fetch = Callable[[str], bytes]
 PoolMaker = Callable[[Fetch, SweepConfig, int], Pool]
@@ -57,6 +60,11 @@ class Heard:
         """How many jobs run at once."""
         return self._pool.slots
 
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """The pool's."""
+        return self._pool.memories
+
     def submit(self, job: Job, attempt: int) -> None:
         """Take a job."""
         self._pool.submit(job, attempt)
@@ -94,6 +102,28 @@ class Heard:
     def close(self) -> None:
         """Cancel what is in flight and give back all workers."""
         self._pool.close()
+
+
+def limits_before(config: SweepConfig, slots: int, address: str | None) -> Limits:
+    """What bounds jobs before the pool is there, which alone knows how large a cluster's slots are."""
+    memory = slot_memory(config, slots)
+    joins = (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+    return Limits(memory, slots, most=UNKNOWN if joins and config.run.memory_gib is None else 0)
+
+
+def slot_limits(before: Limits, slots: int, memories: Sequence[int]) -> Limits:
+    """What bounds jobs on a pool's slots of such memories, of which 0 tells nothing, once it is there.
+
+    On a cluster jobs are cut so that three slots of four can take any of them; the smaller slots take those
+    that fit. What cannot be cut so far goes to a larger slot.
+
+    >>> slot_limits(Limits(2**30, 2, UNKNOWN), 5, [2**30, 2**33, 2**33, 2**33, 2**34])
+    Limits(memory=8589934592, slots=5, most=17179869184)
+    """
+    known = sorted(memory for memory in memories if memory)
+    if not before.most or not known:
+        return Limits(before.memory, slots)
+    return Limits(known[len(known) // 4], slots, most=known[-1])
 
 
 def slot_memory(config: SweepConfig, slots: int) -> int:

@@ -6,6 +6,7 @@ behind a link. In it no link is followed, and regular files alone are read.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -122,7 +123,13 @@ class LocalFiles(Files):
             raise Misplaced(self.root, whole, FOLDER)
         if (there := found(path)) not in (None, FILE):
             raise Misplaced(f"{self.root}/{name}", there, FILE)
-        with os.fdopen(open_real(path, os.O_RDONLY), "rb") as file:
+        try:
+            handle = open_real(path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # it became a link since it was looked at
+                raise Misplaced(f"{self.root}/{name}", LINK, FILE) from error
+            raise
+        with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Misplaced(f"{self.root}/{name}", "no file", FILE)
             return file.read()

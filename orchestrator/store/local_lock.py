@@ -6,6 +6,7 @@ content, is put aside instead.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -18,6 +19,8 @@ from espalier.tasks.plain_text import printable
 
 SIGN = b"pid "
 """How the content of a lock begins (`orchestrator.store.files.this_process`)."""
+CHANGED = (errno.EISDIR, errno.ELOOP, errno.ENXIO)
+"""What opening says of a folder, a link or a socket: something else than was there when it was looked at."""
 
 
 def hold(path: Path, put_aside: Callable[[str], None]) -> int:
@@ -32,8 +35,10 @@ def hold(path: Path, put_aside: Callable[[str], None]) -> int:
             continue
         try:
             handle = open_real(path, os.O_RDWR | os.O_CREAT)
-        except IsADirectoryError:  # another process was quicker: look again
-            continue
+        except OSError as error:
+            if error.errno in CHANGED:  # another process was quicker: look again
+                continue
+            raise
         try:
             _flock(handle, path)
             if fault := _fault(handle):

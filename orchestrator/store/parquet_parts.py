@@ -6,7 +6,7 @@ A table's schema and the identity of its rows are those of `tasks.tables.schemas
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from espalier.tasks.parquet_pages import check_pages, may_swell
 from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 
@@ -71,17 +72,14 @@ def _is_numbers(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind) or pa.types.is_fixed_size_binary(kind)
 
 
-def decode(table: str, data: bytes, shared: bool = False) -> pa.Table:
+def decode(table: str, data: bytes) -> pa.Table:
     """The rows of a part, every page checked.
-
-    With `shared` the texts of a large part stay what they are in the file, dictionaries: a fraction of the
-    memory, and of the time.
 
     Raises:
         PartError: Empty, torn, changed, not Parquet, of another schema, or too large to be a part.
     """
-    with _told():
-        rows = _read_bounded(table, data, shared)
+    with told():
+        rows = _read_bounded(table, data)
         rows.validate(full=True)
         return rows
 
@@ -94,15 +92,15 @@ def decode_together(table: str, parts: Iterable[bytes]) -> tuple[pa.Table, list[
     Raises:
         PartError: One of them, it does not say which, is not a whole part.
     """
-    with _told():
-        read = [_read_bounded(table, data, shared=False) for data in parts]
+    with told():
+        read = [_read_bounded(table, data) for data in parts]
         rows = pa.concat_tables(read).combine_chunks()
         rows.validate(full=True)  # the reader has made sure of all but that texts are UTF-8
         return rows, [part.num_rows for part in read]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Whatever a file that is no whole part makes Arrow raise, as `PartError`."""
     try:
         yield
@@ -113,7 +111,7 @@ def _told() -> Iterator[None]:
         raise PartError(f"no whole Parquet file ({printable(first)[:300]})") from error
 
 
-class _PartFile(pq.ParquetFile):
+class PartFile(pq.ParquetFile):
     """A Parquet file whose columns are not asked for by name, so that no index of their names is made."""
 
     def __init__(self, data: bytes, **options: Any) -> None:
@@ -123,24 +121,25 @@ class _PartFile(pq.ParquetFile):
         return defaultdict(list)
 
 
-def _read_bounded(table: str, data: bytes, shared: bool) -> pa.Table:
+def _read_bounded(table: str, data: bytes) -> pa.Table:
     """The rows, once the footer says that they are few enough."""
     if not data:
         raise PartError("the file is empty")
-    file = _PartFile(data)
+    file = PartFile(data)
     schema = file.schema_arrow
     if not (whole := schema.equals(SCHEMAS[table], check_metadata=False)):
         _check_schema(table, completed(table, schema.empty_table()).schema)
     rows, pages = check_footer(file)
-    if rows * pages <= PART_LIMIT:  # even if every row had the longest text
+    check_swelling(data, pages)
+    if is_small(rows, pages):
         # Its few KB are decoded faster by one thread than by handing them around.
         found = file.read(use_threads=False)
     else:
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         # As dictionaries texts take no more than in the file, and tell what they will take as they are.
-        found = _PartFile(data, read_dictionary=texts).read(use_threads=False)
-        check_size(sum(map(_text_bytes, found.columns)))
-        found = found if shared else found.cast(schema)
+        found = PartFile(data, read_dictionary=texts).read(use_threads=False)
+        check_size(sum(map(text_bytes, found.columns)))
+        found = found.cast(schema)
     if found.num_rows != rows:
         raise PartError(f"{found.num_rows} rows, where the footer counts {rows}")
     return found if whole else completed(table, found)
@@ -165,6 +164,23 @@ def check_footer(file: pq.ParquetFile) -> tuple[int, int]:
     return rows, pages
 
 
+def is_small(rows: int, pages: int) -> bool:
+    """Whether a part is within the limit even if every row had the longest text."""
+    return rows * pages <= PART_LIMIT
+
+
+def check_swelling(data: bytes, pages: int, unread: Container[str] = ()) -> None:
+    """Refuse a part whose pages take more than its footer says; see `check_pages`.
+
+    A small one need not be looked at: no page of it can take a quarter of what a part may, and it is
+    decompressed and decoded in a few copies.
+    """
+    if unread or may_swell(data, PART_LIMIT // 4):
+        found = check_pages(data, unread)
+        if found > pages:
+            raise PartError(f"its columns take {found} bytes, where the footer says {pages}")
+
+
 def check_size(size: int) -> None:
     """Refuse a part of so many bytes, on disk or in memory, if that is too many."""
     if size > PART_LIMIT:
@@ -180,7 +196,7 @@ def _row_bytes(schema: pa.Schema) -> int:
     return sum(kind.byte_width if fixed(kind) else NUMBER_BYTES for kind in schema.types)
 
 
-def _text_bytes(column: pa.ChunkedArray) -> int:
+def text_bytes(column: pa.ChunkedArray) -> int:
     """What a column of dictionaries takes as plain texts; 0 of any other."""
     if not pa.types.is_dictionary(column.type):
         return 0
@@ -215,7 +231,7 @@ def check_rows(table: str, rows: pa.Table) -> None:
     _check_schema(table, rows.schema)
     if any(rows.column(name).null_count for name in ROW_IDENTITY[table]):
         raise ValueError(f"table '{table}': {ROW_IDENTITY[table]} name the piece and may not be null")
-    if rows.group_by(rows.column_names).aggregate([]).num_rows < rows.num_rows:
+    if rows.group_by(rows.column_names, use_threads=False).aggregate([]).num_rows < rows.num_rows:
         raise ValueError(f"table '{table}': the same row twice in one commit")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from itertools import count
 
 import numpy as np
@@ -56,12 +57,20 @@ class TableParts:
         trusted = {name: part for name, part in earlier.items() if listed.get(name) == part.stamp}
         rest = [name for name in listed if name not in trusted]
         first = [name for name in rest if name.startswith(MERGED)]
+        if len(first) > 1:  # one may have replaced another, whatever the order of their names
+            self._learn_replaced(first)
         if not all(self._scan_part(name, listed[name], repair, keep) for name in first):
             return False
         unsure = trusted.keys() & self._replaced.keys()
         self._trust({name: part for name, part in trusted.items() if name not in unsure})
         last = [*sorted(unsure), *(name for name in rest if not name.startswith(MERGED))]
         return all(self._scan_part(name, listed[name], repair, keep) for name in last)
+
+    def _learn_replaced(self, names: list[str]) -> None:
+        """Take note of what some merged parts replace; what cannot be read is told when it is scanned."""
+        for name in names:
+            with suppress(PartError, FileNotFoundError):
+                self._replaced |= replaced(self._read(f"{self._folder}/{name}")[1])
 
     def _trust(self, parts: dict[str, KnownPart]) -> None:
         for name, part in parts.items():
@@ -205,7 +214,17 @@ class TableParts:
             if found.keys() >= listed.keys():
                 break
         parts = {name: rows for name, rows in found.items() if rows is not None and name in listed}
-        return together(self._table, [parts[name] for name in sorted(parts)])
+        return together(
+            self._table, [parts[name] for name in sorted(parts) if not self._is_replaced_now(name)]
+        )
+
+    def _is_replaced_now(self, name: str) -> bool:
+        """Whether a part that was read is one that another, which was read after it, replaces."""
+        if name not in self._replaced:
+            return False
+        with suppress(PartError, FileNotFoundError):
+            return self._is_replaced(name, self._read(f"{self._folder}/{name}")[0])
+        return True  # it is gone since, so that the other one has its rows
 
     def _rows(self, name: str, stamp: Stamp, skip_broken: bool) -> pa.Table | None:
         """The rows of a part; None if others have them, or it is broken and may be skipped."""

@@ -14,7 +14,7 @@ from espalier.tasks.grafting.fit import Factors, Fits, fit
 from espalier.tasks.grafting.fvu import fraction_unexplained, fraction_unexplained_mean, live_channels
 from espalier.tasks.grafting.gram import ChannelMoments, Factor
 from espalier.tasks.grafting.score import Graft, GraftScore, Scores, score
-from espalier.tasks.grafting.tile_nets import TileNets
+from espalier.tasks.grafting.tile_nets import Bottoms, TileNets
 from espalier.tasks.grafting.tile_parts import Source, parts
 from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
@@ -47,11 +47,11 @@ def graft(tile: GraftTile, networks: list[Network], data: Data, at_once: AtOnce 
     Returns:
         Rows by pair in the tile's order, then by layer; the same whatever `at_once` is.
     """
-    rows = GraftRows([], [], [])
+    rows, bottoms = GraftRows([], [], []), Bottoms(tile, networks, data)
     for some_layers in parts(tile, at_once):
         factors: Factors = {}
         for part in some_layers:
-            nets = TileNets(tile, networks, part)
+            nets = TileNets(tile, networks, bottoms, part)
             fits = fit(nets, data.x_train, tile.options, factors)
             factors = fits.factors
             add_rows(rows, nets, fits, score(nets, fits, data), data)

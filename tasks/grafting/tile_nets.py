@@ -12,8 +12,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.nulls.known_nulls import AS_IT_IS, variant_of
+from espalier.tasks.grafting.nulls.null import Noise, Seen
+from espalier.tasks.grafting.solve import split as held_back
 from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
 from espalier.tasks.networks.architectures import images_per_batch, mixed_batch
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
@@ -23,10 +26,15 @@ from espalier.tasks.spec import GraftTile, Layer, Loss, Pair
 
 
 class Batch(NamedTuple):
-    """Indices of images: what the nets see, and by variant what sources with permuted images see instead."""
+    """Indices of images: what the nets see, and by variant what sources with permuted images see instead.
+
+    They point into the `images` of a split: of the training images (`train`) all, or those fitted on.
+    """
 
     plain_N: Tensor
     permuted: Mapping[str, Tensor]
+    images: int
+    split: str
 
 
 Layers = list[LayerFeatures]
@@ -53,6 +61,42 @@ class ArmFit(NamedTuple):
         return LayerInput(self.map, max_pool(h, pool) if pool > 1 else h, products)
 
 
+class Bottoms:
+    """The sources of a tile, each made once: the net, and what stands in the place of its features, if any.
+
+    `networks` are the tile's snapshots in their order; `data` are the images that some nulls are made from.
+    """
+
+    def __init__(self, tile: GraftTile, networks: Sequence[Network], data: Data) -> None:
+        self._tile, self._networks, self._data = tile, networks, data
+        self._made = dict[Source, tuple[Network, Noise | None]]()
+
+    def of(self, source: Source) -> tuple[Network, Noise | None]:
+        """A source."""
+        if source not in self._made:
+            self._made[source] = self._make(source)
+        return self._made[source]
+
+    def _make(self, source: Source) -> tuple[Network, Noise | None]:
+        network, net = self._networks[source.snapshot], self._tile.snapshots[source.snapshot].net
+        variant = variant_of(source.variant)
+        if variant.network:
+            network = variant.network(network, net, self._data)
+        return network, variant.noise(network, net, self._data) if variant.noise else None
+
+    def seen(self, batch: Batch) -> Seen:
+        """The numbers and labels of a batch's images, which may be some that are fitted on or held back."""
+        if batch.split == "test":
+            return Seen("test", batch.plain_N, self._data.y_test[batch.plain_N])
+        every = len(self._data.y_train)
+        numbers_N = torch.arange(every)
+        if batch.images < every:
+            fitting_N, held_N = held_back(every, self._tile.options)
+            numbers_N = held_N if batch.split == "validation" else fitting_N
+        numbers_N = numbers_N[batch.plain_N]
+        return Seen("train", numbers_N, self._data.y_train[numbers_N])
+
+
 class TileNets:
     """A part of a tile, by default all of it, with the nets by the role they play.
 
@@ -60,8 +104,10 @@ class TileNets:
     `frame` is the architecture of one target, for what does not depend on channels.
     """
 
-    def __init__(self, tile: GraftTile, networks: Sequence[Network], part: Part | None = None) -> None:
-        self.tile, self.networks = tile, networks
+    def __init__(
+        self, tile: GraftTile, networks: Sequence[Network], bottoms: Bottoms, part: Part | None = None
+    ) -> None:
+        self.tile, self.networks, self._made = tile, networks, bottoms
         chosen = part or whole(tile)
         self.cuts, self.targets = chosen.cuts, chosen.targets
         self.frame = networks[tile.pairs[0].target].architecture
@@ -74,11 +120,7 @@ class TileNets:
         }
         self.loss: Loss = tile.snapshots[0].net.recipe.loss
         seen_by_grams = [gram_source(source) for source in self.pairs_of]
-        self.bottoms = {source: self._bottom(source) for source in [*self.pairs_of, *seen_by_grams]}
-
-    def _bottom(self, source: Source) -> Network:
-        network, changed = self.networks[source.snapshot], variant_of(source.variant).network
-        return changed(network, self.tile.snapshots[source.snapshot].net) if changed else network
+        self.bottoms = list(dict.fromkeys([*self.pairs_of, *seen_by_grams]))
 
     def grafts(self) -> Iterator[tuple[Source, Pair, Cut]]:
         """Every (source, pair, cut); what one source has at one cut comes together."""
@@ -110,7 +152,8 @@ class TileNets:
             if (order := variant_of(name).order)
         }
         for chosen_N in drawn:
-            yield Batch(chosen_N, {name: order_N[chosen_N] for name, order_N in orders.items()})
+            permuted = {name: order_N[chosen_N] for name, order_N in orders.items()}
+            yield Batch(chosen_N, permuted, images, split)
 
     def features(self, x: Tensor, batch: Batch) -> Features:
         """Features of a batch of all nets; a net that is both source and target goes forward once."""
@@ -130,7 +173,9 @@ class TileNets:
 
     def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
         look, images = variant_of(source.variant).look, x[seen(source, batch)]
-        return list(self.bottoms[source].features(look(images) if look else images))
+        network, noise = self._made.of(source)
+        layers = list(network.features(look(images) if look else images))
+        return noise(layers, self._made.seen(batch)) if noise else layers
 
 
 def given(arm: Arm, features: LayerFeatures) -> Tensor:

@@ -107,3 +107,19 @@ def test_a_text_that_a_parts_dictionary_holds_twice_is_one_category():
     found = builder.frame()["null"]
     assert found.cat.categories.tolist() == ["a", "b", "c"]
     assert found.astype("str").fillna("").tolist() == ["c", "b", "a", "b", ""]
+
+
+def test_columns_of_one_axis_that_share_few_texts_compare_all_the_same():
+    builder = FrameBuilder(pa.schema([("source_net", pa.string()), ("target_net", pa.string())]))
+    builder.add(pa.table({"source_net": ["a", "b"], "target_net": ["a", "c"]}))
+    frame = builder.frame()
+    assert (frame["source_net"] == frame["target_net"]).tolist() == [True, False]
+    assert frame["source_net"].cat.categories.tolist() == ["a", "b", "c"]
+
+
+def test_texts_of_many_parts_are_looked_through_now_and_then(monkeypatch):
+    """However often: the same categories, in order, and the same codes."""
+    parts = [part(20, seed, dictionaries=True) for seed in range(6)]
+    wanted = built(parts)
+    monkeypatch.setattr(frames, "FEW_TEXTS", 0)
+    pd.testing.assert_frame_equal(built(parts), wanted)

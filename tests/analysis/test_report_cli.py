@@ -1,10 +1,11 @@
+import math
 import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
-from espalier.analysis.report_cli import _beware, app
+from espalier.analysis.report_cli import _beware, _how_to_read, _table, app
 from tests.analysis.conftest import graft_rows, write_tables
 from tests.analysis.more_rows import in_setting
 
@@ -59,3 +60,42 @@ def test_what_the_fits_of_a_layer_share_is_told_once():
     told = _beware({"warning": rows, "excess_warning": f"{rows}; excess: alpha is hardly known"})
     assert told == f"{rows}; excess: alpha is hardly known"
     assert _beware({"warning": "", "excess_warning": ""}) == ""
+
+
+FIT = {
+    "layer": 2,
+    **{
+        f"{name}{end}": value
+        for name, value in (("alpha", 0.81), ("alpha_untrained", 0.59), ("alpha_ratio", 0.22))
+        for end in ("", "_low", "_high")
+    },
+    **{
+        f"{name}{end}": value
+        for name, value in (("excess", -0.014), ("c", 0.003))
+        for end in ("", "_low", "_high")
+    },
+    "excess_width": 64,
+    "warning": "",
+    "excess_warning": "",
+}
+
+
+def test_beside_each_exponent_stand_that_of_untrained_sources_their_ratio_and_the_excess():
+    table = _table([FIT])
+    cells = {str(column.header): [*column.cells] for column in table.columns}
+    told = {
+        name: cells[name][0].splitlines()[0] for name in ("alpha", "of untrained", "of the ratio", "excess")
+    }
+    assert told == {"alpha": "0.81", "of untrained": "0.59", "of the ratio": "0.22", "excess": "-0.014"}
+    text = " ".join(_how_to_read([FIT], 0.9))
+    assert "Untrained sources into the same targets have the second exponent" in text
+    alone = " ".join(_how_to_read([FIT | {"excess_width": math.nan}], 0.9))
+    assert "Whether untrained sources show the same fall is not in the tables" in alone
+
+
+def test_a_fit_that_rests_on_warned_rows_is_one_to_beware_of():
+    warned = FIT | {"layer": 5, "warning": "42 % of its rows carry a warning"}
+    lines = _how_to_read([FIT, warned], 0.9)
+    assert [line for line in lines if line.startswith("beware")] == [
+        "beware, layer 5: 42 % of its rows carry a warning"
+    ]

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from espalier import load
-from espalier.analysis import tables
+from espalier.analysis import part_batches
 from espalier.orchestrator.store.parquet_parts import encode
 from espalier.tasks.tables.image_blocks import BY_BLOCK
 from espalier.tasks.tables.rows import table
@@ -97,7 +97,7 @@ def test_parts_come_in_the_order_of_their_names_however_they_are_read(tmp_path, 
         (place / f"part-{number:02}.parquet").write_bytes(encode("curves", rows))
     together = load(tmp_path).curves
     assert together["width"].drop_duplicates().tolist() == list(range(1, 31))
-    monkeypatch.setattr(tables, "BATCH_BYTES", 1)  # each by itself
+    monkeypatch.setattr(part_batches, "BATCH_BYTES", 1)  # each by itself
     pd.testing.assert_frame_equal(load(tmp_path).curves, together)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +22,9 @@ from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.record import RECORD, recorded_config
 from espalier.orchestrator.running import probing
 from espalier.orchestrator.running.heartbeat import HEARTBEAT, heartbeat
+from espalier.orchestrator.store import part_columns
 from espalier.orchestrator.store.parquet_parts import PartError, decode, encode
+from espalier.orchestrator.store.part_columns import open_columns
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.templates import templates
 from espalier.tasks.data.raw_images import DataError
@@ -30,6 +34,7 @@ from espalier.tasks.networks.network import initialise
 from espalier.tasks.networks.sealed_tensors import CheckpointError, pack, unpack
 from espalier.tasks.spec import blob_name, state_name
 from espalier.tasks.tables.rows import table
+from espalier.tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import graft_rows, net_rows
 from tests.tasks.conftest import make_net, make_snapshot
 
@@ -118,6 +123,28 @@ def parts(folder: Path) -> Reader:
     return Reader(tuple(encode(name, rows) for name, rows in tables), read, (PartError,), same)
 
 
+def columns(folder: Path) -> Reader:
+    """Parts of tables as `load` reads large ones: a few columns at a time."""
+    part = parts(folder)
+
+    def read(data: bytes) -> pa.Table:
+        with mock.patch.object(part_columns, "is_small", return_value=False):
+            for name in ("nets", "grafts"):
+                with suppress(PartError):
+                    if (opened := open_columns(name, data, ())) is not None:
+                        return _joined(name, opened.columns)
+        return part.read(data)
+
+    return Reader(part.files, read, part.refusals, part.same)
+
+
+def _joined(name: str, columns: Iterator[pa.Table]) -> pa.Table:
+    found = {
+        key: column for some in columns for key, column in zip(some.column_names, some.columns, strict=True)
+    }
+    return pa.table(found).cast(SCHEMAS[name])
+
+
 def configs(folder: Path) -> Reader:
     """`sweep.toml`."""
     files = tuple(template.text.encode() for template in templates().values())
@@ -185,6 +212,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "state": states,
     "resealed": resealed,
     "part": parts,
+    "columns": columns,
     "config": configs,
     "record": records,
     "images": images,

@@ -78,6 +78,19 @@ def test_a_fault_whose_log_cannot_be_written_is_told_all_the_same(monkeypatch, t
     assert "ESPALIER_TRACEBACK=1 shows it" in in_words(KeyError("x"))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [RecursionError("too deep"), UnicodeEncodeError("ascii", "é", 0, 1, "not in range"), KeyError("a")],
+)
+def test_errors_that_python_makes_of_our_own_slips_are_faults_of_ours_whatever_their_class(
+    error, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert in_words(error).startswith(
+        f"a fault of Espalier itself, not of your input: {type(error).__name__}"
+    )
+
+
 def test_too_little_memory_is_no_fault_of_ours():
     assert in_words(MemoryError("1 GiB")).startswith("this process ran out of memory (1 GiB): close other")
 

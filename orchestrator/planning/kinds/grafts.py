@@ -14,6 +14,7 @@ from espalier.orchestrator.planning.kinds.pairings import graft_options, wanted_
 from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPair, WantedPairs
 from espalier.orchestrator.planning.task import Task
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
 from espalier.tasks.spec import GraftOptions
 
 
@@ -28,8 +29,13 @@ class Grafts(UnitKind[WantedPair]):
     may_change = frozenset({"graft.nulls", "graft.pairings", "graft.skips", "graft.partners"})
 
     def wanted(self, scope: Scope) -> WantedPairs:
-        """Every pair that a pairing asks for, and its nulls."""
+        """Every pair that a pairing asks for, and its nulls.
+
+        Raises:
+            ConfigError: A null cannot be made of the sweep's nets, or no image is held back.
+        """
         refuse_empty_validation(graft_options(scope.config), scope.facts)
+        refuse_unfit_nulls(scope)
         return wanted_pairs(scope.config, scope.ladders)
 
     def done_in(self, config: SweepConfig) -> tuple[str, ...]:
@@ -65,6 +71,21 @@ def refuse_empty_validation(options: GraftOptions, facts: DataFacts) -> None:
             f"graft.validation: {options.validation:g} of {facts.train} training images holds back {held} "
             f"and fits on {facts.train - held}: both need some, so use more images or another share"
         )
+
+
+def refuse_unfit_nulls(scope: Scope) -> None:
+    """Raise ConfigError if a null that is asked for cannot be made of some of the sweep's nets."""
+    alike = {
+        (ladder[0].net.architecture, ladder[0].net.recipe.loss): ladder[0].net for ladder in scope.ladders
+    }
+    for name in scope.config.graft.nulls:
+        for net in alike.values():
+            reason = NULLS[name].unfit(net) if name in NULLS else ""
+            if reason:
+                raise ConfigError(
+                    f"graft.nulls: '{name}' cannot be made of a net of the family '{net.family}' ({reason}): "
+                    "leave it out"
+                )
 
 
 GRAFTS = Grafts()

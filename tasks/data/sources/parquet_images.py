@@ -7,6 +7,7 @@ Letters of shapes: N images, C channels (1 grey, 3 RGB), H rows, W columns.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from espalier.tasks.data.raw_images import PREFIX, Arrays, DataError, DataFacts,
 from espalier.tasks.data.sources.decoding import UNDECODABLE, Unsuited, decode, form, is_turned, mode_of
 from espalier.tasks.data.sources.source import Limits, Source
 from espalier.tasks.data.subset import subsets
+from espalier.tasks.parquet_pages import PageError, check_pages
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
 _SPLIT_RULE = "train and test by file name"
-_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError)
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError, LookupError, PageError)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ def _shard(path: Path) -> _Shard:
     try:
         schema = pq.read_schema(path)
         column, label = _image_column(path, schema), _label_column(path, schema)
+        with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            check_pages(content)
         with pq.ParquetFile(path) as file:
             labels = file.read(columns=[label]).column(0)
         # Nulls become -1, which the next check refuses.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from espalier.tasks.grafting.nulls.clustered_noise import CLUSTERED_NOISE
 from espalier.tasks.grafting.nulls.null import PLAIN, Null, Variant
 from espalier.tasks.grafting.nulls.permuted import PERMUTED
+from espalier.tasks.grafting.nulls.resampled import RESAMPLED
 from espalier.tasks.grafting.nulls.self_graft import SELF
 from espalier.tasks.grafting.nulls.shuffled_images import SHUFFLED_IMAGES
 from espalier.tasks.grafting.nulls.untrained import UNTRAINED
+from espalier.tasks.grafting.nulls.untrained_scaled import UNTRAINED_SCALED
 
 NULLS: dict[str, Null] = {
     null.name: null
@@ -15,6 +18,9 @@ NULLS: dict[str, Null] = {
         UNTRAINED,
         SHUFFLED_IMAGES,
         PERMUTED,
+        UNTRAINED_SCALED,
+        RESAMPLED,
+        CLUSTERED_NOISE,
     )
 }
 """In the order in which the config lists them."""

@@ -8,10 +8,11 @@ from espalier.tasks.grafting.nulls.null import Null, Variant, itself
 from espalier.tasks.spec import NetSpec
 
 if TYPE_CHECKING:
+    from espalier.tasks.data.tensors import Data
     from espalier.tasks.networks.network import Network
 
 
-def _permuted(network: Network, net: NetSpec) -> Network:
+def _permuted(network: Network, net: NetSpec, data: Data) -> Network:  # noqa: ARG001
     from espalier.tasks.networks.network import permute_channels  # here, since it loads torch
 
     return permute_channels(network, net.seed, net.width)

@@ -8,14 +8,26 @@ import pytest
 
 from espalier.cluster.on_ray import answering
 from espalier.cluster.on_ray.answering import LOOK_SECONDS, Watch, nobody_listens, silence
+from espalier.cluster.on_ray.grpc_question import (
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    RST_STREAM,
+    SETTINGS,
+    frame,
+)
 
 
 @pytest.fixture
 def listener():
-    """Listens at a free port of localhost; `said` is what it answers whoever comes, nothing if None."""
+    """Listens at a free port of localhost; `said` is what it answers whoever comes, nothing if None.
+
+    Several texts are answers in turn, each to what comes next; afterwards the link stays open.
+    """
     made = []
 
-    def listen(said=None):
+    def listen(*said):
         link = socket.create_server(("127.0.0.1", 0))
         made.append(link)
 
@@ -24,11 +36,14 @@ def listener():
                 visitor, _ = link.accept()
             except OSError:
                 return
-            with visitor:
-                visitor.recv(100)
-                visitor.sendall(said)
+            made.append(visitor)
+            for each in said:
+                visitor.recv(1000)
+                visitor.sendall(each)
+            if len(said) == 1:
+                visitor.close()
 
-        if said is not None:
+        if said != (None,):
             threading.Thread(target=serve, daemon=True).start()
         return f"127.0.0.1:{link.getsockname()[1]}"
 
@@ -42,8 +57,45 @@ def closed_port():
         return f"127.0.0.1:{link.getsockname()[1]}"
 
 
-def test_a_speaker_of_grpc_may_be_ray(listener):
-    assert silence(listener(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))) == ""
+BEGIN = frame(SETTINGS)
+GRPC = b"\x88@\x0ccontent-type\x10application/grpc@\x0bgrpc-status"
+"""How the headers of gRPC's answers begin."""
+
+
+def answer(stream, headers, kind=HEADERS):
+    return frame(kind, END_STREAM, stream, headers)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        answer(1, GRPC + b"\x0216"),  # without the token
+        answer(1, GRPC + b"\x0212") + answer(3, GRPC + b"\x010"),  # another version, with other services
+        frame(6, 0, 0, bytes(8)) + frame(HEADERS, 4, 1, b"\x88") + answer(1, GRPC + b"\x010"),
+        b"",  # too busy to answer
+        answer(1, GRPC + b"\x0212"),
+    ],
+)
+def test_a_head_of_ray_is_known_with_a_token_without_and_when_it_is_busy(listener, monkeypatch, said):
+    monkeypatch.setattr(answering, "ANSWER_SECONDS", 0.2)
+    assert silence(listener(BEGIN, said)) == ""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        answer(1, b"\x8d") + answer(3, b"\x8d"),  # 404
+        answer(1, GRPC + b"\x0212") + answer(3, b"\x88\xbf\xbe"),  # the same again, by its number
+        answer(1, bytes(4), RST_STREAM) + answer(3, bytes(4), RST_STREAM),
+        frame(HEADERS, 4, 1, b"\x88") + answer(1, b"hello", DATA) + answer(3, b"", DATA),
+        frame(GOAWAY, 0, 0, bytes(8)),
+        b"\xff" * 9,
+    ],
+)
+def test_another_speaker_of_http_2_is_told_within_seconds(listener, said):
+    begun = time.monotonic()
+    assert silence(listener(BEGIN, said)) == "something else than Ray answers"
+    assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("said", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0"])

@@ -157,6 +157,7 @@ def test_a_crew_that_grows_uses_who_joins_and_shrinks_with_who_is_gone(started):
     cluster.pass_by(10)
     assert cluster.live() == ["a", "a", "b", "b", "b"]
     assert [slot.memory for slot in cluster.crew.slots] == [10] * 5
+    assert cluster.crew.memories() == (10,) * 5
     del cluster.rooms["b"]
     for slot in [slot for slot in cluster.crew.slots if slot.node == "b"]:
         cluster.crew.replace(slot)  # as the pool does with a worker that died

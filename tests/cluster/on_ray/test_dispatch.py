@@ -136,3 +136,14 @@ def test_a_node_that_is_taken_away_gets_nothing_new_and_gives_back_what_waits(di
     assert dispatch.crew.released == ["a"]
     assert dispatch.crew.slots == [here]
     assert started == ["b", "b"]
+
+
+def test_a_job_that_reached_its_limit_on_a_node_is_tried_on_another(dispatch, monkeypatch):
+    there, here = dispatch.crew.slots
+    there.calls.append(answers_with(None, "hangs"))
+    monkeypatch.setattr(Slot, "overdue", lambda slot, _: bool(slot.calls))
+    dispatch.end_late()
+    assert [(event.key, event.reason, event.node) for event in dispatch.events] == [("hangs", "late", "a")]
+    dispatch.submit(Job("hangs", "graft", None), 2)
+    assert dispatch._pick(there) is None
+    assert dispatch._pick(here) == (Job("hangs", "graft", None), 2)

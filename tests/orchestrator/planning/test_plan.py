@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -228,6 +229,11 @@ def test_where_one_source_is_too_much_a_tile_goes_over_the_images_more_than_once
         assert whole.flops < task.cost.flops < 2 * whole.flops  # more forward passes, no more factorisations
     with pytest.raises(ConfigError, match="needs"):
         plan(sweep, limits=Limits(least - 1, 6))
+    larger = plan(sweep, limits=Limits(least - 1, 6, most=least))
+    assert [task.job for task in larger.tasks] == [
+        task.job for task in plan(sweep, limits=Limits(least - 1, 6, 2**40)).tasks
+    ]
+    assert least - 1 < max(task.cost.memory for task in tiles(larger)) <= least
 
 
 def test_there_are_tiles_for_every_slot():
@@ -544,6 +550,24 @@ def test_hybrids_are_made_of_neighbouring_seeds_and_no_net_is_in_two():
     assert again.done["hybrid"] == 8
 
 
+def test_a_later_snapshot_moves_the_hybrids_of_the_last_one_unless_their_epochs_are_pinned():
+    """As docs/sweep.md tells under `hybrids.epochs`."""
+
+    def made(epoch, **pinned):
+        sweep = config(snapshots=(0, epoch), epochs=epoch, hybrids={"pairs": 1, **pinned})
+        payloads = [task.job.payload for task in plan(sweep).tasks if task.job.kind == "hybrid"]
+        return {tile.pairs[0].key: tile.snapshots[1].epoch for tile in payloads}
+
+    assert {*made(5).values()} == {5}
+    assert {*made(9).values()} == {9}
+    assert not made(5).keys() & made(9).keys()
+    assert made(9, epochs=[0]) == made(5, epochs=[0])
+    page = (Path(__file__).parents[3] / "docs" / "sweep.md").read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| `hybrids.epochs`")]
+    assert "The last one moves when a later snapshot is added" in row
+    assert "List the epochs to pin them" in row
+
+
 @pytest.mark.parametrize(
     ("hybrids", "told"),
     [
@@ -624,3 +648,15 @@ def test_an_axis_that_changes_some_nets_may_be_crossed():
     made = plan(SweepConfig.parse(config().model_dump() | axes(cross=cross)))
     nets = {segment.snapshot.net_key for segment in segments(made)}
     assert len(nets) == 3 * 2  # none, and l2 of either weight; two seeds
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "limit", "refused"), [(True, 63, True), (True, 64, False), (False, 63, False)]
+)
+def test_fewer_images_than_a_batch_are_refused_where_bn_measures_batches(batch_norm, limit, refused):
+    sweep = config(network={"layers": [1, "pool", 1], "batch_norm": batch_norm}, data={"limit_train": limit})
+    if not refused:
+        assert plan(sweep).tasks
+        return
+    with pytest.raises(ConfigError, match=r"^train\.batch_size: found 64, but digits has 63 training images"):
+        plan(sweep)

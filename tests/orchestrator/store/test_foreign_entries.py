@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from espalier.orchestrator.store import local_files, local_lock, real_entries
 from espalier.orchestrator.store.files import Misplaced, StoreLocked
 from espalier.orchestrator.store.local_files import LocalFiles
 from espalier.orchestrator.store.parquet_parts import encode
@@ -101,6 +102,63 @@ def test_a_lock_is_written_into_a_file_of_ours_alone(root, outside, plant):
     assert all(text.startswith(".lock: ") and ".broken" in text for text in told)
     with files.lock():
         assert files.mended() == []
+
+
+SWAPS = ("link to a file", "link to nothing", "link in a circle", "folder", "socket")
+
+
+def swapped(monkeypatch, module, path, plant, outside):
+    """What somebody else does between the look at a path and its opening, once."""
+    looked = []
+
+    def found(place):
+        there = real_entries.found(place)
+        if place == path and not looked:
+            looked.append(place)
+            path.unlink(missing_ok=True)
+            PLANTS[plant](path, outside)
+        return there
+
+    monkeypatch.setattr(module, "found", found)
+
+
+@pytest.mark.parametrize("plant", SWAPS)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_lock_that_becomes_a_link_after_it_was_looked_at_is_not_followed(
+    root, outside, plant, before, monkeypatch
+):
+    if before:
+        (root / ".lock").touch()
+    swapped(monkeypatch, local_lock, root / ".lock", plant, outside)
+    files = LocalFiles(root)
+    with files.lock():
+        assert (root / ".lock").read_bytes().startswith(b"pid ")
+    assert stat.S_ISREG((root / ".lock").lstat().st_mode)
+    assert len(files.mended()) == 1
+
+
+@pytest.mark.parametrize("plant", [*SWAPS[:3], "pipe"])
+def test_a_file_that_becomes_a_link_after_it_was_looked_at_is_not_followed(root, outside, plant, monkeypatch):
+    """Nor is a pipe waited for."""
+    store = Store(root)
+    put(store)
+    swapped(monkeypatch, local_files, root / "tables/grafts/a.parquet", plant, outside)
+    with pytest.raises(Misplaced, match="no file" if plant == "pipe" else "a symbolic link"):
+        store.files.read("tables/grafts/a.parquet")
+
+
+def test_a_folder_where_a_checkpoint_belongs_is_put_aside_by_who_reads_it_too(root):
+    """A start looks at what lies there before; it may have come after that."""
+    store = Store(root)
+    put(store)
+    store.scan()
+    (root / "checkpoints/a.safetensors").unlink()
+    (root / "checkpoints/a.safetensors").mkdir()
+    (told,) = store.check_blobs(["a.safetensors"], lambda name, data: None)
+    assert "a folder" in told
+    assert told.endswith("it will be computed again")
+    assert not (root / "checkpoints/a.safetensors").exists()
+    assert "a.safetensors" not in store.blobs()
 
 
 HOLD = """

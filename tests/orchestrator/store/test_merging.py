@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espalier import load
-from espalier.orchestrator.store import known_parts
+from espalier.orchestrator.store import known_parts, table_parts
 from espalier.orchestrator.store.parquet_parts import decode
 from espalier.orchestrator.store.part_ranges import may_match
 from espalier.orchestrator.store.sweep_store import Store
@@ -94,6 +94,33 @@ def plain_rows(root, table):
 
 class Killed(BaseException):
     pass
+
+
+@pytest.mark.parametrize("names", ["rising", "falling"])
+def test_a_merged_part_that_another_replaced_counts_once_whatever_they_are_called(root, monkeypatch, names):
+    numbers = iter(range(9) if names == "rising" else range(9, 0, -1))
+    monkeypatch.setattr(table_parts, "_digest", lambda data: f"{next(numbers):016x}")
+    store = Store(root)
+    keys = [f"k{number}" for number in range(5)]
+
+    def commit_grafts(some):
+        for key in some:
+            store.commit(key, {"grafts": rows_of(key)})
+
+    commit_grafts(keys[:4])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.files), "remove", killed)
+        with pytest.raises(Killed):
+            commit_grafts(keys[4:])
+    assert sum(name.startswith("merged-") for name in store.files.list("tables/grafts")) == 2
+    assert Counter(Store(root).read_table("grafts")["key"].to_pylist()) == Counter(keys)
+    found = Store(root).scan()
+    assert (found.rows["grafts"], found.problems) == (5, [])
+    assert plain_rows(root, "grafts") == 5
+
+
+def killed(files, name):
+    raise Killed
 
 
 @pytest.mark.parametrize("repair", [True, False], ids=["a new run", "a look"])

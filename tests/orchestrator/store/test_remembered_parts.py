@@ -174,3 +174,16 @@ def test_a_folder_that_takes_no_memory_is_read_each_time(root, read, monkeypatch
     assert len(look(root)[0]["grafts"]) == len(PARTS)
     assert len(look(root)[0]["grafts"]) == len(PARTS)
     assert (root / ".inventory").read_bytes() == b"somebody's file"
+
+
+def test_a_start_that_remembers_nothing_reads_no_part_twice(tmp_path, read):
+    """What a start reads of a table after its scan comes from the scan."""
+    for key in "abc":
+        commit(Store(tmp_path), key)
+    shutil.rmtree(tmp_path / ".inventory")
+    read.clear()
+    store = Store(tmp_path)
+    store.scan()
+    assert store.read_table("grafts").num_rows == 3
+    assert store.read_table("downstream").num_rows == 6
+    assert len(read) == len({*read}) == 6

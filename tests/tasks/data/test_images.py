@@ -17,6 +17,7 @@ from PIL import Image
 from espalier.tasks.data.images import DataError, DownloadError, facts, read, subset
 from espalier.tasks.data.sources.known_sources import SOURCES
 from espalier.tasks.data.sources.stratified_split import split_rows
+from tests.orchestrator.store.crafted_parts import crafted, zeros
 
 CIFAR_JPEG = Path(__file__).parents[3].parent / "shared" / "data" / "cifar10-jpeg"
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -326,6 +327,14 @@ def test_a_file_that_is_no_parquet_is_refused(colour):
     folder, *_ = colour
     (folder / "test.parquet").write_bytes(b"html")
     refused(folder, "test.parquet is no readable Parquet file.*fetch it again")
+
+
+def test_a_page_that_contradicts_its_files_footer_is_refused_before_it_is_decompressed(colour):
+    folder, train, _ = colour
+    write(folder / "train.parquet", map(png, train), [0, 1, 2, 0, 1, 2], compression="zstd")
+    bomb = crafted((folder / "train.parquet").read_bytes(), claims=2**30, payload=zeros(2**30))
+    (folder / "train.parquet").write_bytes(bomb)
+    refused(folder, "train.parquet is no readable Parquet file .the pages of column 'img.bytes' take 1073741")
 
 
 def test_an_image_that_cannot_be_decoded_is_named_by_file_and_row(colour):

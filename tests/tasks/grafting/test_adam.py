@@ -11,7 +11,7 @@ from espalier.tasks.grafting.adam import AdamMap, drawn, initial_weight, rates
 from espalier.tasks.grafting.fit import fit
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.nulls.shuffled_images import position_order
-from espalier.tasks.grafting.tile_nets import TileNets, gather_positions
+from espalier.tasks.grafting.tile_nets import Bottoms, TileNets, gather_positions
 from espalier.tasks.networks.cuts import ADAM_BATCH, Arm
 from espalier.tasks.networks.network import Network, initialise, linear
 from espalier.tasks.spec import GraftOptions, GraftTile, Layer, Pair
@@ -51,7 +51,7 @@ def test_the_error_on_the_fitting_images_is_that_of_a_forward_pass(data):
     tile = make_tile(options=SHORT)
     nets = networks_of(tile)
     with torch.no_grad():
-        fits = fit(TileNets(tile, nets), data.x_train, SHORT).adam
+        fits = fit(TileNets(tile, nets, Bottoms(tile, nets, data)), data.x_train, SHORT).adam
         for layer in (2, 3):
             fitted, description = fits["none-0-1", Arm(layer - 1, "z", layer)], nets[1].architecture.layers
             weight = nets[1].parameters[f"layers.{layer}.weight"]
@@ -99,7 +99,8 @@ def test_steps_are_those_of_pytorchs_adam_on_the_same_batches(layer):
 def test_a_graft_of_one_step_is_pytorchs_step_from_the_named_weight_on_the_drawn_batch(data, null):
     options = replace(SHORT, adam_epochs=1, adam_batches=1, adam_lr=1e-2)
     tile = make_tile(nulls=(null,), options=options)
-    tile_nets, nets = TileNets(tile, networks_of(tile)), networks_of(tile)
+    nets = networks_of(tile)
+    tile_nets = TileNets(tile, nets, Bottoms(tile, nets, data))
     with torch.no_grad():
         found = fit(tile_nets, data.x_train, options).adam[f"{null}-0-1", Arm(1, "z", 2)]
         (chosen,) = drawn(len(data.x_train), options)

@@ -14,7 +14,7 @@ from espalier.tasks.data.augment import view
 from espalier.tasks.data.images import facts
 from espalier.tasks.grafting.adam import adam_maps
 from espalier.tasks.grafting.graft import graft
-from espalier.tasks.grafting.tile_nets import TileNets
+from espalier.tasks.grafting.tile_nets import Bottoms, TileNets
 from espalier.tasks.networks.network import initialise
 from espalier.tasks.spec import GraftOptions
 from tests.tasks.conftest import make_snapshot
@@ -54,8 +54,9 @@ def test_adam_is_shown_a_view_for_each_epoch(data):
         return view(data.x_train, "crop_flip", epoch)
 
     with torch.no_grad():
-        moved = adam_maps(TileNets(tile, networks(tile)), len(data.x_train), views)
-        still = adam_maps(TileNets(tile, networks(tile)), len(data.x_train), lambda _: data.x_train)
+        nets = TileNets(tile, networks(tile), Bottoms(tile, networks(tile), data))
+        moved = adam_maps(nets, len(data.x_train), views)
+        still = adam_maps(nets, len(data.x_train), lambda _: data.x_train)
     assert asked == [1, 2, 3]
     assert all(not torch.equal(moved[place].weight, still[place].weight) for place in moved)
 

@@ -12,7 +12,7 @@ from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.gram import PatchMoments, factorise
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
 from espalier.tasks.grafting.nulls.shuffled_images import position_order
-from espalier.tasks.grafting.tile_nets import TileNets, gather_positions, scatter_positions
+from espalier.tasks.grafting.tile_nets import Bottoms, TileNets, gather_positions, scatter_positions
 from espalier.tasks.networks.cuts import Arm
 from espalier.tasks.networks.network import Network, initialise, permute_channels
 from espalier.tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair
@@ -87,7 +87,7 @@ def test_exact_graft_equals_float64_lstsq_on_independent_patches(layer, products
     nets = networks_of(tile)
     row = next(r for r in graft(tile, nets, data).grafts if (r["key"], r["layer"]) == ("none-0-1", layer))
     with torch.no_grad():
-        fitted = fit(TileNets(tile, nets), data.x_train, tile.options).fits[
+        fitted = fit(TileNets(tile, nets, Bottoms(tile, nets, data)), data.x_train, tile.options).fits[
             "none-0-1", Arm(layer - 1, "z", layer)
         ]
         inputs = LayerInput(

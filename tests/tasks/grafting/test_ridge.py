@@ -9,7 +9,7 @@ import torch
 from espalier.tasks.grafting.fit import arm_output, fit
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.solve import split
-from espalier.tasks.grafting.tile_nets import TileNets
+from espalier.tasks.grafting.tile_nets import Bottoms, TileNets
 from espalier.tasks.networks.cuts import arm_map, cuts
 from espalier.tasks.networks.network import initialise
 from espalier.tasks.spec import GraftOptions, GraftTile, Pair
@@ -107,7 +107,7 @@ def test_the_choice_has_the_least_error_of_a_forward_pass_over_the_held_back_ima
     nets = [lively(net) for net in specs]
     data = make_data(train=images, test=8, image=ARCHITECTURES[name].input)
     with torch.no_grad():
-        fits = fit(TileNets(tile, nets), data.x_train, options)
+        fits = fit(TileNets(tile, nets, Bottoms(tile, nets, data)), data.x_train, options)
         arms = {arm for cut in cuts(ARCHITECTURES[name], options.methods) for arm in cut.arms}
         assert fits.trials.keys() == {("a", arm) for arm in arms}
         chosen = set()

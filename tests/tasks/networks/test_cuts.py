@@ -11,7 +11,7 @@ from espalier.tasks.grafting.fit import arm_output, fit
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.grafted_net import Joiner, tops
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
-from espalier.tasks.grafting.tile_nets import TileNets
+from espalier.tasks.grafting.tile_nets import Bottoms, TileNets
 from espalier.tasks.networks.cuts import Arm, all_arms, arm_map, crossing, cuts, is_plain, reading
 from espalier.tasks.spec import GraftOptions, GraftTile, Pair
 from tests.tasks.conftest import make_data, make_snapshot
@@ -101,7 +101,8 @@ def test_every_arm_of_a_graft_equals_float64_lstsq_on_independent_patches(name):
     The dense layers of these narrow VGGs, say, read 64 units that span some 40 directions.
     """
     tile, networks = tile_of(name, [(0, 1, "none")], methods=("exact", "stitch"))
-    data, tile_nets = data_of(name), TileNets(tile, networks)
+    data = data_of(name)
+    tile_nets = TileNets(tile, networks, Bottoms(tile, networks, data))
     with torch.no_grad():
         fits = fit(tile_nets, data.x_train, tile.options)
         (source, target), (held_source, _) = (
@@ -130,7 +131,7 @@ def test_every_arm_of_a_graft_equals_float64_lstsq_on_independent_patches(name):
 
 def test_arms_of_one_reading_share_a_factorisation():
     tile, networks = tile_of("resnet20", [(0, 1, "none")], methods=("exact", "stitch"))
-    tile_nets = TileNets(tile, networks)
+    tile_nets = TileNets(tile, networks, Bottoms(tile, networks, data_of("resnet20")))
     with torch.no_grad():
         fits = fit(tile_nets, data_of("resnet20", train=60).x_train, tile.options)
     assert len(fits.fits) == len(tile_nets.arms)
@@ -140,7 +141,8 @@ def test_arms_of_one_reading_share_a_factorisation():
 def test_the_joint_of_an_exact_graft_is_what_the_target_would_have_given():
     """A net grafted into itself at a block's boundary: layer, projection and identity alike."""
     tile, networks = tile_of("resnet20", [(1, 1, "self")])
-    data, tile_nets = data_of("resnet20"), TileNets(tile, networks)
+    data = data_of("resnet20")
+    tile_nets = TileNets(tile, networks, Bottoms(tile, networks, data))
     with torch.no_grad():
         fits = fit(tile_nets, data.x_train, tile.options)
         batch = next(tile_nets.batches(20, "test"))
@@ -188,7 +190,8 @@ def test_without_bn_the_choice_of_statistics_changes_no_row():
 def tops_of(name, networks, layer):
     """The cut of a self-graft at a layer and the target with re-estimated statistics."""
     tile, _ = tile_of(name, [(1, 1, "self")])
-    data, tile_nets = data_of(name), TileNets(tile, networks)
+    data = data_of(name)
+    tile_nets = TileNets(tile, networks, Bottoms(tile, networks, data))
     with torch.no_grad():
         found = tops(tile_nets, fit(tile_nets, data.x_train, tile.options), data.x_train)
     cut = next(cut for cut in tile_nets.cuts if cut.layer == layer)
