@@ -1,6 +1,6 @@
 """Channels of two nets as two samples of points in function space: `energy`, `mmd`, `mmd_inputs`.
 
-Defined in docs/method.md, section 5. If channels are exchangeable between the nets (draws of one
+Defined in docs/method.md, section 6. If channels are exchangeable between the nets (draws of one
 distribution, say), which net each came from may be dealt anew. The statistics are sums over pairs of
 channels, so those of all deals are one product. Legend: C channels of a net, B those of both; n permutations.
 """
@@ -79,7 +79,7 @@ def energy(layer: LayerMatrices) -> Found:
 
 
 def mmd(layer: LayerMatrices) -> Found:
-    """Squared MMD of the two nets' channels, as a U-statistic (Gretton 2012, equation 3).
+    """Squared MMD of the two nets' channels, as a U-statistic (Gretton 2012).
 
     The sum over Gaussian kernels `exp(-d^2 / 2 h^2)` with h the median distance of two channels of the pair
     times 1/4, 1/2, 1, 2 and 4.

@@ -1,4 +1,4 @@
-"""All measures of all pairs of nets at one layer (docs/method.md, section 5)."""
+"""All measures of all pairs of nets at one layer (docs/method.md, section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures that compare images: `cka`, `cka_channels` and `rsa` (docs/method.md, section 5).
+"""Measures that compare images: `cka`, `cka_channels` and `rsa` (docs/method.md, section 6).
 
 Legend: N images, S nets (K of them sound), n permutations.
 """

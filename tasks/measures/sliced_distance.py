@@ -1,6 +1,6 @@
 """`sliced_w2`: Wasserstein distances of two nets' channels along random directions.
 
-Defined in docs/method.md, section 5. Legend: B channels of both nets, D directions; n deals of the labels.
+Defined in docs/method.md, section 6. Legend: B channels of both nets, D directions; n deals of the labels.
 """
 
 from __future__ import annotations
