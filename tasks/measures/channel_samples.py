@@ -149,7 +149,7 @@ def _over_pairs(
 ) -> Found:
     """Of each pair, and each net with itself, the value, its largest and its values under random labels."""
     found = nothing("distance", "labels", layer.nets)
-    for left, right in [*((net, net) for net in layer.sound), *layer.pairs]:
+    for left, right in [*layer.selves, *layer.pairs]:
         pair = layer.gram.pair(left, right)
         counts = len(pair.x_C), len(pair.y_C)
         if min(counts) < fewest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -38,6 +39,7 @@ class LayerMatrices:
         channels: C of each net.
         permutations: Of each null; measures that are dear take fewer of them and say how many.
         products: The type of the products of wide nets, as for grafts.
+        pairs: Which pairs of nets to compare, each once; all by default.
     """
 
     def __init__(
@@ -45,10 +47,14 @@ class LayerMatrices:
         channels: Sequence[int],
         permutations: int = 999,
         products: Literal["float32", "float64"] = "float32",
+        pairs: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.gram = ChannelGram(channels, products)
         self.permutations = permutations
-        self._products = products
+        nets = range(len(channels))
+        self.wanted = sorted(
+            (min(pair), max(pair)) for pair in (combinations(nets, 2) if pairs is None else pairs)
+        )
         self._batches: list[list[Tensor]] = []
 
     def add(self, features: Sequence[Tensor]) -> None:
@@ -107,8 +113,13 @@ class LayerMatrices:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Unordered pairs of sound nets."""
-        return [(left, right) for left in self.sound for right in self.sound if left < right]
+        """The wanted pairs of sound nets, the lower number first."""
+        return [pair for pair in self.wanted if not self.faults.keys() & {*pair}]
+
+    @property
+    def selves(self) -> list[tuple[int, int]]:
+        """Each sound net with itself."""
+        return [(net, net) for net in self.sound]
 
     @cached_property
     def orders(self) -> ImageOrders:

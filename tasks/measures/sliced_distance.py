@@ -33,7 +33,7 @@ def sliced_w2(layer: LayerMatrices) -> Found:
     floor that falls with the width, which the null has too.
     """
     found = nothing("distance", "labels", layer.nets)
-    for left, right in [*((net, net) for net in layer.sound), *layer.pairs]:
+    for left, right in [*layer.selves, *layer.pairs]:
         pair = layer.gram.pair(left, right)
         counts = len(pair.x_C), len(pair.y_C)
         count = permutations_of(max(counts), layer.permutations) if left != right else 0
