@@ -1,4 +1,4 @@
-"""Two nets' features compared without a fit: the measures of docs/method.md, section 5, and their nulls.
+"""Two nets' features compared without a fit: the measures of docs/method.md, section 6, and their nulls.
 
 Pure functions of tensors. `LayerMatrices` takes the features of several nets at one layer, batch by batch,
 and holds what all measures are made from; `compare` gives the values of all pairs, with permuted ones;

@@ -1,6 +1,6 @@
 """Channels of two nets as two samples of points in function space: `energy`, `mmd`, `mmd_inputs`.
 
-Defined in docs/method.md, section 5. If channels are exchangeable between the nets (draws of one
+Defined in docs/method.md, section 6. If channels are exchangeable between the nets (draws of one
 distribution, say), which net each came from may be dealt anew. The statistics are sums over pairs of
 channels, so those of all deals are one product. Legend: C channels of a net, B those of both; n permutations.
 """
@@ -26,8 +26,8 @@ BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 INPUT_BANDWIDTHS = (0.1, 0.5, 1.0, 5.0)
 """Of `mmd_inputs`, in units of the layer's root mean square: those of Gu 2020's code."""
 
-INPUTS = 128
-"""Most (image, position) pairs that `mmd_inputs` averages over."""
+MOST_INPUTS, FEWEST_INPUTS = 128, 16
+"""How many (image, position) pairs `mmd_inputs` averages over: fewer where channels are many."""
 
 
 class Statistic(NamedTuple):
@@ -79,7 +79,7 @@ def energy(layer: LayerMatrices) -> Found:
 
 
 def mmd(layer: LayerMatrices) -> Found:
-    """Squared MMD of the two nets' channels, as a U-statistic (Gretton 2012, equation 3).
+    """Squared MMD of the two nets' channels, as a U-statistic (Gretton 2012).
 
     The sum over Gaussian kernels `exp(-d^2 / 2 h^2)` with h the median distance of two channels of the pair
     times 1/4, 1/2, 1, 2 and 4.
@@ -97,17 +97,27 @@ def mmd(layer: LayerMatrices) -> Found:
     return _over_pairs(layer, make)
 
 
+def inputs_of(channels: int) -> int:
+    """How many inputs `mmd_inputs` takes for so many channels of both nets together.
+
+    >>> [inputs_of(channels) for channels in (16, 128, 256, 1024)]
+    [128, 128, 32, 16]
+    """
+    return max(FEWEST_INPUTS, min(MOST_INPUTS, MOST_INPUTS * 128**2 // channels**2))
+
+
 def mmd_inputs(layer: LayerMatrices) -> Found:
     """Gu 2020's MMD: for each input, of the two nets' C values there; the mean over inputs.
 
-    An input is an (image, position): one random position of at most 128 images. As in their code, a
+    An input is an (image, position): one random position of 16 to 128 images. As in their code, a
     V-statistic (with a floor of about 1 / width that its null has too), and the mean over Gaussian kernels of
     0.1, 0.5, 1 and 5 times the layer's scale. Differences in how values at several inputs go together do not
     show.
     """
 
     def make(pair: PairMoments, *nets: int) -> tuple[Statistic, float]:
-        values_IB = torch.cat([layer.inputs(net, INPUTS) for net in nets], 1) / pair.scale
+        count = inputs_of(len(pair.x_C) + len(pair.y_C))
+        values_IB = torch.cat([layer.inputs(net, count) for net in nets], 1) / pair.scale
         return _kernel_statistic(input_kernel(values_IB), len(pair.x_C), without_self=False)
 
     return _over_pairs(layer, make, fewest=1)
@@ -117,7 +127,7 @@ def input_kernel(values_IB: Tensor) -> Tensor:
     """Mean over inputs and bandwidths of the Gaussian kernel of each two channels' values: (B, B)."""
     channels = values_IB.shape[1]
     kernel_BB = torch.zeros(channels, channels, dtype=torch.float64, device=values_IB.device)
-    for block_iB in values_IB.split(32):
+    for block_iB in values_IB.split(4):
         square = (block_iB[:, :, None] - block_iB[:, None]).square_()
         for width in INPUT_BANDWIDTHS:
             kernel_BB += torch.exp(square * (-1 / (2 * width**2))).sum(0)
@@ -139,7 +149,7 @@ def _over_pairs(
 ) -> Found:
     """Of each pair, and each net with itself, the value, its largest and its values under random labels."""
     found = nothing("distance", "labels", layer.nets)
-    for left, right in [*((net, net) for net in layer.sound), *layer.pairs]:
+    for left, right in [*layer.selves, *layer.pairs]:
         pair = layer.gram.pair(left, right)
         counts = len(pair.x_C), len(pair.y_C)
         if min(counts) < fewest:

@@ -1,4 +1,4 @@
-"""All measures of all pairs of nets at one layer (docs/method.md, section 5)."""
+"""All measures of all pairs of nets at one layer (docs/method.md, section 6)."""
 
 from __future__ import annotations
 
@@ -72,11 +72,10 @@ def compare(
 
 def _tell(layer: LayerMatrices, found: Found) -> None:
     """Say of pairs with a net that cannot be compared why they are left out."""
-    for left in range(layer.nets):
-        for right in range(left, layer.nets):
-            fault = layer.faults.get(left) or layer.faults.get(right)
-            if fault:
-                found.reasons[left, right] = fault
+    for left, right in [*((net, net) for net in range(layer.nets)), *layer.wanted]:
+        fault = layer.faults.get(left) or layer.faults.get(right)
+        if fault:
+            found.reasons[left, right] = fault
 
 
 def scale_ratios(layer: LayerMatrices) -> torch.Tensor:

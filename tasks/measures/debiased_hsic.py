@@ -1,4 +1,4 @@
-"""Debiased HSIC (Song et al. 2012, equation 4), from N x N kernels or from the features of a linear one.
+"""Debiased HSIC (Song et al. 2012), from N x N kernels or from the features of a linear one.
 
 `HSIC_1(K, L) = (tr(K~ L~) + 1'K~1 1'L~1 / ((N-1)(N-2)) - 2/(N-2) 1'K~ L~1) / (N (N-3))`, where `~` sets the
 diagonal to 0. It is unbiased at every N, so it has no floor that rises with the number of features, and may
@@ -16,7 +16,7 @@ from torch import Tensor
 def u_centred(kernel_NN: Tensor) -> Tensor:
     """The U-centred kernel in float64: `HSIC_1(K, L)` is the sum of products of two, over N (N - 3).
 
-    Szekely & Rizzo 2014 (equation 2.1). Permuting images before or after gives the same.
+    Szekely & Rizzo 2014. Permuting images before or after gives the same.
     """
     empty_NN = kernel_NN.double().clone().fill_diagonal_(0.0)
     count = len(empty_NN)

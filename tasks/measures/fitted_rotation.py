@@ -1,4 +1,4 @@
-"""`alignment`: an orthogonal map fitted on training images, its error on others (docs/method.md, section 5).
+"""`alignment`: an orthogonal map fitted on training images, its error on others (docs/method.md, section 6).
 
 Legend: C channels of a net; n permutations.
 """
@@ -14,7 +14,7 @@ from espalier.tasks.measures.pair_measures import PairMeasure, Statistic
 
 
 def alignment(layer: LayerMatrices, train: ChannelGram) -> PairMeasure:
-    """`|X A - Y|^2` on held-out images over the mean of `|X|^2` and `|Y|^2` (Guth 2023, section 2).
+    """`|X A - Y|^2` on held-out images over the mean of `|X|^2` and `|Y|^2` (Guth 2023).
 
     `A = U V^T` from the singular vectors of `X^T Y` on training images is the orthogonal map (a part of one,
     where widths differ) of least error there. Features are centred by their training means, since else a

@@ -5,8 +5,9 @@ Legend: N images, P positions of a map, C channels of a net, S nets; n images of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 import torch
@@ -38,7 +39,7 @@ class LayerMatrices:
         channels: C of each net.
         permutations: Of each null; measures that are dear take fewer of them and say how many.
         products: The type of the products of wide nets, as for grafts.
-        pairs: Which pairs (s, t), s < t, are wanted; all by default.
+        pairs: Which pairs of nets to compare, each once; all by default.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class LayerMatrices:
         channels: Sequence[int],
         permutations: int = 999,
         products: Literal["float32", "float64"] = "float32",
-        pairs: Collection[tuple[int, int]] | None = None,
+        pairs: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         self.gram = ChannelGram(channels, products)
-        self._wanted = pairs
         self.permutations = permutations
-        self._products = products
+        nets = range(len(channels))
+        self.wanted = sorted(
+            (min(pair), max(pair)) for pair in (combinations(nets, 2) if pairs is None else pairs)
+        )
         self._batches: list[list[Tensor]] = []
 
     def add(self, features: Sequence[Tensor]) -> None:
@@ -110,9 +113,13 @@ class LayerMatrices:
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Unordered pairs of sound nets, those that are wanted."""
-        every = ((left, right) for left in self.sound for right in self.sound if left < right)
-        return [pair for pair in every if self._wanted is None or pair in self._wanted]
+        """The wanted pairs of sound nets, the lower number first."""
+        return [pair for pair in self.wanted if not self.faults.keys() & {*pair}]
+
+    @property
+    def selves(self) -> list[tuple[int, int]]:
+        """Each sound net with itself."""
+        return [(net, net) for net in self.sound]
 
     @cached_property
     def orders(self) -> ImageOrders:

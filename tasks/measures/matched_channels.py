@@ -1,6 +1,6 @@
 """Channels of two nets matched one to one, or each to its nearest: `match` and `semi_match`.
 
-Defined in docs/method.md, section 5. Legend: C channels of a net; n permutations.
+Defined in docs/method.md, section 6. Legend: C channels of a net; n permutations.
 """
 
 from __future__ import annotations

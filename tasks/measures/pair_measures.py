@@ -70,7 +70,7 @@ def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dic
     statistics: dict[Pair, dict[str, Statistic]] = defaultdict(dict)
     for name, measure in measures.items():
         found[name].settings.update(measure.settings)
-        for pair in [*((net, net) for net in layer.sound), *layer.pairs]:
+        for pair in [*layer.selves, *layer.pairs]:
             reason = measure.refuses(*pair)
             if reason:
                 found[name].reasons[pair] = reason

@@ -1,4 +1,4 @@
-"""Measures that compare images: `cka`, `cka_channels` and `rsa` (docs/method.md, section 5).
+"""Measures that compare images: `cka`, `cka_channels` and `rsa` (docs/method.md, section 6).
 
 Legend: N images, S nets (K of them sound), n permutations.
 """
@@ -99,15 +99,16 @@ def _with_null(layer: LayerMatrices, product_KK: Tensor, null_nKK: Tensor) -> Fo
     found = nothing("similarity", "images", layer.nets, best=1.0)
     own_K = product_KK.diagonal()
     value_KK = cka_of(product_KK)
-    for x, left in enumerate(layer.sound):
-        for y, right in list(enumerate(layer.sound))[x:]:
-            net = next((net for row, net in ((x, left), (y, right)) if not own_K[row] > 0), None)
-            if net is not None:
-                found.reasons[left, right] = f"net {net}: {NO_SPREAD}"
-                continue
-            found.put(left, right, value_KK[x, y].item())
-            if left != right:
-                found.nulls[left, right] = null_nKK[:, x, y] / (own_K[x] * own_K[y]).sqrt()
+    place = {net: number for number, net in enumerate(layer.sound)}
+    for left, right in [*layer.selves, *layer.pairs]:
+        x, y = place[left], place[right]
+        net = next((net for net in (left, right) if not own_K[place[net]] > 0), None)
+        if net is not None:
+            found.reasons[left, right] = f"net {net}: {NO_SPREAD}"
+            continue
+        found.put(left, right, value_KK[x, y].item())
+        if left != right:
+            found.nulls[left, right] = null_nKK[:, x, y] / (own_K[x] * own_K[y]).sqrt()
     return found
 
 

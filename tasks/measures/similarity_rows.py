@@ -42,7 +42,7 @@ def similarities(tile: SimilarityTile, networks: Sequence[Network], data: Data) 
     fitting = (
         layers_of(networks, data.x_train[chosen(data.y_train, tile.images)]) if FITTED in asked else None
     )
-    pairs = {(pair.left, pair.right) for pair in tile.pairs}
+    pairs = [(pair.left, pair.right) for pair in tile.pairs]
     rows: list[Row] = []
     for number, batches in held_out:
         layer = LayerMatrices([h.shape[1] for h in batches[0]], tile.permutations, pairs=pairs)

@@ -1,6 +1,6 @@
 """`sliced_w2`: Wasserstein distances of two nets' channels along random directions.
 
-Defined in docs/method.md, section 5. Legend: B channels of both nets, D directions; n deals of the labels.
+Defined in docs/method.md, section 6. Legend: B channels of both nets, D directions; n deals of the labels.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def sliced_w2(layer: LayerMatrices) -> Found:
     floor that falls with the width, which the null has too.
     """
     found = nothing("distance", "labels", layer.nets)
-    for left, right in [*((net, net) for net in layer.sound), *layer.pairs]:
+    for left, right in [*layer.selves, *layer.pairs]:
         pair = layer.gram.pair(left, right)
         counts = len(pair.x_C), len(pair.y_C)
         count = permutations_of(max(counts), layer.permutations) if left != right else 0

@@ -1,4 +1,4 @@
-"""Measures from singular values of `X^T Y`: `cca_mean`, `pwcca` and `procrustes` (docs/method.md, section 5).
+"""Measures from singular values of `X^T Y`: `cca_mean`, `pwcca` and `procrustes` (docs/method.md, section 6).
 
 Legend: C channels of a net, K of their directions that are kept; S nets, n permutations.
 """
@@ -29,7 +29,7 @@ def nuclear_norms(products_nCC: Tensor) -> Tensor:
 
 
 def procrustes(layer: LayerMatrices) -> PairMeasure:
-    """Angle `arccos(|X^T Y|_* / (|X| |Y|))` of centred features, in radians (Williams 2021, equation 8).
+    """Angle `arccos(|X^T Y|_* / (|X| |Y|))` of centred features, in radians (Williams 2021).
 
     A metric on nets up to orthogonal maps: 0 for any orthogonal map, a shift and a scale; at most pi / 2.
     """

@@ -127,3 +127,16 @@ def test_maps_of_different_sizes_and_other_channels_are_refused():
 def test_scales_are_told_as_ratios():
     x = noise(9, 3, 2, 2)
     assert scale_ratios(layer_of(x, 4 * x))[0, 1].item() == pytest.approx(0.25)
+
+
+def test_pairs_that_are_wanted_alone_are_compared():
+    four = nets(3, 3, 3, 3)
+    four[3].fill_(torch.nan)
+    layer = LayerMatrices([3] * 4, 9, "float64", pairs=[(2, 0), (1, 3)])
+    layer.add(four)
+    whole = compare(layer_of(*four[:3], permutations=9), ["cka", "match", "energy", "sliced_w2"])
+    for name, found in compare(layer, list(whole)).items():
+        assert set(found.nulls) == {(0, 2)}, name
+        assert found.reasons.keys() == {(1, 3), (3, 3)}, name
+        assert found.value_SS[0, 2].item() == pytest.approx(whole[name].value_SS[0, 2].item(), abs=1e-9)
+        assert found.value_SS[0, 1].isnan(), name

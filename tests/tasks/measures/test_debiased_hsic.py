@@ -18,7 +18,7 @@ from tests.tasks.measures.planted_nets import noise
 
 
 def by_definition(k, m):
-    """Song 2012, equation 3: unbiased estimates of E KL + E K E L - 2 E K L, over distinct samples."""
+    """Song 2012: unbiased estimates of E KL + E K E L - 2 E K L, over distinct samples."""
     n = len(k)
     both = sum(k[i, j] * m[i, j] for i, j in permutations(range(n), 2)) / perm(n, 2)
     apart = sum(k[i, j] * m[q, r] for i, j, q, r in permutations(range(n), 4)) / perm(n, 4)

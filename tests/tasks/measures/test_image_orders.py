@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
+from espalier.tasks.measures import permuted_products as module
 from espalier.tasks.measures.calibration import calibrate
 from espalier.tasks.measures.debiased_hsic import u_centred
 from espalier.tasks.measures.image_orders import ImageOrders
@@ -55,8 +56,11 @@ def test_transforms_give_what_the_permutations_give_one_by_one(images, permutati
     assert torch.allclose(permuted_forms(forms, orders).flatten(1), wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize(("alone", "few"), [(True, 0), (False, 0), (False, 64)])
 @pytest.mark.parametrize(("images", "permutations"), [(9, 8), (8, 7), (7, 20)])
-def test_products_are_those_of_the_permutations_one_by_one(images, permutations):
+def test_products_are_those_of_the_permutations_one_by_one(images, permutations, alone, few, monkeypatch):
+    monkeypatch.setattr(module, "one_by_one", lambda *_: alone)
+    monkeypatch.setattr(module, "FEW_SHIFTS", few)
     orders = ImageOrders(images, permutations)
     rows = {net: noise(images, 3, net + 1, seed=net) for net in range(3)}
     for (s, t), found in permuted_products(rows, [(0, 1), (1, 2), (2, 2)], orders, permutations):
@@ -66,8 +70,7 @@ def test_products_are_those_of_the_permutations_one_by_one(images, permutations)
 
 
 def test_products_are_the_same_in_blocks_of_channels_and_positions(monkeypatch):
-    from espalier.tasks.measures import permuted_products as module
-
+    monkeypatch.setattr(module, "one_by_one", lambda *_: False)
     orders = ImageOrders(8, 10)
     if orders.groups > 1:
         return
