@@ -441,6 +441,29 @@ class PoolTile:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two snapshots of a tile, `left` < `right`, and the measures that compare them, with a key for each."""
+
+    left: int
+    right: int
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SimilarityTile:
+    """Some pairs of snapshots that share nets, compared at every layer without a fit.
+
+    `images` held-out images (and as many training images, for what is fitted on them) are looked at;
+    `permutations` are those of each null.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    pairs: tuple[Comparison, ...]
+    images: int
+    permutations: int
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One result of a measure: the snapshots that it is made from, and numbers or words that say how."""
 

@@ -27,6 +27,7 @@ from espalier.orchestrator.config.sections import (
     TrackConfig,
     TuneConfig,
 )
+from espalier.orchestrator.config.similarity_section import SimilarityConfig
 from espalier.orchestrator.config.size_limits import refuse_many_pairs, refuse_many_settings
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
@@ -58,6 +59,7 @@ class SweepConfig(Section):
     sweep: SweepAxes = SweepAxes()
     graft: GraftConfig = GraftConfig()
     hybrids: HybridsConfig = HybridsConfig()
+    similarity: SimilarityConfig = SimilarityConfig()
     barriers: BarriersConfig = BarriersConfig()
     tune: TuneConfig = TuneConfig()
     track: TrackConfig = TrackConfig()
