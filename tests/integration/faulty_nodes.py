@@ -25,11 +25,11 @@ RUN = ("-m", "espalier")
 """Espalier as Python runs it."""
 
 
-def config(folder, images=600):
+def config(folder, images=600, **changes):
     """A sweep of 112 training jobs of a few tenths of a second: longer than a lost node is waited for."""
     training = {"train__epochs": 6, "train__batch_size": 4, "train__snapshots": list(range(7))}
     sizes = {"sweep__widths": [2], "sweep__seeds": 16, "graft__nulls": '["self"]'}
-    return measured(SINGLY, write_config(folder, data__limit_train=images, **training, **sizes))
+    return measured(SINGLY, write_config(folder, data__limit_train=images, **training, **sizes, **changes))
 
 
 @contextlib.contextmanager

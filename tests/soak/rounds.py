@@ -28,7 +28,8 @@ def soaked(folder):
     fields = {"data__limit_train": 1000, "data__limit_test": 80, "network__layers": '[1, "pool", 1]'}
     training = {"train__epochs": 10, "train__batch_size": 4, "train__snapshots": list(range(11))}
     sizes = {"sweep__widths": [2, 3], "sweep__seeds": 12, "graft__ridge": 1e-6, "graft__nulls": '["self"]'}
-    return measured(SINGLY, write_config(folder, **fields, **training, **sizes))
+    through = {"run__blobs": '"driver"'}  # not by the folder, which all nodes see: the store is to be watched
+    return measured(SINGLY, write_config(folder, **fields, **training, **sizes, **through))
 
 
 def main(place, seconds):

@@ -80,7 +80,7 @@ of its copies of what workers gave, which then lies on their nodes alone."""
 
 def test_snapshots_that_only_a_lost_node_held_are_read_from_the_folder(tmp_path, environment, undisturbed):
     """All that workers give is kept in the object store of their node, and half of it goes with one."""
-    folder, log = config(tmp_path / "sweep"), tmp_path / "driver.log"
+    folder, log = config(tmp_path / "sweep", run__blobs='"driver"'), tmp_path / "driver.log"
     stored = {**environment, "RAY_max_direct_call_object_size": "1000"}
     with sweep_on_two_nodes(folder, stored, log, ("-c", CROWDED)) as (process, first):
         until((tmp_path / "crowded").exists, log, process)
