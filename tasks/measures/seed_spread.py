@@ -1,4 +1,4 @@
-"""What nets that differ in their seeds alone have in common, and how they vary (docs/method.md, section 7).
+"""What nets that differ in their seeds alone have in common, and how they vary (docs/method.md).
 
 Vyas et al. 2023; Bordelon & Pehlevan 2023. Legend: S nets, N images, P positions, C channels, K outputs.
 """

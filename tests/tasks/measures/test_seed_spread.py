@@ -30,9 +30,9 @@ def mean_and_error(values):
 
 
 def test_variance_square_and_distance_are_unbiased_on_gaussians_of_known_moments():
-    """3,000 draws of 3 nets with variance 4 about a, and 2 with variance 1 about b: 4 standard errors."""
+    """1,000 draws of 3 nets with variance 4 about a, and 2 with variance 1 about b: 4 standard errors."""
     a, b = normal(6, seed=1), normal(6, seed=2)
-    ours, theirs = 2 * normal(3000, 3, 6, seed=3) + a, normal(3000, 2, 6, seed=4) + b
+    ours, theirs = 2 * normal(1000, 3, 6, seed=3) + a, normal(1000, 2, 6, seed=4) + b
     found = []
     for one, other in zip(ours, theirs, strict=True):
         here, there = spread_of(one), spread_of(other)
@@ -45,7 +45,7 @@ def test_variance_square_and_distance_are_unbiased_on_gaussians_of_known_moments
 
 
 def test_a_distance_of_equal_expectations_is_0_on_average_and_may_be_negative():
-    draws = [spread_of(one[:3]).squared_distance(spread_of(one[3:])) for one in normal(2000, 5, 3, seed=5)]
+    draws = [spread_of(one[:3]).squared_distance(spread_of(one[3:])) for one in normal(1000, 5, 3, seed=5)]
     mean, error = mean_and_error(draws)
     assert abs(mean) < 4 * error
     assert min(draws) < 0
