@@ -13,7 +13,36 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A blob that a worker has written to a shared store by itself.
+
+    `file` is its name there, `sha256` the digest of all `size` bytes in hexadecimal digits.
+    """
+
+    file: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A store that a job's worker reads and writes by itself, so that blobs need not go through the driver.
+
+    Attributes:
+        place: Its path or URL, the same for every worker.
+        mark: A text that is found there alone: a worker that sees another disk at that path does not find it.
+        inputs: Of the job's inputs those that lie there, by name.
+        takes: Whether the job's own blobs are to be written there.
+    """
+
+    place: str
+    mark: str
+    inputs: Mapping[str, Receipt] = field(default_factory=dict[str, Receipt])
+    takes: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,6 +57,7 @@ class Job:
         where: Settings that change how it runs but not its result (data folder, memory).
         limit: Seconds of work after which an attempt is taken for hung.
         memory: Bytes that it needs by the planner's model; 0 if that is not known.
+        shelf: The shared store that its worker uses; None if all blobs go through the driver.
     """
 
     key: str
@@ -37,12 +67,21 @@ class Job:
     where: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limit: float = math.inf
     memory: int = 0
+    shelf: Shelf | None = None
+
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """The inputs that the pool brings; the worker reads the others by itself."""
+        if self.shelf is None:
+            return self.inputs
+        return tuple(name for name in self.inputs if name not in self.shelf.inputs)
 
 
 @dataclass(frozen=True)
 class Output:
     """The result of a job: tables (Arrow) by name, and blobs (serialised snapshots) by name.
 
+    `receipts` are those of the blobs that the worker has stored by itself, which are not among `blobs`.
     If a job is several pieces of work, `failures` has the error of each piece that can never succeed,
     by the piece's key, in the form of `failure`. `notes` are lines for the user. `answer` is what a job found
     that belongs to no table: plain JSON values.
@@ -50,6 +89,7 @@ class Output:
 
     tables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     blobs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    receipts: Mapping[str, Receipt] = field(default_factory=dict[str, Receipt])
     failures: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
     answer: Any = None
@@ -73,16 +113,16 @@ class Failed:
     """A failed attempt.
 
     `reason` is `lost` (the worker or its node died), `preempted` (its node was being taken away), `late`
-    (there was no result within the job's limit), `error` (the task raised), `memory` (there was too little)
-    or `hopeless` (it raised an error whose class has a true `hopeless` attribute: the same bits would fail
-    again). `shared` says that the error's class has
-    a true attribute of that name: every other job that reads the same input fails alike. `log` is what the
-    worker said meanwhile, and the traceback of what it raised.
+    (there was no result within the job's limit), `error` (the task raised), `memory` (there was too little),
+    `store` (the worker could not use the shared store: it raised an error whose class has a true `store`
+    attribute) or `hopeless` (one whose class has a true `hopeless` attribute: the same bits would fail
+    again). `shared` says that the error's class has a true attribute of that name: every other job that reads
+    the same input fails alike. `log` is what the worker said meanwhile, and the traceback of what it raised.
     """
 
     key: str
     attempt: int
-    reason: Literal["lost", "preempted", "late", "error", "memory", "hopeless"]
+    reason: Literal["lost", "preempted", "late", "error", "memory", "store", "hopeless"]
     error: str
     seconds: float
     node: str = ""
@@ -96,7 +136,10 @@ Fetch = Callable[[str], bytes]
 
 
 class Pool(Protocol):
-    """Slots that run jobs. Results come in any order; each submitted attempt gives one event."""
+    """Slots that run jobs. Results come in any order; each submitted attempt gives one event.
+
+    An attempt that was given up (`late`) may give a second one, its answer after all.
+    """
 
     @property
     def slots(self) -> int:
@@ -125,9 +168,27 @@ class Pool(Protocol):
         ...
 
 
+@runtime_checkable
+class Spread(Protocol):
+    """A pool whose workers may be on other machines than the driver."""
+
+    @property
+    def spread(self) -> bool:
+        """Whether they are, or may come to be."""
+        ...
+
+    def shares(self, place: str, file: str, text: str) -> bool:
+        """Whether workers on several machines can reach a store: a URL, or a folder that all of them see.
+
+        A folder is seen by who finds `text` in its `file`.
+        """
+        ...
+
+
 def failure(job: Job, attempt: int, error: Exception, seconds: float, **place: str) -> Failed:
     """The event for an exception that `execute` raised."""
     reason = "memory" if isinstance(error, MemoryError) else "error"
+    reason = "store" if getattr(error, "store", False) else reason
     reason = "hopeless" if getattr(error, "hopeless", False) else reason
     shared = bool(getattr(error, "shared", False))
     trace = "".join(traceback.format_exception(error))
@@ -145,7 +206,7 @@ def attempt_job(
     """Run a job here and now; `read` gives its inputs. Whatever the task raises becomes an event."""
     start = time.monotonic()
     try:
-        output = execute(job, {name: read(name) for name in job.inputs})
+        output = execute(job, {name: read(name) for name in job.sent})
     except Exception as error:  # noqa: BLE001 - a task's error is the driver's to judge, in every pool alike
         return failure(job, attempt, error, time.monotonic() - start, **place)
     return Done(job.key, attempt, output, time.monotonic() - start, **place)

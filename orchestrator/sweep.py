@@ -36,6 +36,8 @@ from espalier.orchestrator.running.pool_makers import (
     slot_memory,
 )
 from espalier.orchestrator.running.progress import Lines, display
+from espalier.orchestrator.running.straight_pool import straight
+from espalier.orchestrator.running.time_limits import longest_attempt
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Inventory, Store
 from espalier.orchestrator.summary import Summary
@@ -187,6 +189,7 @@ class Sweep:
             trackers = open_trackers(self.config.track, self.store, told.append)
             limits = limits_before(self.config, self.slots, address)
             plan, repaired = self._sound_plan(inventory, limits)
+            self._collect(plan, told.append)
             if self.config.track.to:
                 trackers.follow({"curves": self.store.read_table("curves", skip_broken=True)})
             if not plan.tasks and self._all_chosen():
@@ -212,6 +215,13 @@ class Sweep:
                     self.store.flush()
             tuned = replace(tuned, notes=(*tuned.notes, *told))
             return Summary(plan, outcome, time.monotonic() - start, repaired, tuned)
+
+    def _collect(self, plan: Plan, tell: Callable[[str], None]) -> None:
+        """Remove what workers left that were cut off from earlier runs, once none can be at it any more."""
+        if self.store.inventory.strays:
+            log = self.store.read_table("jobs", skip_broken=True)
+            if line := self.store.collect(longest_attempt(plan.tasks, log, self.config.run.attempts)):
+                tell(line)
 
     def _bring_recipe(self) -> None:
         """Put the sweep.toml of another folder beside the results."""
@@ -258,7 +268,9 @@ class Sweep:
         @cache
         def pool() -> Pool:
             largest = max((task.cost.memory for task in plan.tasks), default=0)
-            made = Heard(maker(fetch, self.config, largest), tell, self.config.run.attempts)
+            run = self.config.run
+            made = straight(maker(fetch, self.config, largest), self.store, run.blobs, tell)
+            made = Heard(made, tell, run.attempts)
             stack.callback(made.close)
             return made
 

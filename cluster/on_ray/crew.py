@@ -47,7 +47,7 @@ class Crew:
         self._aside, self._excluded = SetAside(), frozenset[str]()
         self._alive_at = self._looked = time.monotonic()
         self._known = {key: node.name for key, node in nodes.now().items()}
-        self._told_leaving = set[str]()
+        self._told_leaving, self._cramped = set[str](), ""
         self.slots = [make(frozenset()) for _ in range(count)]
 
     def alive(self) -> None:
@@ -117,6 +117,7 @@ class Crew:
             return
         self._looked = now
         self._tell_nodes()
+        self._tell_space()
         if self._grows:
             self._fit()
         again = self._excluded - self._away()
@@ -149,6 +150,12 @@ class Crew:
         self._known = {key: node.name for key, node in now.items()}
         self._told_leaving = set(self._nodes.leaving())
 
+    def _tell_space(self) -> None:
+        """Say once when the disk of Ray's own files is full: the run goes on with the workers that it has."""
+        was, self._cramped = self._cramped, session.cramped()
+        if self._cramped and not was:
+            self._tell(self._cramped)
+
     def close(self) -> None:
         """Kill all workers."""
         slots, self.slots = self.slots, []
@@ -164,7 +171,7 @@ class Crew:
             raise RuntimeError(
                 f"workers die while starting, on every node ({', '.join(sorted(set(names.values())))}). "
                 f"Check that `execute` ({self._execute}) can be imported on every node. The last one said: "
-                f"{self._aside.error()}{session.where()}"
+                f"{self._aside.error()}{_also(session.cramped())}{session.where()}"
             )
         if seconds:
             self._tell(
@@ -173,6 +180,10 @@ class Crew:
             )
         self._excluded = self._away()
         self.replace(slot)
+
+
+def _also(text: str) -> str:
+    return text and f" {text}."
 
 
 def _place(slot: Slot) -> str:

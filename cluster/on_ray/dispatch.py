@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -51,12 +52,13 @@ class Dispatch:
         self.crew, self.blobs, self.fetch = crew, blobs, fetch
         self._missing = missing
         self._hung_on: dict[str, str] = {}
+        self._given_up: list[Call] = []
 
     def begin_again(self, crew: Crew, blobs: BlobCache) -> None:
         """Go on with another crew, where everything that the old one had in hand is queued again."""
         for slot in self.crew.slots:
             self._take_back(slot)
-        self.crew.slots = []
+        self.crew.slots, self._given_up = [], []
         self.crew, self.blobs = crew, blobs
 
     def submit(self, job: Job, attempt: int) -> None:
@@ -108,7 +110,7 @@ class Dispatch:
             return
         job, attempt = picked
         try:
-            references = [self._reference(name) for name in job.inputs]
+            references = [self._reference(name) for name in job.sent]
             stream = slot.actor.run.options(num_returns="streaming").remote(job, attempt, *references)
             done = stream.completed()
         except Exception as error:
@@ -167,11 +169,16 @@ class Dispatch:
             ready = self.ready(0.0)
 
     def end_late(self) -> None:
-        """End the workers whose job has reached its limit; a result that comes after all is nobody's."""
+        """End the workers whose job has reached its limit.
+
+        A worker that cannot be ended, say since its node is cut off, may answer after all: that is the event
+        of an attempt that was given up, which the driver refuses.
+        """
         now = time.monotonic()
         for slot in [slot for slot in self.crew.slots if slot.overdue(now)]:
             call = slot.calls.popleft()
             if not call.moved:
+                self._given_up.append(call)
                 self._hung_on[call.job.key] = slot.node
                 self.blobs.drop(call.job.inputs)
                 text = f"no result within {call.job.limit:.0f} s, the job's limit; its worker was ended"
@@ -179,6 +186,15 @@ class Dispatch:
                 late = Failed(call.job.key, call.attempt, "late", text, seconds, **slot.place, shared=False)
                 self.events.append(late)
             self._replace(slot)
+
+    def hear_late(self) -> None:
+        """Take the answers of attempts that were given up, without their blobs."""
+        by_end = {call.done: call for call in self._given_up}
+        ended = ray.wait(list(by_end), num_returns=len(by_end), timeout=0)[0] if by_end else []
+        for call in [by_end[done] for done in ended]:
+            self._given_up.remove(call)
+            with contextlib.suppress(RayError):  # its worker was ended
+                self.events.append(call.answer()[0])
 
     def _take(self, slot: Slot) -> None:
         call = slot.calls[0]
@@ -254,8 +270,9 @@ class Dispatch:
 
 
 def _first_line(error: RayError) -> str:
-    """What happened; ids and advice follow over a kilobyte."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    """What happened; ids and advice follow over a kilobyte, and before it in a task's error where it ran."""
+    said: Exception = error.cause if isinstance(error, RayTaskError) else error
+    return f"{type(error).__name__}: {str(said).strip().partition(chr(10))[0]}"
 
 
 def _waiting(slots: list[Slot]) -> list[Call]:

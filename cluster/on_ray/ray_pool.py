@@ -1,7 +1,7 @@
 """The pool that runs jobs on Ray: one long-lived actor per slot, blobs through the object store.
 
 Actors never restart and calls never retry by themselves:
-the driver decides whether a lost job is tried again. Workers publish nothing; a worker that was
+the driver decides whether a lost job is tried again. Workers publish no rows; a worker that was
 cut off and goes on working gives a result that nobody reads.
 """
 
@@ -17,6 +17,7 @@ import ray
 from espalier.cluster.on_ray import session
 from espalier.cluster.on_ray.actors import Slot, slot_maker
 from espalier.cluster.on_ray.answering import Watch
+from espalier.cluster.on_ray.ask_nodes import all_see
 from espalier.cluster.on_ray.blob_cache import BlobCache
 from espalier.cluster.on_ray.crew import Crew
 from espalier.cluster.on_ray.dispatch import Dispatch
@@ -127,6 +128,15 @@ class RayPool:
         return len(self._slots)
 
     @property
+    def spread(self) -> bool:
+        """See `cluster.pool.Spread`: a Ray of our own is on this machine alone."""
+        return not self._ours
+
+    def shares(self, place: str, file: str, text: str) -> bool:
+        """See `cluster.pool.Spread`."""
+        return "://" in place or all_see(f"{place}/{file}", text)
+
+    @property
     def memories(self) -> tuple[int, ...]:
         """Bytes of each slot that has room on a node of a cluster; () for a Ray of our own."""
         return () if self._ours else self._dispatch.crew.memories()
@@ -166,6 +176,7 @@ class RayPool:
         """Hand out, and take what is ready within the timeout; false if there is no more to wait for."""
         self._dispatch.crew.check()
         self._dispatch.end_late()
+        self._dispatch.hear_late()
         self._dispatch.fill()
         if self._dispatch.events:
             return False

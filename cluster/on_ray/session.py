@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from ray._private.node import Node
 from espalier.cluster.on_ray.answering import nobody_listens, silence
 from espalier.cluster.on_ray.auth_token import guard, token_file
 from espalier.cluster.on_ray.ray_log import RayLog
-from espalier.cluster.on_ray.temp_dir import ray_folder
+from espalier.cluster.on_ray.temp_dir import free_space, ray_folder, refuse_full, shortage
 
 LONGER_SECONDS = 120
 """How long Ray may wait for its raylet when it is started a second time; its own default is 30."""
@@ -91,6 +92,12 @@ def where() -> str:
     return f" {_log.where}" if _log is not None else ""
 
 
+def cramped() -> str:
+    """What is wrong with the disk of Ray's temporary folder here, in words; nothing if it has space."""
+    node: Any = worker._global_node
+    return "" if node is None else shortage(str(Path(node.get_session_dir_path()).parent))
+
+
 def missing() -> str:
     """What this driver's Ray cannot do without and lacks, in words; nothing if it is there."""
     node: Any = worker._global_node
@@ -141,9 +148,11 @@ def _start(object_store_memory: int | None, cpus: int | None) -> None:
     """Start a Ray of our own; once more, with more patience, if it does not come up: a machine may be busy.
 
     Raises:
+        OSError: There is no folder for its files, or no space there.
         RuntimeError: It does not start.
     """
     handler, place = signal.getsignal(signal.SIGTERM), ray_folder()
+    refuse_full(place)
     for last in (False, True):
         _require_token()
         try:
@@ -163,9 +172,10 @@ def _start(object_store_memory: int | None, cpus: int | None) -> None:
         except Exception as error:  # Ray raises plain Exceptions too
             ray.shutdown()
             if last:
+                folder, free = free_space(place)
                 raise RuntimeError(
                     f"Ray did not start on this machine, tried twice: {_first_line(error)} Is the machine "
-                    f"very busy, or out of memory or of disk space in {_temporary()}?{where()}"
+                    f"very busy or out of memory? {folder} has {free / 1e9:.1f} GB free.{where()}"
                 ) from error
             os.environ.setdefault(START_WAIT, str(LONGER_SECONDS))
     if threading.current_thread() is threading.main_thread() and callable(handler):
@@ -178,10 +188,6 @@ def _leave_uv_alone() -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0":  # Ray read it when it was imported
         ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
-
-
-def _temporary() -> str:
-    return os.environ.get("RAY_TMPDIR", "/tmp")
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 LONGEST = 107
 """Bytes of a socket's path that Linux allows."""
 BELOW = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
+
+LEAST_BYTES = 16 * 10**6
+"""Free space without which no Ray is started: it would be waited for in vain for minutes."""
 
 
 def usable(place: str) -> bool:
@@ -37,3 +41,31 @@ def ray_folder(candidates: Iterable[str] | None = None) -> str | None:
         f"Ray cannot keep its sockets in '{own}' (ASCII of at most {LONGEST - BELOW} bytes would do): "
         "set TMPDIR, or RAY_TMPDIR, to such a folder"
     )
+
+
+def free_space(place: str | None) -> tuple[str, int]:
+    """Where a Ray keeps its files that is given `place` as its folder, and the bytes that are free there."""
+    folder = Path(place or os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return str(folder), shutil.disk_usage(there).free
+
+
+def shortage(place: str | None) -> str:
+    """What is wrong with the disk of Ray's folder, and what would do, in words; nothing if it has space."""
+    folder, free = free_space(place)
+    if free >= LEAST_BYTES:
+        return ""
+    return (
+        f"Ray's temporary folder {folder} has {free / 1e6:.1f} MB free, and none of its processes starts on "
+        "a full disk: free space there, or set RAY_TMPDIR to a folder on another disk"
+    )
+
+
+def refuse_full(place: str | None) -> None:
+    """Do not begin to start a Ray on a disk that is full.
+
+    Raises:
+        OSError: It is.
+    """
+    if why := shortage(place):
+        raise OSError(why)

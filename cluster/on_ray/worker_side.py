@@ -38,7 +38,7 @@ class Worker:
         die with it), and a job on another node pulls the one blob that it names.
         """
         # Ray hands out read-only views of shared memory; safetensors takes nothing but bytes.
-        inputs = dict(zip(job.inputs, arrays, strict=True))
+        inputs = dict(zip(job.sent, arrays, strict=True))
         said = Tail()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             event = attempt_job(self._execute, job, attempt, lambda name: inputs[name].tobytes(), self._place)

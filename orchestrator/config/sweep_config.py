@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from espalier.orchestrator.config.network_section import NetworkConfig
 from espalier.orchestrator.config.presets import refuse_other_dropout, refuse_regularizer_without_weight
 from espalier.orchestrator.config.sections import (
+    BarriersConfig,
     DataConfig,
     Dimension,
     GraftConfig,
@@ -59,6 +60,7 @@ class SweepConfig(Section):
     graft: GraftConfig = GraftConfig()
     hybrids: HybridsConfig = HybridsConfig()
     similarity: SimilarityConfig = SimilarityConfig()
+    barriers: BarriersConfig = BarriersConfig()
     tune: TuneConfig = TuneConfig()
     track: TrackConfig = TrackConfig()
     run: RunConfig = RunConfig()

@@ -52,7 +52,7 @@ def places(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
 def _results(nodes: Nodes, place: str) -> Finding:
     apart = [node for node in nodes if node.shared is False]
     if "://" in place:
-        return Finding("ok", "results", f"{place} is a URL, which the driver's machine must reach")
+        return Finding("ok", "results", f"{place} is a URL, which the driver and the workers must reach")
     if any(node.shared is None for node in nodes):
         return Finding(
             "warn",

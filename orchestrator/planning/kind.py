@@ -137,6 +137,8 @@ class Kind:
         others_wait: Whether other kinds wait for it, so that its jobs come first.
         always_shown: Whether it is counted even where nothing is wanted of it.
         failures_are_told: Whether `status` tells what failed: of a trial a failure is a result.
+        names_its_blobs: Whether its rows say which files its blobs are, so that workers may write them to a
+            shared store by themselves; the blobs of other kinds go through the driver.
         may_change: Fields of the config that may be changed in a folder that holds results.
     """
 
@@ -150,6 +152,7 @@ class Kind:
     others_wait: bool = False
     always_shown: bool = False
     failures_are_told: bool = True
+    names_its_blobs: bool = False
     may_change: frozenset[str] = frozenset()
 
     def share(self, scope: Scope) -> Share:  # noqa: ARG002

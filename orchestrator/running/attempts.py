@@ -20,6 +20,16 @@ def keep_attempt(
     keep_log(store.files, log_of(task.job.key, start, event.attempt), event.log)
 
 
+def refuse(store: Store, task: Task, event: Done, start: datetime, cause: str = "") -> str:
+    """Log the answer of an attempt that was given up, for a cause if it is known; a line for the user.
+
+    Another attempt has the job, or has done it. Raises as `Store.append_job`.
+    """
+    error = f"its answer came after it had been given up{cause and f' ({cause})'}, and was refused"
+    keep_attempt(store, task, event, start, "refused", error)
+    return f"{task.label}, attempt {event.attempt}: {error}"
+
+
 def job_row(
     task: Task, event: Done | Failed, start: datetime, outcome: str, error: str = ""
 ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.state_machine import JOBS_IN_FLIGHT_PER_SLOT, Machine, Skipped
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.attempts import keep_attempt
+from espalier.orchestrator.running.attempts import keep_attempt, refuse
 from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
 from espalier.orchestrator.running.time_limits import TimeLimits, waited_for
@@ -20,6 +20,9 @@ from espalier.orchestrator.store.sweep_store import Store
 
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
+
+MAY_ANSWER = ("late", "lost", "preempted")
+"""Why an attempt was given up whose worker may yet be at work."""
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Driver:
         self._metadata = {"espalier": json.dumps(dict(origin or {}))}
         self._follow = follow or (lambda _: None)
         self._started: dict[str, datetime] = {}
+        self._given_up: dict[tuple[str, int], tuple[Task, datetime, str]] = {}
         self._used_up: set[str] = set()
         self._limits, self._heart = TimeLimits(), Heart(store, now)
         self.outcome = Outcome()
@@ -87,6 +91,7 @@ class Driver:
         self._heart.moved()
         task = self._machine.current(event.key, event.attempt)
         if task is None:
+            self._refuse(event)
             return
         if isinstance(event, Failed):
             self._fail(task, event)
@@ -97,7 +102,7 @@ class Driver:
                 for name, rows in event.output.tables.items()
             }
             kind_of(task.job.kind).refuse_answer(task, tables)
-            self._store.commit(task.job.key, tables, event.output.blobs)
+            self._store.commit(task.job.key, tables, event.output.blobs, event.output.receipts)
         except ValueError as error:
             text = f"its results were refused: {error}"
             self._fail(
@@ -106,6 +111,14 @@ class Driver:
             return
         self._follow(tables)
         self._finish(task, event)
+
+    def _refuse(self, event: Done | Failed) -> None:
+        """Log the answer of an attempt that was given up: another one has the job, or has done it."""
+        known = self._given_up.pop((event.key, event.attempt), None)
+        if known is None or isinstance(event, Failed):
+            return
+        task, start, cause = known
+        self._progress.note(refuse(self._store, task, event, start, cause))
 
     def _finish(self, task: Task, event: Done) -> None:
         kind = kind_of(task.job.kind)
@@ -117,6 +130,7 @@ class Driver:
         for name in self._used_up.intersection((*kind.used_up(task), *task.produces)):
             self._store.remove_blob(name)
         self._log(task, event, "done", "")
+        self._started.pop(event.key, None)
         size = task.size - len(failed)
         self.outcome.done[task.job.kind] = self.outcome.done.get(task.job.kind, 0) + size
         self._limits.done(task, event.seconds)
@@ -132,6 +146,9 @@ class Driver:
         self._give_up(part, Failed(key, event.attempt, "hopeless", error, 0.0, event.node, event.device))
 
     def _fail(self, task: Task, event: Failed) -> None:
+        if event.reason in MAY_ANSWER:
+            start = self._started.get(event.key, self._now())
+            self._given_up[event.key, event.attempt] = task, start, event.reason
         verdict = self._machine.failed(event.key, event.reason)
         if verdict.again:
             halves = " and ".join(half.label for half in verdict.halves)

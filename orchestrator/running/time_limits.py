@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+
+import pyarrow as pa
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.task import Task
@@ -19,6 +21,9 @@ SLACK = 20.0
 
 PATIENCE = 4.0
 """After a try that ran into its limit the next may take so many times longer: the worker may be slow."""
+
+MOST_LATE = 10
+"""Tries that may have run into their limits before one that is still at work: with more it would be years."""
 
 TOLD_AFTER_SECONDS = 60.0
 """A job that has been at work for longer is named as what is being waited for."""
@@ -42,6 +47,19 @@ class TimeLimits:
         expected = SLACK * (task.cost.seconds + task.cost.flops / rate)
         limit = max(LEAST_SECONDS, expected) * PATIENCE**late
         return replace(task.job, limit=limit, memory=task.cost.memory)
+
+
+def longest_attempt(tasks: Iterable[Task], log: pa.Table, attempts: int) -> float:
+    """Seconds that no attempt of a run of this folder can have lasted, or can last, with so many `attempts`.
+
+    `log` is table `jobs`: a run that is over may have had slower jobs than any that is planned now.
+    """
+    seconds = [task.cost.seconds + task.cost.flops / FIRST_RATE for task in tasks]
+    if log.num_rows:
+        longest, largest = (float(log[name].to_numpy().max()) for name in ("seconds", "flops"))
+        seconds += longest, largest / FIRST_RATE
+    late = min(attempts - 1, MOST_LATE)
+    return max(LEAST_SECONDS, SLACK * max(seconds, default=0.0)) * PATIENCE**late
 
 
 def waited_for(

@@ -9,6 +9,7 @@ A file is whole or absent. Names are relative to the root, with `/` between fold
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import NamedTuple, Protocol
 from espalier.tasks.plain_text import printable
 
 BLOBS, TABLES = "checkpoints", "tables"
-BROKEN, LOCK = ".broken", ".lock"
+BROKEN, LOCK, CLOCK, SHELF = ".broken", ".lock", ".clock", ".shelf"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -121,6 +122,23 @@ class Files(Protocol):
     def stamp(self, name: str) -> Stamp:
         """The stamp of one file; FileNotFoundError if there is none."""
         ...
+
+    def changed(self, name: str) -> float | None:
+        """When a file was written last, in seconds by the place's own clock; None if the place does not say.
+
+        Raises:
+            FileNotFoundError: There is none.
+        """
+        ...
+
+    def clock(self) -> float:
+        """What the place's own clock says now; minus infinity if it does not say."""
+        try:
+            self.replace(CLOCK, b"")
+            changed = self.changed(CLOCK)
+        finally:
+            self.remove(CLOCK)
+        return -math.inf if changed is None else changed
 
     def settled(self, stamp: Stamp) -> bool:
         """Whether any later change would give another stamp."""

@@ -79,6 +79,13 @@ class FsspecFiles(RemoteFiles):
         """See `Files.stamp`."""
         return _stamp(self._fs.info(self._path(name)))
 
+    def changed(self, name: str) -> float | None:
+        """See `Files.changed`."""
+        try:
+            return self._fs.modified(self._path(name)).timestamp()
+        except NotImplementedError:
+            return None
+
     def drop(self, name: str) -> None:
         """See `RemoteFiles.drop`."""
         if self.exists(name):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from espalier.cluster.pool import Receipt
 from espalier.orchestrator.store.piece_set import Codes, PieceSet, coded, distinct
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
@@ -19,6 +20,9 @@ class Inventory:
         present: Per table, the identities (`ROW_IDENTITY`) of the pieces whose rows are there.
         rows: Per table, the number of rows.
         blobs: Checkpoint name to size in bytes.
+        receipts: Of the checkpoints those whose files workers wrote, by name (`blob_names`).
+        strays: Sizes of workers' files that no row named when this was scanned, by the file.
+        digests: The SHA-256 in the rows of checkpoints, by name; None until somebody has asked for it.
         problems: One message for each file that was not what it should be.
     """
 
@@ -27,6 +31,9 @@ class Inventory:
     )
     rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SCHEMAS, 0))
     blobs: dict[str, int] = field(default_factory=dict[str, int])
+    receipts: dict[str, Receipt] = field(default_factory=dict[str, Receipt])
+    strays: dict[str, int] = field(default_factory=dict[str, int])
+    digests: dict[str, str] | None = None
     problems: list[str] = field(default_factory=list[str])
 
     def fresh(self, table: str, rows: pa.Table) -> pa.Table:

@@ -155,6 +155,10 @@ class LocalFiles(Files):
         """See `Files.stamp`."""
         return _stamp(self._place(name).lstat())
 
+    def changed(self, name: str) -> float:
+        """See `Files.changed`; of a network's file system by the clock of its server."""
+        return self._place(name).lstat().st_mtime
+
     def settled(self, stamp: Stamp) -> bool:
         """See `Files.settled`; a second change within one tick of the clock leaves the time as it is."""
         return time.time_ns() - int(stamp.mark) > SETTLED_NANOSECONDS

@@ -110,6 +110,10 @@ class ObjectFiles(RemoteFiles):
         """See `Files.stamp`."""
         return _stamp(self._asked(name, lambda: self._api.head(self._store, name)))
 
+    def changed(self, name: str) -> float:
+        """See `Files.changed`."""
+        return self._asked(name, lambda: self._api.head(self._store, name))["last_modified"].timestamp()
+
     def stamps(self, folder: str) -> dict[str, Stamp]:
         """See `Files.stamps`."""
         found = self._asked(folder, lambda: self._api.list_with_delimiter(self._store, folder or None))

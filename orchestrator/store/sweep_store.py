@@ -17,10 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from espalier.orchestrator.store.files import BLOBS, TABLES, Misplaced
+from espalier.cluster.pool import Receipt
+from espalier.orchestrator.store.blob_folder import BlobFolder
+from espalier.orchestrator.store.blob_names import signed
+from espalier.orchestrator.store.files import BLOBS, TABLES
 from espalier.orchestrator.store.inventory import Inventory
 from espalier.orchestrator.store.parquet_parts import check_rows
 from espalier.orchestrator.store.places import open_files
+from espalier.orchestrator.store.stray_blobs import collect
 from espalier.orchestrator.store.table_parts import PART_BYTES, TableParts
 from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.rows import table as rows_table
@@ -84,15 +88,15 @@ class Store:
         with self.lock() if repair and not self._locked else nullcontext():
             for folder in (BLOBS, *(f"{TABLES}/{table}" for table in SCHEMAS)) if repair else ():
                 self.files.make_way(folder)
-            self._inventory, self._tables = Inventory(blobs=self.files.sizes(BLOBS)), {}
+            self._inventory, self._tables = Inventory(), {}
             found = self._inventory
             found.problems += self.files.mended()
             try:
-                for name, what in self.files.irregular(BLOBS).items():
-                    found.blobs.pop(name)
+                for name, what in self._blobs.scan().items():
                     self._put_aside(f"{BLOBS}/{name}", what, "made again if something needs it", repair)
                 for table in SCHEMAS:
                     self._parts(table).scan(repair, everything)
+                self._blobs.count_straight()
             except BaseException:
                 self._inventory, self._tables = (
                     None,
@@ -100,6 +104,10 @@ class Store:
                 )  # half of what is there would make the rest be written twice
                 raise
         return found
+
+    @property
+    def _blobs(self) -> BlobFolder:
+        return BlobFolder(self.files, self.inventory, lambda: self.read_table("nets", skip_broken=True))
 
     def _parts(self, table: str) -> TableParts:
         """The parts of a table, which count in the inventory if there is one."""
@@ -116,18 +124,21 @@ class Store:
         part_name: str,
         tables: Mapping[str, pa.Table],
         blobs: Mapping[str, bytes] | None = None,
+        receipts: Mapping[str, Receipt] | None = None,
     ) -> dict[str, int]:
         """Publish what a job made: blobs first, then tables in the order given (the primary one last).
 
         Rows of a piece that is present already are dropped, so each is kept once whatever its part is
         called, and a commit cut off anywhere can be made again. A blob that exists is kept: same key,
-        same bits.
+        same bits. `receipts` are of blobs that a worker has written by itself; the rows of table `nets` name
+        their files, and by that make them count.
 
         Returns:
             Rows written per table.
 
         Raises:
-            ValueError: A name, a schema or an identity is not as it must be; nothing was written.
+            ValueError: A name, a schema or an identity is not as it must be, or a file is not as its receipt
+                says; nothing was written.
             StoreWriteError: The place took no more (`StoreFull`: no space); what it took is whole.
         """
         blobs = blobs or {}
@@ -135,17 +146,18 @@ class Store:
             _check_name(name)
         for table, rows in tables.items():
             check_rows(table, rows)
-        for name, data in blobs.items():
-            self._put_blob(name, data)
         self.inventory  # noqa: B018 - a first look, before anything is written
+        if receipts:
+            self._blobs.refuse(receipts, tables.get("nets"))
+            receipts = self._blobs.accept(receipts)
+            tables = {**tables, "nets": signed(tables["nets"], receipts)}
+        for name, data in blobs.items():
+            self._blobs.put(name, data)
         written = {table: self._parts(table).publish(part_name, rows) for table, rows in tables.items()}
+        self._blobs.count(receipts or {})
         for table in tables:
             self._parts(table).tidy()
         return written
-
-    def _put_blob(self, name: str, data: bytes) -> None:
-        if name not in self.inventory.blobs and self.files.publish(f"{BLOBS}/{name}", data):
-            self.inventory.blobs[name] = len(data)
 
     def append_job(self, row: Mapping[str, Any]) -> None:
         """Log an attempt at a job; written once 64 wait, or the last write is 10 s ago.
@@ -207,14 +219,22 @@ class Store:
         """Checkpoint name to size in bytes."""
         return dict(self.inventory.blobs)
 
+    def receipt(self, name: str) -> Receipt | None:
+        """Of a checkpoint whose file a worker wrote, which file that is."""
+        return self.inventory.receipts.get(name)
+
     def read_blob(self, name: str) -> bytes:
-        """A checkpoint's bytes; FileNotFoundError if there is none."""
-        return self.files.read(f"{BLOBS}/{name}")
+        """A checkpoint's bytes.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: The bytes are not those that its row names.
+        """
+        return self._blobs.read(name)
 
     def remove_blob(self, name: str) -> None:
         """Delete a checkpoint; none there is fine."""
-        self.files.remove(f"{BLOBS}/{name}")
-        self.inventory.blobs.pop(name, None)
+        self._blobs.remove(name)
 
     def check_blobs(self, names: Iterable[str], verify: Callable[[str, bytes], None]) -> list[str]:
         """Read checkpoints, and move away those that `verify`, given name and bytes, refuses by a ValueError.
@@ -222,21 +242,11 @@ class Store:
         Returns:
             A message for each that is missing or was moved.
         """
-        return [message for name in names if (message := self._check_blob(name, verify))]
+        return [message for name in names if (message := self._blobs.check(name, verify))]
 
-    def _check_blob(self, name: str, verify: Callable[[str, bytes], None]) -> str:
-        told, cure = f"{BLOBS}/{printable(name)}", "it will be computed again"
-        try:
-            verify(name, self.read_blob(name))
-        except FileNotFoundError:
-            self.inventory.blobs.pop(name, None)
-            return f"{told}: missing; {cure}"
-        except (ValueError, Misplaced) as error:
-            self.inventory.blobs.pop(name, None)
-            place = printable(self.files.quarantine(f"{BLOBS}/{name}"))
-            what = error.what if isinstance(error, Misplaced) else str(error)
-            return f"{told}: {what}; moved to {place}; {cure}"
-        return ""
+    def collect(self, seconds: float) -> str:
+        """Remove checkpoints that no row names and that are older; see `stray_blobs.collect`."""
+        return collect(self.files, self.inventory, seconds)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a small file such as `run.json` at the root, over an older one. Raises as `commit`."""

@@ -17,7 +17,7 @@ from espalier.cluster.pool import Done, Failed, Pool
 from espalier.orchestrator.planning.failures import Failures
 from espalier.orchestrator.planning.kinds.trials import trial_task, whole_trial
 from espalier.orchestrator.planning.task import Task
-from espalier.orchestrator.running.attempts import keep_attempt
+from espalier.orchestrator.running.attempts import keep_attempt, refuse
 from espalier.orchestrator.running.driver import WAIT_SECONDS
 from espalier.orchestrator.running.heartbeat import Heart
 from espalier.orchestrator.running.progress import Progress, duration
@@ -143,6 +143,8 @@ class Tuner:
         self._heart.moved()
         trial = self._running.get(event.key)
         if trial is None or trial.attempt != event.attempt:
+            if trial and isinstance(event, Done) and event.attempt < trial.attempt:
+                self._progress.note(refuse(self._store, trial.task, event, trial.start))
             return
         del self._running[event.key]
         trial.seconds += event.seconds

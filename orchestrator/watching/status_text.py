@@ -19,6 +19,7 @@ CAUSES = {
     "preempted": "a node was taken away",
     "late": "no result within the time limit",
     "memory": "out of memory",
+    "store": "no access to the store",
     "error": "an error",
     "hopeless": "would fail again",
     "unknown": "not recorded",

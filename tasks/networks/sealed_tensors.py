@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -38,9 +39,19 @@ def seal(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Tensors and metadata as safetensors bytes, sealed."""
+    """Tensors and metadata as safetensors bytes, sealed; the same ones always give the same bytes."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(plain, {**metadata, SEAL: seal(plain, metadata)})
+    return _in_order(save(plain, {**metadata, SEAL: seal(plain, metadata)}))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The file with its metadata in the order of their names: the library's own differs from call to call."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8:end])
+    ordered = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def unpack(data: bytes, key: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:

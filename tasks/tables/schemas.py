@@ -54,6 +54,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("accuracy_test", REAL, "share of held-out images classified rightly, 0 to 1"),
             ("parameters", INTEGER, "number of trained parameters, those of BN included"),
             ("checkpoint", TEXT, "file name of the snapshot under checkpoints/"),
+            ("sha256", TEXT, "SHA-256 of that file, if its worker wrote it to a shared store; else null"),
+            (
+                "state_sha256",
+                TEXT,
+                "the same of the optimizer's state, which is kept while training goes on from it",
+            ),
         ]
     ),
     "curves": _schema(
@@ -193,15 +199,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             (
                 "outcome",
                 TEXT,
-                "done, failed (tried again), gave_up, diverged, or skipped (a net it needs failed)",
+                "done, failed (tried again), gave_up, diverged, skipped (a net it needs failed), or refused "
+                "(its answer came after it had been given up)",
             ),
             ("error", TEXT, "empty, or one line that says what went wrong"),
             ("mode", TEXT, "of training: loop or grouped, the layout, x nets of the job; else empty"),
             (
                 "cause",
                 TEXT,
-                "of a failure: lost (its worker or node died), preempted, late, error, memory, or hopeless "
-                "(it would fail again); empty for the rest, and where none was recorded",
+                "of a failure: lost (its worker or node died), preempted, late, error, memory, store (no "
+                "access to the shared store), or hopeless (it would fail again); empty for the rest, and "
+                "where none was recorded",
             ),
         ]
     ),
@@ -256,7 +264,7 @@ _PAIR_ADDED: dict[str, Any] = {
 } | {"bn": "none", "pairing": "same_width", "skip": 0, "draw": 0, "source_nets": 1}
 _TUNED_ADDED: dict[str, Any] = {"source_tuned": "", "target_tuned": ""}
 ADDED: dict[str, dict[str, Any]] = {
-    "nets": _NET_ADDED,
+    "nets": _NET_ADDED | {"sha256": None, "state_sha256": None},
     "curves": _NET_ADDED,
     "grafts": _PAIR_ADDED | {name: None for name, _, _ in LOST},
     "downstream": _PAIR_ADDED,

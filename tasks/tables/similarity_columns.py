@@ -17,7 +17,7 @@ SIMILARITY = TableSpec(
         *PAIR_AXES,
         ("pairing", TEXT, "in what the two nets differ besides their seeds, as in `grafts`"),
         *_LAYER,
-        ("measure", TEXT, "which measure (docs/method.md)"),
+        ("measure", TEXT, "which measure (docs/method.md, section 6)"),
         ("kind", TEXT, "similarity (large is alike) or distance (large is different)"),
         ("value", REAL, "its value on held-out images; null where it is not defined: see `warning`"),
         ("self_value", REAL, "mean of what it gives for each of the two nets with itself"),

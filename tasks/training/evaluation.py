@@ -45,4 +45,6 @@ def net_row(snapshot: Snapshot, train: Judged, test: Judged) -> dict[str, Any]:
         "accuracy_test": test.accuracy,
         "parameters": parameter_count(snapshot.net.architecture),
         "checkpoint": f"{snapshot.key}.safetensors",
+        "sha256": None,
+        "state_sha256": None,
     }

@@ -116,6 +116,8 @@ def net_rows(widths=WIDTHS, seeds=SEEDS, epochs=EPOCHS):
             "accuracy_test": 0.97 - 0.87 / (1 + epoch),
             "parameters": 100 * width**2,
             "checkpoint": "x.safetensors",
+            "sha256": None,
+            "state_sha256": None,
         }
         for width in widths
         for seed in seeds

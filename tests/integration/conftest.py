@@ -59,11 +59,16 @@ def run(folder):
     return Sweep(folder).run(pool=in_process)
 
 
+NOT_COMPARED = ("seconds", "checkpoint", "sha256", "state_sha256")
+"""What no two runs share, and what says where the files of a run are: on a cluster workers name them."""
+
+
 def rows(folder, table):
-    """How often each row is in a table; `seconds`, which no two runs share, left out."""
+    """How often each row is in a table, as far as it is to be the same in all runs."""
     lines = Store(folder).read_table(table).to_pylist()
     return Counter(
-        json.dumps({k: v for k, v in line.items() if k != "seconds"}, default=bytes.hex) for line in lines
+        json.dumps({k: v for k, v in line.items() if k not in NOT_COMPARED}, default=bytes.hex)
+        for line in lines
     )
 
 

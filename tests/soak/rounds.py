@@ -1,5 +1,8 @@
 """The driver of a soak: one process that runs the same sweep again and again in new folders.
 
+It joins Ray once, as the driver of one long sweep does: what each further joining leaves behind in Ray's
+library is measured by itself (`tests.soak.joining`).
+
 `python -m tests.soak.rounds PLACE SECONDS` writes a line to `PLACE/samples.jsonl` each ten seconds, and one
 to `PLACE/rounds.jsonl` for each sweep that has ended. No sweep begins that would end too late.
 """
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import ray
 
+from espalier.cluster.on_ray import session
 from espalier.orchestrator.sweep import Sweep
 from tests.integration.conftest import SINGLY, measured, write_config
 
@@ -30,14 +34,16 @@ def soaked(folder):
 def main(place, seconds):
     end = time.monotonic() + seconds
     threading.Thread(target=_sample, args=(place / "samples.jsonl",), daemon=True).start()
+    session.connect("auto")
     number, longest = 0, 0.0
     while time.monotonic() + 1.2 * longest < end:
         begun = time.monotonic()
-        summary = Sweep(soaked(place / f"round{number}")).run(address="auto")
+        summary = Sweep(soaked(place / f"round{number}")).run()
         longest = max(longest, time.monotonic() - begun)
         line = {"round": number, "complete": summary.complete, "seconds": round(time.monotonic() - begun, 1)}
         _write(place / "rounds.jsonl", line)
         number += 1
+    session.disconnect()
 
 
 def _sample(path):
@@ -47,7 +53,7 @@ def _sample(path):
         try:
             used = ray.cluster_resources().get(store, 0) - ray.available_resources().get(store, 0)
             line["store_mb"] = round(used / 1e6, 3)
-        except Exception as error:  # noqa: BLE001  between two sweeps this process has no Ray
+        except Exception as error:  # noqa: BLE001  at the beginning this process has no Ray
             line["no_ray"] = type(error).__name__
         _write(path, line)
         time.sleep(EVERY)

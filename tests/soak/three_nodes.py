@@ -32,8 +32,14 @@ KILL_EVERY = 60
 """Seconds from one killed node to the next."""
 NODES = 2
 """Workers; the head is the third node."""
+MESSAGE_BYTES = 3200
+"""Ray sends a result below this with the answer, and a larger one by the object store: of a soak's snapshots,
+those of width 2 (2.9 KB) go the one way, those of width 3 (3.7 KB) the other."""
 GRACE = 300
 """Seconds after its end at which a driver counts as hung."""
+
+HEAD = {"gcs": "gcs_server", "head_raylet": "raylet/raylet"}
+"""What of the head is watched: its processes, by the name of the figure."""
 
 FLAT = 30
 """MB an hour by which the memory of a process may seem to grow."""
@@ -73,7 +79,7 @@ def soak(minutes, place):
     """Run for so many minutes in a folder; the figures."""
     began = time.time()
     ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(place), "NO_COLOR": "1"}
-    environment = {**os.environ, **ours}
+    environment = {**os.environ, **ours, "RAY_max_direct_call_object_size": str(MESSAGE_BYTES)}
     sockets = Path(tempfile.mkdtemp(prefix="soak", dir="/tmp"))  # short: a socket's path has 107 characters
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, sockets, ignore_errors=True)
@@ -88,19 +94,25 @@ def soak(minutes, place):
                 command, cwd=ROOT, env=variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         stack.callback(driver.kill)
-        gcs = next(pid for pid in descendants(os.getpid()) if "gcs_server" in title(pid).split("\0")[0])
-        head = _watch(driver, workers, gcs, 60 * minutes + GRACE)
+        head = {name: _process(program) for name, program in HEAD.items()}
+        samples = _watch(driver, workers, head, 60 * minutes + GRACE)
         ended = driver.poll()
-    return _figures(place, head, ended, workers.killed, time.time() - began)
+    return _figures(place, samples, ended, workers.killed, time.time() - began)
 
 
-def _watch(driver, workers, gcs, seconds):
+def _process(program):
+    """The process of a program, found by its path, that this one has started."""
+    return next(pid for pid in descendants(os.getpid()) if program in title(pid).split("\0")[0])
+
+
+def _watch(driver, workers, head, seconds):
     """Kill a node each minute and sample the head's memory until the driver ends or its time is out."""
-    begun, samples = time.monotonic(), []
+    begun, samples = time.monotonic(), {name: [] for name in head}
     while driver.poll() is None and time.monotonic() < begun + seconds:
         if time.monotonic() > begun + KILL_EVERY * (workers.killed + 1):
             workers.replace()
-        samples.append((time.time(), resident(Path(f"/proc/{gcs}"))))
+        for name, pid in head.items():
+            samples[name].append((time.time(), resident(Path(f"/proc/{pid}"))))
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.wait(EVERY)
     return samples
@@ -130,7 +142,7 @@ def _figures(place, head, ended, killed, seconds):
         "memory": {
             "driver": _trend([(line["time"], line["driver_mb"]) for line in samples]),
             "object_store_in_use": _trend(stores),
-            "gcs": _trend(head),
+            **{name: _trend(found) for name, found in head.items()},
         },
         "seconds_of_each_sweep": [line["seconds"] for line in rounds],
         "versions": {"python": platform.python_version(), "ray": ray.__version__},

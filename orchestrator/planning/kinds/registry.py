@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from espalier.orchestrator.planning.kind import Kind
+from espalier.orchestrator.planning.kinds.barriers import BARRIERS
 from espalier.orchestrator.planning.kinds.ensembles import ENSEMBLES
 from espalier.orchestrator.planning.kinds.grafts import GRAFTS
 from espalier.orchestrator.planning.kinds.hybrids import HYBRIDS
@@ -23,6 +24,7 @@ KINDS: list[Kind] = [
     SIMILARITIES,
     LAYER_FEATURES,
     ENSEMBLES,
+    BARRIERS,
     PROBES,
 ]
 

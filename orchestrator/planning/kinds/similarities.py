@@ -1,4 +1,4 @@
-"""The kind `similarity`: pairs of nets compared at every layer without a fit (docs/method.md)."""
+"""The kind `similarity`: pairs of nets compared at every layer without a fit (docs/method.md, section 6)."""
 
 from __future__ import annotations
 

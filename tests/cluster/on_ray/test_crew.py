@@ -195,3 +195,26 @@ def test_a_crew_that_grows_asks_for_no_place_on_a_node_that_is_set_aside_until_i
     cluster.broken.clear()
     cluster.pass_by(2 * RETRY_SECONDS)
     assert cluster.live() == ["a", "b", "b"]
+
+
+def test_a_disk_of_rays_own_files_that_fills_up_is_told_once_and_in_the_error_that_ends_a_run(
+    started, monkeypatch
+):
+    cluster, full = Cluster(a=2), [""]
+    monkeypatch.setattr(crews.session, "cramped", lambda: full[-1])
+    started(cluster, count=2)
+    cluster.pass_by(20)
+    assert cluster.told == []
+    full.append("the disk is full")
+    cluster.pass_by(20)
+    assert cluster.told == ["the disk is full"]
+    full.append("")
+    cluster.pass_by(10)
+    full.append("the disk is full")
+    cluster.pass_by(10)
+    assert cluster.told == ["the disk is full"] * 2
+    cluster.broken.add("a")
+    for slot in list(cluster.crew.slots):
+        cluster.crew.replace(slot)
+    with pytest.raises(RuntimeError, match=r"workers die while starting.* the disk is full\."):
+        cluster.pass_by(10)

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import ray.exceptions
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayError, RayTaskError
 
 from espalier.cluster.on_ray import dispatch as dispatches
 from espalier.cluster.on_ray.actors import Call, Slot
 from espalier.cluster.on_ray.blob_cache import BlobCache
 from espalier.cluster.on_ray.dispatch import Dispatch
-from espalier.cluster.pool import Job
+from espalier.cluster.pool import Job, Receipt, Shelf
 
 ERRORS = sorted(
     (each for _, each in inspect.getmembers(ray.exceptions, inspect.isclass) if issubclass(each, RayError)),
@@ -68,6 +68,25 @@ def dispatch():
     return Dispatch(FakeCrew(), BlobCache(1000), {}.__getitem__, lambda: "")
 
 
+def test_what_workers_read_by_themselves_is_neither_fetched_nor_sent_nor_kept(dispatch, monkeypatch):
+    put, called, read = [], [], []
+    monkeypatch.setattr(
+        dispatches.ray, "put", lambda array: put.append(bytes(array)) or f"reference {len(put)}"
+    )
+    dispatch.fetch = lambda name: read.append(name) or b"plain"
+    slot, stream = dispatch.crew.slots[0], SimpleNamespace(completed=lambda: "done")
+    remote = SimpleNamespace(remote=lambda *sent: called.append(sent) or stream)
+    slot.actor.run = SimpleNamespace(options=lambda **_: remote)
+    there = {"a.safetensors": Receipt("a.0123456789abcdef.safetensors", "0", 10**9)}
+    job = Job("k", "graft", None, ("a.safetensors", "b.safetensors"), shelf=Shelf("/shared", "mark", there))
+    dispatch.submit(job, 1)
+    dispatch._start(slot)
+    assert (read, put) == (["b.safetensors"], [b"plain"])
+    assert called == [(job, 1, "reference 1")]
+    assert dispatch.blobs.size == 5
+    assert dispatch.blobs.get("a.safetensors") is None
+
+
 def answers_with(error, key="k"):
     def answer():
         raise error
@@ -88,6 +107,17 @@ def test_every_error_of_ray_in_an_answer_is_an_event_with_a_cause(dispatch, erro
     assert event.error.startswith(error.__name__)
     assert "\n" not in event.error
     assert not slot.calls
+
+
+def test_a_lost_input_is_told_in_words_not_by_the_workers_address(dispatch):
+    slot = dispatch.crew.slots[0]
+    lost = RayTaskError("run", "the traceback", ObjectLostError("a" * 56, "10.0.0.7", "here"))
+    slot.calls.append(answers_with(lost.as_instanceof_cause()))
+    dispatch._take(slot)
+    (event,) = dispatch.events
+    assert event.reason == "lost"
+    assert event.error.startswith("RayTaskError(ObjectLostError): Failed to retrieve object aaaa")
+    assert "ray::" not in event.error
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)

@@ -92,6 +92,13 @@ def test_a_blob_travels_by_reference_and_a_durable_one_is_read_once(pool, durabl
     assert durable.reads == {"a": 1, "b": 1}
 
 
+def test_a_folder_is_shared_where_there_are_several_nodes_and_a_url_on_any_cluster(pool, tmp_path):
+    (tmp_path / "mark").write_text("text")
+    assert pool.spread, "the Ray is not this pool's own"
+    assert not pool.shares(str(tmp_path), "mark", "text"), "there is one node"
+    assert pool.shares("s3://bucket/sweep", "mark", "text")
+
+
 def test_actors_are_kept_have_one_thread_and_finish_each_job_once(pool):
     first = pids(pool)
     assert len(first) == pool.slots == 2
@@ -180,6 +187,24 @@ def test_the_cache_of_a_pool_keeps_to_its_budget(pool, durable, monkeypatch):
     assert 200_000 <= pool._dispatch.blobs.size <= 450_000
 
 
+def test_the_head_keeps_nothing_of_each_call(pool):
+    """By default it keeps some 3 KB, up to 300 MB, for a list of tasks that nobody here reads."""
+    import ray
+
+    @ray.remote(num_cpus=0)
+    def counted():
+        return None
+
+    run(pool, *[Job(f"each{index}", "look", 0.0) for index in range(20)])
+    ray.get(counted.remote())
+    told, end = set(), time.monotonic() + 30
+    while not any("counted" in name for name in told):  # each process tells of its calls once a second
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        told = {event["name"] for event in ray.timeline()}
+    assert not [name for name in told if "run" in name], told
+
+
 def test_more_than_the_cluster_has_is_refused_at_once(local_ray):
     import ray
 
@@ -213,7 +238,28 @@ def test_a_worker_that_hangs_is_ended_at_the_jobs_limit_and_its_late_result_is_n
         os.kill(int(place.read_text()), signal.SIGCONT)  # it goes on, and answers
     again = run(pool, Job("hung", "look", 0.0), attempt=2)["hung"]
     assert (again.attempt, "late" in again.output.tables) == (2, False)
-    assert pool.wait(0.5) == []
+    assert [event for event in pool.wait(0.5) if event.attempt != 1] == []
+
+
+def test_what_answers_after_all_is_the_event_of_the_try_that_was_given_up(pool, tmp_path, monkeypatch):
+    """As from a node that nobody reaches, where no worker can be ended."""
+    import ray
+
+    pids(pool)
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(ray, "kill", lambda actor: None)
+        mark = tmp_path / "go on"
+        late = run(pool, Job("slow", "stay", str(mark), limit=0.5))["slow"]
+        assert (late.reason, late.attempt) == ("late", 1)
+        again = run(pool, Job("slow", "look", 0.0), attempt=2)["slow"]
+        assert (type(again), again.attempt) == (Done, 2)
+        mark.touch()
+        events, end = [], time.monotonic() + 60
+        while not events:
+            assert time.monotonic() < end
+            events = pool.wait(0.5)
+    (answer,) = events
+    assert (type(answer), answer.key, answer.attempt) == (Done, "slow", 1)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from espalier.cluster.on_ray.worker_side import LOG_CHARACTERS, Worker
-from espalier.cluster.pool import Job, Output
+from espalier.cluster.on_ray.worker_side import LOG_CHARACTERS, Worker, as_array
+from espalier.cluster.pool import Job, Output, Receipt, Shelf
 
 
 def talk(job, blobs):
@@ -44,6 +44,23 @@ def test_of_much_talk_the_end_is_kept_in_bounded_memory():
     assert log.startswith("[")
     assert "characters left out]" in log.splitlines()[0]
     assert log.endswith("RuntimeError: at last\n")
+
+
+def test_of_blobs_that_a_worker_has_stored_their_receipts_come_back_alone():
+    there, made = Receipt("a.0.safetensors", "0", 1), Receipt("k.0.safetensors", "0", 1)
+    seen = []
+
+    def store(job, blobs):
+        seen.append(dict(blobs))
+        return Output(receipts={"k.safetensors": made})
+
+    shelf = Shelf("/shared", "mark", {"a.safetensors": there}, takes=True)
+    job = Job("k", "train", None, ("a.safetensors", "b.safetensors"), shelf=shelf)
+    (answer,) = Worker(store, gpu=False).run(job, 1, as_array(b"plain"))
+    event, names = answer
+    assert seen == [{"b.safetensors": b"plain"}]
+    assert names == []
+    assert event.output.receipts == {"k.safetensors": made}
 
 
 def test_a_quiet_job_has_no_log():

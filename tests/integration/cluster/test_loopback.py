@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from espalier.orchestrator.store.blob_names import is_straight
 from espalier.orchestrator.sweep import Sweep
 from tests.integration.conftest import descendants, rows, title
 from tests.integration.decoys import ROOT, SECONDS, holds_every_pair, installed_alone, python, with_decoys
@@ -65,6 +66,9 @@ def test_workers_of_ray_run_a_sweep(folder, cluster):
     )
     python("script.py", folder=folder, environment=cluster)
     assert holds_every_pair(folder / "mine")
+    checkpoints = [path.name for path in (folder / "mine" / "checkpoints").iterdir()]
+    assert checkpoints
+    assert all(map(is_straight, checkpoints)), "three nodes see the folder: workers wrote there by themselves"
 
 
 def test_a_job_submitted_twice_leaves_each_row_once_outside_of_rays_copy(folder, cluster):

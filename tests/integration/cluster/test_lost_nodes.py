@@ -3,36 +3,18 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
 from espalier.orchestrator.store.sweep_store import Store
-from tests.integration.conftest import SINGLY, all_rows, descendants, measured, run, title, write_config
+from tests.integration.conftest import all_rows, descendants, run, title
 from tests.integration.decoys import ROOT, SECONDS
-from tests.integration.ray_head import ray_head, ray_worker, wait_for
+from tests.integration.faulty_nodes import RUN, SOON_GONE, config, driver, joined, kill, nets, until
+from tests.integration.ray_head import ray_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(400)]
-
-SOON_GONE = {
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "500",
-    "RAY_health_check_timeout_ms": "500",
-    "RAY_health_check_failure_threshold": "4",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "8",
-}
-"""Who is silent is given up within seconds, not within a minute: a node by its head, a head by its driver."""
-
-
-def config(folder):
-    """A sweep of 112 training jobs of a few tenths of a second: longer than a lost node is waited for."""
-    training = {"train__epochs": 6, "train__batch_size": 4, "train__snapshots": list(range(7))}
-    sizes = {"data__limit_train": 600, "sweep__widths": [2], "sweep__seeds": 16, "graft__nulls": '["self"]'}
-    return measured(SINGLY, write_config(folder, **training, **sizes))
 
 
 @pytest.fixture(scope="module")
@@ -49,53 +31,8 @@ def environment(tmp_path):
 
 
 @contextlib.contextmanager
-def joined(variables, log):
-    """A worker node while the block runs."""
-    worker = ray_worker(ROOT, variables, log)
-    try:
-        wait_for(worker, log)
-        yield worker
-    finally:
-        kill(worker)
-
-
-def kill(node):
-    """SIGKILL to all that a node started, as when its machine loses its power."""
-    if node.poll() is None:
-        for pid in [node.pid, *descendants(node.pid)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    node.wait()
-
-
-@contextlib.contextmanager
-def driver(folder, variables, log):
-    """`espalier run`, on the cluster, while the block runs; it writes to `log`."""
-    with log.open("w") as file:
-        command = [sys.executable, "-m", "espalier", "run", str(folder), "--address", "auto"]
-        process = subprocess.Popen(command, env=variables, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until(happened, log, process):
-    end = time.monotonic() + SECONDS
-    while not happened():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.1)
-
-
-def nets(folder):
-    return len(list(folder.glob("checkpoints/*")))
-
-
-def test_a_node_whose_raylet_stops_and_comes_back_does_no_harm(tmp_path, environment, undisturbed):
-    """As a partition that heals: the head has given the node up when it speaks again."""
-    folder, log = config(tmp_path / "sweep"), tmp_path / "driver.log"
+def sweep_on_two_nodes(folder, environment, log, program=RUN):
+    """A driver on a head of no slots, and the first of its two nodes."""
     with contextlib.ExitStack() as stack:
         variables = stack.enter_context(ray_head(ROOT, environment, cpus=0))
         # Ray's sockets lie below, and a socket's path may have 107 characters.
@@ -103,7 +40,13 @@ def test_a_node_whose_raylet_stops_and_comes_back_does_no_harm(tmp_path, environ
         place = Path(stack.enter_context(short))
         first = stack.enter_context(joined(variables, place / "a.log"))
         stack.enter_context(joined(variables, place / "b.log"))
-        process = stack.enter_context(driver(folder, variables, log))
+        yield stack.enter_context(driver(folder, variables, log, program)), first
+
+
+def test_a_node_whose_raylet_stops_and_comes_back_does_no_harm(tmp_path, environment, undisturbed):
+    """As a partition that heals: the head has given the node up when it speaks again."""
+    folder, log = config(tmp_path / "sweep"), tmp_path / "driver.log"
+    with sweep_on_two_nodes(folder, environment, log) as (process, first):
         until(lambda: nets(folder) >= 4, log, process)
         raylet = next(pid for pid in descendants(first.pid) if "raylet/raylet" in title(pid).split("\0")[0])
         os.kill(raylet, signal.SIGSTOP)
@@ -115,6 +58,39 @@ def test_a_node_whose_raylet_stops_and_comes_back_does_no_harm(tmp_path, environ
     assert all_rows(folder) == undisturbed
     causes = {row["cause"] for row in Store(folder).read_table("jobs").to_pylist()}
     assert causes <= {"", "lost"}
+
+
+CROWDED = """
+import sys, threading, time
+from pathlib import Path
+import numpy as np
+import ray
+from espalier.orchestrator.cli import app
+def crowd(folder):
+    while len(list(folder.glob("checkpoints/*"))) < 40:
+        time.sleep(0.05)
+    kept = [ray.put(np.zeros(10**7, np.uint8)) for _ in range(11)]
+    (folder.parent / "crowded").touch()
+threading.Thread(target=crowd, args=(Path(sys.argv[2]),), daemon=True).start()
+app(sys.argv[1:])
+"""
+"""`espalier`, where others fill the driver's object store (100 MB) when 40 checkpoints are there: it lets go
+of its copies of what workers gave, which then lies on their nodes alone."""
+
+
+def test_snapshots_that_only_a_lost_node_held_are_read_from_the_folder(tmp_path, environment, undisturbed):
+    """All that workers give is kept in the object store of their node, and half of it goes with one."""
+    folder, log = config(tmp_path / "sweep"), tmp_path / "driver.log"
+    stored = {**environment, "RAY_max_direct_call_object_size": "1000"}
+    with sweep_on_two_nodes(folder, stored, log, ("-c", CROWDED)) as (process, first):
+        until((tmp_path / "crowded").exists, log, process)
+        kill(first)
+        assert process.wait(SECONDS) == 0, log.read_text()
+    assert all_rows(folder) == undisturbed
+    attempts = Store(folder).read_table("jobs").to_pylist()
+    lost = [row["error"] for row in attempts if row["cause"] == "lost"]
+    assert [text for text in lost if "Object" in text], lost  # an input of theirs was gone
+    assert {row["cause"] for row in attempts} == {"", "lost"}
 
 
 def test_a_sweep_whose_head_is_lost_goes_on_in_another_cluster(tmp_path, environment, undisturbed):

@@ -16,9 +16,12 @@ from espalier.orchestrator.running.time_limits import (
     PATIENCE,
     SLACK,
     TimeLimits,
+    longest_attempt,
     waited_for,
 )
 from espalier.orchestrator.store.sweep_store import Store
+from espalier.tasks.tables.rows import table
+from tests.orchestrator.store.test_sweep_store import job
 
 
 def task(key="k", flops=1.0, kind="train", seconds=0.0):
@@ -49,6 +52,17 @@ def test_after_a_late_attempt_the_next_has_more_time_and_nothing_else_of_the_job
     assert second.limit == PATIENCE * first.limit
     assert (first.key, first.kind, first.payload) == (job.job.key, job.job.kind, job.job.payload)
     assert job.job.limit == math.inf
+
+
+def test_no_attempt_of_a_folder_lasts_longer_than_what_follows_from_its_plan_and_its_log():
+    nothing = table("jobs", [])
+    assert longest_attempt([], nothing, 1) == LEAST_SECONDS
+    assert longest_attempt([], nothing, 3) == LEAST_SECONDS * PATIENCE**2
+    assert longest_attempt([], nothing, 10**9) < math.inf
+    slow = task(seconds=3600.0)
+    assert longest_attempt([task(), slow], nothing, 2) == TimeLimits().limited(slow, 1).limit
+    for row in ({"seconds": 7200.0}, {"flops": 7200 * FIRST_RATE}):
+        assert longest_attempt([slow], table("jobs", [job(1), job(2) | row]), 1) == SLACK * 7200
 
 
 def test_what_is_waited_for_is_the_longest_job_at_work():
@@ -107,14 +121,14 @@ class Rows(Store):
         super().__init__(root)
         self.commits, self.jobs = [], []
 
-    def commit(self, key, tables, blobs):
+    def commit(self, key, tables, blobs, receipts):
         self.commits.append(key)
 
     def append_job(self, row):
         self.jobs.append((row["attempt"], row["outcome"], row["error"]))
 
 
-def test_a_late_job_is_tried_again_and_its_late_result_is_refused(tmp_path):
+def test_a_late_job_is_tried_again_and_its_late_result_is_refused_and_logged(tmp_path):
     from datetime import UTC, datetime
 
     pool, told, rows = Hanging(), Told(), Rows(tmp_path)
@@ -122,7 +136,11 @@ def test_a_late_job_is_tried_again_and_its_late_result_is_refused(tmp_path):
     outcome = Driver(machine, pool, rows, told, lambda: datetime.now(UTC)).run()
     assert [(job.limit, attempt) for job, attempt in pool.given] == [(600.0, 1), (2400.0, 2)]
     assert rows.commits == told.ended == ["k"]
-    assert rows.jobs == [(1, "failed", "no result after 600 s"), (2, "done", "")]
-    assert told.notes == ["train k failed (no result after 600 s); trying again"]
+    refused = "its answer came after it had been given up (late), and was refused"
+    assert rows.jobs == [(1, "failed", "no result after 600 s"), (1, "refused", refused), (2, "done", "")]
+    assert told.notes == [
+        "train k failed (no result after 600 s); trying again",
+        f"train k, attempt 1: {refused}",
+    ]
     assert told.waits[0] == ""  # nothing is in flight while it is tried again
     assert outcome.done == {"train": 1}

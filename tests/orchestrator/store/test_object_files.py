@@ -8,13 +8,16 @@ import urllib.request
 import pytest
 
 from espalier import load
+from espalier.cluster.pool import Job, Shelf
+from espalier.orchestrator.running.worker_blobs import brought, shelved
 from espalier.orchestrator.store import known_parts
-from espalier.orchestrator.store.files import Stamp, StoreLocked, StoreUnfit, StoreWriteError
+from espalier.orchestrator.store.files import SHELF, Stamp, StoreLocked, StoreUnfit, StoreWriteError
 from espalier.orchestrator.store.fsspec_files import FsspecFiles
 from espalier.orchestrator.store.object_files import ObjectFiles
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Store
 from tests.orchestrator.store.object_servers import free_port, servers, serving
+from tests.orchestrator.store.test_blob_folder import BLOB, nets, write
 from tests.orchestrator.store.test_sweep_store import commit, counted, job
 
 
@@ -61,6 +64,25 @@ def test_files_are_created_once_and_come_back_as_written(root):
     assert files.quarantine("t/a").startswith(f"{root}/.broken/t/a.")
     assert files.list("t") == files.list("nowhere") == []
     files.remove("t/a")
+
+
+def test_workers_write_checkpoints_there_by_themselves_and_strays_go_by_its_own_clock(root):
+    store = Store(root)
+    with store.lock():
+        receipt, stray = (write(Store(root), BLOB, data) for data in (b"weights", b"of a worker cut off"))
+        store.commit("a", {"nets": nets("a")}, {}, {BLOB: receipt})
+    mark = "this run"
+    store.files.replace(SHELF, mark.encode())
+    there = Shelf(root, mark, {BLOB: receipt}, takes=True)
+    assert brought(Job("k", "graft", None, (BLOB,), shelf=there), {}) == {BLOB: b"weights"}
+    assert shelved(there, {BLOB: b"weights"}) == {BLOB: receipt}, "an existing name is the same bytes"
+    store = Store(root)
+    with store.lock():
+        assert store.blobs() == {BLOB: 7}
+        assert store.collect(60.0) == "", "it is young"
+        assert stray.file in store.collect(-60.0)
+    assert store.files.list("checkpoints") == [receipt.file]
+    assert Store(root).read_blob(BLOB) == b"weights"
 
 
 def test_a_store_there_is_a_store(root, monkeypatch):

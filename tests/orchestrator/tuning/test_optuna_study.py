@@ -264,6 +264,28 @@ def test_a_job_whose_worker_died_is_tried_again_from_the_same_states(tmp_path):
     in_step(tmp_path, study)
 
 
+class AfterAll(FakePool):
+    """The first attempt is given up as late, and answers when the second one does."""
+
+    def wait(self, timeout):
+        (event,) = super().wait(timeout)
+        job, attempt = self.log[-1]
+        return [self._answer(job, 1), event] if attempt == 2 else [event]
+
+
+def test_an_answer_of_an_attempt_that_was_given_up_is_refused_and_logged(tmp_path):
+    (study,) = wanted = studies()
+    told = Silent()
+    tuned, made = run(tmp_path, wanted, AfterAll(lose(1, "late"), slots=1), show=told)
+    assert (tuned.failures, {row["state"] for row in made}) == ((), {"complete"})
+    log = rows(tmp_path, "jobs")
+    assert Counter(row["outcome"] for row in log) == {"failed": 1, "refused": 1, "done": 18}
+    (refused,) = (row for row in log if row["outcome"] == "refused")
+    assert (refused["attempt"], refused["cause"]) == (1, "")
+    assert f"{refused['label']}, attempt 1: {refused['error']}" in told.notes
+    in_step(tmp_path, study)
+
+
 def test_a_trial_that_is_given_up_is_told_as_failed_and_its_values_are_asked_again(tmp_path):
     (study,) = wanted = studies()
     tuned, made = run(tmp_path, wanted, FakePool(lose(1, "error"), slots=1), attempts=1)

@@ -18,6 +18,7 @@ def test_batches_add_up_to_the_products_of_all_rows(products, tolerance):
     assert torch.allclose(pair.xy_CC, x.T @ y, rtol=tolerance, atol=60 * tolerance)
     assert torch.allclose(pair.xx_CC, x.T @ x, rtol=tolerance, atol=60 * tolerance)
     assert torch.allclose(pair.x_C, x.sum(0))
+    assert torch.allclose(pair.xx_CC.diagonal(), x.square().sum(0), rtol=1e-13)
     wanted = (x - x.mean(0)).T @ (y - y.mean(0))
     assert torch.allclose(pair.centred[2], wanted, atol=100 * tolerance)
     both = torch.cat([x, y], 1)

@@ -12,7 +12,10 @@ from scipy.stats import energy_distance, kstest, wasserstein_distance
 from espalier.tasks.measures.calibration import calibrate
 from espalier.tasks.measures.channel_samples import BANDWIDTHS, Statistic, deals, input_kernel
 from espalier.tasks.measures.compare_layers import compare
+from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.sliced_distance import projections, sliced
+from espalier.tasks.networks.network import initialise
+from tests.tasks.conftest import make_data, make_net
 from tests.tasks.measures.planted_nets import layer_of, noise, turned
 from tests.tasks.measures.test_image_orders import spread
 
@@ -171,3 +174,15 @@ def test_mmd_inputs_is_the_mean_of_one_dimensional_ones_at_each_input():
         k = np.exp(-((row[:, None] - row) ** 2) / (2 * width**2))
         wanted.append(k[:3, :3].mean() + k[3:, 3:].mean() - 2 * k[:3, 3:].mean())
     assert found == pytest.approx(np.mean(wanted), abs=1e-6)
+
+
+def test_channels_of_untrained_nets_are_draws_of_one_distribution_and_share_the_images():
+    x = make_data(train=4, test=40).x_test
+    nets = [initialise(make_net(seed=seed, width=4)) for seed in range(120)]
+    pairs = [(net, net + 1) for net in range(0, 120, 2)]
+    layer = LayerMatrices([4] * 120, 19, "float64", pairs)
+    layer.add([list(net.features(x))[1].h_in for net in nets])  # h of layer 1 is what layer 2 reads
+    found = {name: one.calibrated().p_value for name, one in compare(layer, ["energy", "cka"]).items()}
+    p_values = {name: [column[pair].item() for pair in pairs] for name, column in found.items()}
+    assert kstest(spread(p_values["energy"], 19), "uniform").pvalue > 0.01
+    assert max(p_values["cka"]) == pytest.approx(0.05)

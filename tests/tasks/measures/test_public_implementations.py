@@ -11,6 +11,7 @@ from espalier.tasks.measures.sliced_distance import projections
 from tests.tasks.measures.planted_nets import layer_of, mixed, noise
 
 SAME = 1e-6
+EXTRA = "pip install 'espalier[similarity]'"
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def layer(nets):
 
 
 def test_rsatoolbox_has_the_same_rank_correlation(nets, layer):
-    rsatoolbox = pytest.importorskip("rsatoolbox")
+    rsatoolbox = pytest.importorskip("rsatoolbox", reason=EXTRA)
     rdms = [
         rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(net.flatten(1).numpy()), method="euclidean")
         for net in nets
@@ -56,7 +57,7 @@ def euclidean(both):
 
 
 def test_hyppo_has_the_same_energy_distance_and_mmd(nets, layer):
-    ksample = pytest.importorskip("hyppo.ksample")
+    ksample = pytest.importorskip("hyppo.ksample", reason=EXTRA)
     x, y = channel_points(nets)
     both = np.concatenate([x, y])
     median = np.median(euclidean(both)[np.triu_indices(len(both), 1)])
@@ -80,7 +81,7 @@ def test_hyppo_has_the_same_energy_distance_and_mmd(nets, layer):
 
 
 def test_pot_has_the_same_distances_along_each_direction(layer):
-    ot = pytest.importorskip("ot")
+    ot = pytest.importorskip("ot", reason=EXTRA)
     x, y = (part.numpy() for part in projections(layer.gram.pair(0, 1)).split([5, 6]))
     wanted = np.sqrt(np.mean(ot.wasserstein_1d(x, y, p=2)))
     found = compare(layer, ["sliced_w2"])["sliced_w2"].value_SS[0, 1].item()
@@ -105,7 +106,7 @@ def one_by_one(orders_nN):
 
 
 def test_calibrated_similarity_has_the_same_p_value_and_calibrated_value(nets, layer):
-    public = pytest.importorskip("calibrated_similarity")
+    public = pytest.importorskip("calibrated_similarity", reason=EXTRA)
     x, y = (net.flatten(1) for net in nets)
     orders = one_by_one(layer.orders.orders_nN())
     score, p_value, _ = public.calibrate(x, y, debiased_cka, K=39, perm_fn=orders)
@@ -115,7 +116,7 @@ def test_calibrated_similarity_has_the_same_p_value_and_calibrated_value(nets, l
 
 
 def test_calibrated_similarity_has_the_same_calibrated_maximum_over_layers(nets):
-    public = pytest.importorskip("calibrated_similarity")
+    public = pytest.importorskip("calibrated_similarity", reason=EXTRA)
     others = [noise(14, 4, 2, 2, seed=seed).float().double() for seed in (5, 6)]
     layers = [layer_of(*pair, permutations=39) for pair in (nets, others)]
     found = [compare(one, ["cka"])["cka"] for one in layers]

@@ -132,10 +132,11 @@ def test_a_network_comes_back_with_the_same_bits():
     assert all(torch.equal(back.parameters[name], network.parameters[name]) for name in back.parameters)
 
 
-def test_the_same_network_gives_the_same_tensors_and_metadata():
-    """The order of the metadata in the bytes is the safetensors library's own, and differs."""
-    assert read_header(packed()) == read_header(BYTES)
-    assert packed()[TENSORS_FROM:] == BYTES[TENSORS_FROM:]
+def test_the_same_network_gives_the_same_bytes_whenever_it_is_packed():
+    """The safetensors library writes metadata in an order of its own, another one with each call."""
+    assert {packed() for _ in range(20)} == {BYTES}
+    assert list(read_header(BYTES)["__metadata__"]) == sorted(read_header(BYTES)["__metadata__"])
+    assert int.from_bytes(BYTES[:8], "little") % 8 == 0, "tensors are aligned"
 
 
 def test_a_state_comes_back_with_the_same_bits():
