@@ -26,7 +26,7 @@ from espalier.analysis.figures.style import (
 from espalier.analysis.limits.resample import groups
 from espalier.analysis.limits.selection import largest, where
 
-OUTPUTS: dict[str, Any] = {"color": PALETTE[1], "marker": "D", "ls": "--"}
+OUTPUTS: dict[str, Any] = {"color": PALETTE[1], "marker": "*", "ls": "--"}
 """How the line of the outputs is drawn among those of the layers."""
 
 
@@ -137,7 +137,8 @@ _WIDTHS = (
     "mean output, from those of the widest nets, with the sampling error of both means taken out: what no "
     "averaging of narrow nets takes away. It should fall as 1/width² (dashed), or faster next to the widest. "
     "Hollow marks at the foot are estimates of 0 or below: no distance could be seen. There are no bars; of "
-    "S nets a variance is known to within a share of about √(2/(S − 1)), or better."
+    "S nets a variance is known to within a share of about √(2/(S − 1)), less exactly where single nets "
+    "stand out."
 )
 _SIZES = (
     "k nets of one width are averaged: held-out loss and accuracy of their mean output, means over ensembles "
