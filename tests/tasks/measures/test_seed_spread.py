@@ -1,5 +1,6 @@
 """Spread over seeds: unbiased on draws of known moments, 0 for nets that are alike; it falls as 1 / width."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -151,3 +152,17 @@ def test_kernels_of_random_relu_nets_vary_over_seeds_as_one_over_the_width():
         variances.append([spread.relative_variance() for spread in spreads])
     slopes = np.polyfit(np.log(widths), np.log(variances), 1)[0]
     assert (np.abs(slopes + 1) < 0.15).all()
+
+
+@pytest.mark.parametrize(("parametrization", "slope"), [("sp", 0), ("mean_field", -1)])
+def test_outputs_of_initial_nets_vary_at_every_width_in_sp_and_as_one_over_the_width_in_mean_field(
+    parametrization, slope
+):
+    """Widths 8 to 128, 60 seeds: exponents within 0.15."""
+    widths, x = [8, 32, 128], normal(12, 2, 3, 3).float()
+    variances = []
+    for width in widths:
+        nets = (make_net(seed=seed, width=width, entries=(1, 1), image=(2, 3, 3)) for seed in range(60))
+        made = (dataclasses.replace(net, parametrization=parametrization) for net in nets)
+        variances.append(spread_of(initialise(net).logits(x) for net in made).variance)
+    assert abs(np.polyfit(np.log(widths), np.log(variances), 1)[0] - slope) < 0.15
