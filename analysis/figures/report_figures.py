@@ -9,6 +9,7 @@ import pandas as pd
 from espalier.analysis.figures import (
     barrier_figures,
     crossings,
+    ensemble_figures,
     main_figures,
     mixtures,
     pool_nulls,
@@ -38,6 +39,7 @@ def captioned_figures(
     yield from variants.captioned_figures(tables.grafts)
     yield from mixtures.captioned_figures(tables.hybrids)
     yield from barrier_figures.captioned_figures(tables.barriers, tables.barrier_curves)
+    yield from ensemble_figures.captioned_figures(tables.kernel_spread, tables.ensembles)
     yield from ridge_path.captioned_figures(tables.ridges)
     if len(tables.curves):
         yield CaptionedFigure(

@@ -1,8 +1,9 @@
-"""Jobs of the kinds `similarity` and `features`: nets compared, and described, without a fit."""
+"""Jobs of the kinds `similarity`, `features` and `ensembles`: nets compared and described without a fit."""
 
 from __future__ import annotations
 
 from espalier.tasks.jobs.worker_inputs import Inputs, Results
+from espalier.tasks.measures.ensemble_rows import ensembles
 from espalier.tasks.measures.similarity_rows import features, similarities
 from espalier.tasks.spec import Measurement, SimilarityTile
 
@@ -19,3 +20,9 @@ def describe_net(asked: Measurement, inputs: Inputs) -> Results:
     data, _ = inputs.images(snapshot.net.data)
     (network,) = inputs.networks(asked.snapshots)
     return Results({"features": features(snapshot, asked.key, network, data, int(asked.settings["images"]))})
+
+
+def average_nets(asked: Measurement, inputs: Inputs) -> Results:
+    """Variance over seeds of the nets of one width, and their distance from the widest; two tables."""
+    data, _ = inputs.images(asked.snapshots[0].net.data)
+    return Results(ensembles(asked, inputs.networks(asked.snapshots), data))

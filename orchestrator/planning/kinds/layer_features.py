@@ -1,4 +1,4 @@
-"""The kind `features`: what each layer of each net is like, a job a snapshot (docs/method.md, section 6)."""
+"""The kind `features`: statistics of each layer of each snapshot (docs/method.md, section 6)."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from espalier.orchestrator.planning.kind import Kind
 from espalier.orchestrator.planning.kinds.barriers import BARRIERS
+from espalier.orchestrator.planning.kinds.ensembles import ENSEMBLES
 from espalier.orchestrator.planning.kinds.grafts import GRAFTS
 from espalier.orchestrator.planning.kinds.hybrids import HYBRIDS
 from espalier.orchestrator.planning.kinds.layer_features import LAYER_FEATURES
@@ -22,6 +23,7 @@ KINDS: list[Kind] = [
     HYBRIDS,
     SIMILARITIES,
     LAYER_FEATURES,
+    ENSEMBLES,
     BARRIERS,
     PROBES,
 ]

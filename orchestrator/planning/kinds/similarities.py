@@ -169,12 +169,11 @@ class Similarities(UnitKind[WantedComparison]):
         ]
 
     def idle(self, config: SweepConfig) -> frozenset[str]:
-        """What shapes comparisons, where none is asked for."""
-        return (
-            frozenset()
-            if config.similarity.measures
-            else frozenset({"similarity.images", "similarity.permutations"})
-        )
+        """What shapes comparisons, where none is asked for; measures of nets see the same images."""
+        if config.similarity.measures:
+            return frozenset()
+        images = frozenset[str]() if config.sweep.measures else frozenset({"similarity.images"})
+        return images | {"similarity.permutations"}
 
 
 SIMILARITIES = Similarities()

@@ -8,6 +8,7 @@ Legend: N images, P positions, C channels of a net; n permutations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from espalier.orchestrator.planning.cost import (
@@ -32,8 +33,12 @@ KERNEL_BYTES = 100
 """For each net and two images: its sample kernel, distances and ranks, and what permuting them takes."""
 ROW_SECONDS = 0.003
 """Of a core for each pair, layer and measure, whatever their sizes (small nets on an Intel Xeon)."""
+SPREAD = 64
+"""Operations that take as long as adding two images' entry of a kernel to a mean, which waits for memory."""
 KEPT = 4
 """How often a layer's features are held at most: the nets' own, the next layer's, and centred ones."""
+WALKED = 8
+"""The same of one net: what two neighbouring layers read and give, all images in one, and in float64."""
 
 
 def similarity_cost(tile: SimilarityTile, facts: DataFacts) -> Cost:
@@ -75,6 +80,19 @@ def features_cost(snapshot: Snapshot, images: int, facts: DataFacts) -> Cost:
     held = max(c * p for c, p in sizes)
     memory = BASE_BYTES + image_bytes(facts) + 8 * parameter_count(net) + 4 * KEPT * 4 * count * held
     return Cost(flops, snapshot_bytes(net), int(memory))
+
+
+def ensembles_cost(snapshots: Sequence[Snapshot], images: int, facts: DataFacts) -> Cost:
+    """Cost of the sample kernels of some nets, one after another, with two mean kernels for each layer."""
+    count, nets = min(images, facts.test), [snap.net.architecture for snap in snapshots]
+    sizes = [_features(snap) for snap in snapshots]
+    flops = count * sum(map(forward_flops, nets))
+    flops += sum(2.0 * count**2 * (c * p + SPREAD) for size in sizes for c, p in size)
+    held = max(c * p for size in sizes for c, p in size)
+    kernels = 8.0 * count**2 * (2 * nets[0].depth + 6)
+    memory = BASE_BYTES + image_bytes(facts) + 8 * sum(map(parameter_count, nets))
+    memory += int(4 * WALKED * count * held + kernels)
+    return Cost(flops, sum(map(snapshot_bytes, nets)), memory)
 
 
 def _features(snapshot: Snapshot) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.tasks.measures.measure_names import MEASURES
 from espalier.tasks.measures.similarity_rows import features, similarities
 from espalier.tasks.measures.streamed_layers import chosen, layers_of
@@ -16,6 +17,8 @@ from tests.tasks.conftest import make_data, make_net, make_snapshot
 from tests.tasks.families import ARCHITECTURES, family_net
 
 IMAGES = 48
+
+know_tables()
 
 
 def nets_of(count, **net):
