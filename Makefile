@@ -4,6 +4,7 @@
 # make fuzz    a million damaged files for the readers of files (INPUTS=1000000; some 10 minutes)
 # make histories  ten thousand random histories of a sweep in a simulated pool (HISTORIES=10000; some 20 minutes of CPU)
 # make soak    the tests that take minutes, then sweeps on three Ray nodes of which one is killed each minute (MINUTES=30)
+# make gpu     the tests that need a CUDA device
 # make audit   known vulnerabilities of what is installed, from databases or else from docs/audit.json
 # Each sets up .venv first: Python 3.11+ and make are all that a machine needs.
 
@@ -23,7 +24,7 @@ export UV_SYSTEM_CERTS ?= true
 # One thread per process: the workers are processes, and two threads on a busy core are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check fuzz histories soak audit docs constraints
+.PHONY: demo test check fuzz histories soak gpu audit docs constraints
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "Setting up .venv (Python packages pinned in constraints.txt) ..."
@@ -62,6 +63,9 @@ MINUTES ?= 30
 soak: .venv/.ready
 	@$(BIN)/python -m pytest -q -m soak tests/integration
 	@$(BIN)/python -m tests.soak.three_nodes --minutes $(MINUTES) --output benchmarks/results/soak.json
+
+gpu: .venv/.ready
+	@$(BIN)/python -m pytest -q -m gpu tests/gpu
 
 audit: .venv/.ready
 	@$(BIN)/python .ci/audit.py

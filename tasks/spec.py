@@ -24,6 +24,8 @@ Augment = Literal["none", "crop_flip"]
 Method = Literal["exact", "stitch", "adam"]
 Statistics = Literal["target", "reestimated"]
 PoolNull = Literal["pooled", "wider_subset"]
+Matching = Literal["none", "weights", "activations"]
+Correction = Literal["none", "repair"]
 
 POOL_NULLS: tuple[PoolNull, ...] = get_args(PoolNull)
 """The nulls of docs/method.md, section 3, whose source is several nets; the rest: `tasks.grafting.nulls`."""
@@ -34,6 +36,12 @@ PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
 
 METHODS: tuple[Method, ...] = ("exact", "stitch", "adam")
 """How a cut can be re-fitted (docs/method.md, section 2)."""
+
+MATCHINGS: tuple[Matching, ...] = get_args(Matching)
+"""How channels of one net are matched to another's before both are mixed (docs/method.md, section 2)."""
+
+CORRECTIONS: tuple[Correction, ...] = get_args(Correction)
+"""What is done to the statistics of a mixture of weights (docs/method.md, section 2)."""
 
 STATISTICS: tuple[Statistics, ...] = ("target", "reestimated")
 """Whose BN statistics a grafted net can use (docs/method.md, section 2)."""
@@ -385,6 +393,29 @@ class HybridTile:
 
 
 @dataclass(frozen=True)
+class BarrierOptions:
+    """How the straight path between two nets is measured (docs/method.md, section 2).
+
+    `points` are evenly spaced and have both ends among them. `images` training images are what channels are
+    matched and statistics are taken on, and of what the losses are; all where there are fewer.
+    """
+
+    matchings: tuple[Matching, ...] = MATCHINGS
+    corrections: tuple[Correction, ...] = CORRECTIONS
+    points: int = 25
+    images: int = 1000
+
+
+@dataclass(frozen=True)
+class BarrierPair:
+    """The path from the first of `snapshots` to the second; a third one closes the cycle of matchings."""
+
+    key: str
+    snapshots: tuple[Snapshot, ...]
+    options: BarrierOptions
+
+
+@dataclass(frozen=True)
 class Pool:
     """Nets whose channels are dealt anew into groups that serve `target`: indices into a tile's snapshots.
 
@@ -407,6 +438,29 @@ class PoolTile:
     pools: tuple[Pool, ...]
     options: GraftOptions
     partitions: int = 19
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two snapshots of a tile, `left` < `right`, and the measures that compare them, with a key for each."""
+
+    left: int
+    right: int
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SimilarityTile:
+    """Some pairs of snapshots that share nets, compared at every layer without a fit.
+
+    `images` held-out images (and as many training images, for what is fitted on them) are looked at;
+    `permutations` are those of each null.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    pairs: tuple[Comparison, ...]
+    images: int
+    permutations: int
 
 
 @dataclass(frozen=True)

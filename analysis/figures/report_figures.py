@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from espalier.analysis.figures import (
+    barrier_figures,
     crossings,
+    ensemble_figures,
     main_figures,
     mixtures,
     pool_nulls,
@@ -36,6 +38,8 @@ def captioned_figures(
     yield from crossings.captioned_figures(usual_method(tables.grafts))
     yield from variants.captioned_figures(tables.grafts)
     yield from mixtures.captioned_figures(tables.hybrids)
+    yield from barrier_figures.captioned_figures(tables.barriers, tables.barrier_curves)
+    yield from ensemble_figures.captioned_figures(tables.kernel_spread, tables.ensembles)
     yield from ridge_path.captioned_figures(tables.ridges)
     if len(tables.curves):
         yield CaptionedFigure(
@@ -50,6 +54,7 @@ def more_findings(tables: Tables, level: float) -> list[str]:
         *crossings.findings(usual_method(tables.grafts), level),
         *variants.findings(tables.grafts, level),
         *mixtures.findings(tables.hybrids, level),
+        *barrier_figures.findings(tables.barriers, level),
         *ridge_path.findings(tables.ridges),
     ]
 

@@ -50,9 +50,6 @@ NULL_STYLE = {
     "shuffled_images": ("shuffled images", "#5b6470", "X"),
     "self": ("self", "#cc79a7", "D"),
     "permuted": ("channels permuted", "#009e73", "^"),
-    "untrained_scaled": ("untrained, at trained scale", "#d55e00", "v"),
-    "resampled": ("drawn anew", "#56b4e9", "P"),
-    "clustered_noise": ("class noise", "#1f2933", "*"),
 }
 """Label, colour (Okabe & Ito) and marker of each null."""
 

@@ -21,7 +21,7 @@ _SIDES = {
     "hybrids": ("source_", "target_"),
     "exchangeability": ("target_",),
 }
-"""For each table of nets the prefixes of its axes."""
+"""For each table of nets the prefixes of its axes; of further kinds of work the columns tell them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +71,18 @@ def _axes(frame: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def _of(tables: Tables, known: pd.DataFrame, number: int) -> Tables:
-    kept = {}
-    for name, sides in _SIDES.items():
-        frame = getattr(tables, name)
-        inside = [setting_numbers(frame, side, known) == number for side in sides]
-        kept[name] = where(frame, np.logical_and.reduce(inside))
-    return replace(tables, **kept)
+    def inside(frame: pd.DataFrame, sides: Sequence[str]) -> pd.DataFrame:
+        kept = [setting_numbers(frame, side, known) == number for side in sides]
+        return where(frame, np.logical_and.reduce(kept)) if kept else frame
+
+    named = {name: inside(getattr(tables, name), sides) for name, sides in _SIDES.items()}
+    more = {name: inside(frame, _sides_of(frame)) for name, frame in tables.more.items()}
+    return replace(tables, **named, more=more)
+
+
+def _sides_of(frame: pd.DataFrame) -> list[str]:
+    """The prefixes of the axes of nets that a table has."""
+    return [side for side in ("", "source_", "target_") if {side + name for name in SETTING} <= {*frame}]
 
 
 def _own_parts(recipes: Sequence[str]) -> list[str]:

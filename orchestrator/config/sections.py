@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 
@@ -11,7 +11,16 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from espalier.orchestrator.config.size_limits import refuse_many_seeds
 from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS, NULLS
-from espalier.tasks.spec import POOL_NULLS, STATISTICS, Kernels, Pairing
+from espalier.tasks.spec import (
+    CORRECTIONS,
+    MATCHINGS,
+    POOL_NULLS,
+    STATISTICS,
+    Correction,
+    Kernels,
+    Matching,
+    Pairing,
+)
 
 
 class Section(BaseModel):
@@ -52,6 +61,17 @@ def _counted(value: object) -> object:
         refuse_many_seeds(value)
         return tuple(range(value))
     return listed(value)
+
+
+def refuse_falling(**fields: Sequence[float]) -> None:
+    """Refuse lists that do not rise, or that have a value twice.
+
+    Raises:
+        ValueError: Names the field.
+    """
+    for name, values in fields.items():
+        if list(values) != sorted(set(values)):
+            raise ValueError(f"{name} must rise without repeats, found {list(values)}")
 
 
 Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -188,9 +208,23 @@ class HybridsConfig(Section):
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
-        for name, values in (("shares", self.shares), ("epochs", self.epochs)):
-            if list(values) != sorted(set(values)):
-                raise ValueError(f"{name} must rise without repeats, found {list(values)}")
+        refuse_falling(shares=self.shares, epochs=self.epochs)
+        return self
+
+
+class BarriersConfig(Section):
+    """`[barriers]`: the straight path between two nets (docs/method.md, section 2); none by default."""
+
+    pairs: Natural = 0
+    epochs: Annotated[tuple[Natural, ...], BeforeValidator(listed)] = ()
+    matchings: Annotated[tuple[Matching, ...], BeforeValidator(listed), Field(min_length=1)] = MATCHINGS
+    corrections: Annotated[tuple[Correction, ...], BeforeValidator(listed), Field(min_length=1)] = CORRECTIONS
+    points: Annotated[int, Field(ge=3, le=1001)] = 25
+    images: Annotated[int, Field(ge=4, le=10**12)] = 1000
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        refuse_falling(epochs=self.epochs)
         return self
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from espalier.orchestrator.config.network_section import NetworkConfig
 from espalier.orchestrator.config.presets import refuse_other_dropout, refuse_regularizer_without_weight
 from espalier.orchestrator.config.sections import (
+    BarriersConfig,
     DataConfig,
     Dimension,
     GraftConfig,
@@ -26,6 +27,7 @@ from espalier.orchestrator.config.sections import (
     TrackConfig,
     TuneConfig,
 )
+from espalier.orchestrator.config.similarity_section import SimilarityConfig
 from espalier.orchestrator.config.size_limits import refuse_many_pairs, refuse_many_settings
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
@@ -57,6 +59,8 @@ class SweepConfig(Section):
     sweep: SweepAxes = SweepAxes()
     graft: GraftConfig = GraftConfig()
     hybrids: HybridsConfig = HybridsConfig()
+    similarity: SimilarityConfig = SimilarityConfig()
+    barriers: BarriersConfig = BarriersConfig()
     tune: TuneConfig = TuneConfig()
     track: TrackConfig = TrackConfig()
     run: RunConfig = RunConfig()

@@ -166,7 +166,7 @@ def train_cost(segments: Sequence[TrainSegment], facts: DataFacts, mode: TrainMo
     flops = sum(_segment_flops(segment, facts) for segment in segments)
     # The images may be there in another layout too.
     memory = BASE_BYTES + 3 * image_bytes(facts) + 20 * nets * parameter_count(architecture)
-    memory += max(nets * _step_bytes(first, facts), _evaluation_bytes(architecture, facts))
+    memory += max(nets * _step_bytes(first, facts), evaluation_bytes(architecture, facts))
     memory += work_bytes(architecture) if mode.compiled else 0
     bytes_in = 0 if first.start is None else 2 * len(segments) * snapshot_bytes(architecture)
     return Cost(flops, bytes_in, memory, sum(_step_seconds(segment, facts) for segment in segments))
@@ -209,7 +209,7 @@ def _step_bytes(segment: TrainSegment, facts: DataFacts) -> int:
     return 4 * 2 * min(batch, facts.train) * features
 
 
-def _evaluation_bytes(architecture: Architecture, facts: DataFacts) -> int:
+def evaluation_bytes(architecture: Architecture, facts: DataFacts) -> int:
     """Bytes of a batch in evaluation at its largest layer: what it reads, gives, and gives after the ReLU."""
     images = min(evaluation_batch(architecture), max(facts.train, facts.test))
     return 4 * images * max(size.inputs + 2 * size.out * size.positions for size in layer_sizes(architecture))

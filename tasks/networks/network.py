@@ -209,36 +209,47 @@ def streams(architecture: Architecture) -> list[int]:
     return lowest
 
 
+def free_streams(architecture: Architecture) -> dict[int, int]:
+    """The channels of every stream whose order may change: all but those tied to the image or the logits."""
+    tied = streams(architecture)
+    channels = [architecture.input[0], *(layer.out for layer in architecture.layers)]
+    return {number: channels[number] for number in sorted(set(tied) - {0, tied[-1]})}
+
+
 def permute_channels(network: Network, *names: int | str) -> Network:
     """The same function with every hidden layer's channels permuted, the inputs of what reads them alike.
 
     Layers that write to one residual stream share a permutation; the image and the logits keep their order.
     `names` name the stream of random numbers that the permutations are drawn from.
     """
-    architecture = network.architecture
-    tied = streams(architecture)
-    channels = [architecture.input[0], *(layer.out for layer in architecture.layers)]
-    fixed = {0, tied[-1]}
-    orders = {
-        number: torch.arange(channels[number])
-        if number in fixed
-        else torch.randperm(channels[number], generator=stream("permute", number, *names))
-        for number in sorted(set(tied))
-    }
+    free = free_streams(network.architecture).items()
+    return reordered(
+        network,
+        {
+            number: torch.randperm(count, generator=stream("permute", number, *names))
+            for number, count in free
+        },
+    )
+
+
+def reordered(network: Network, orders: Mapping[int, Tensor]) -> Network:
+    """The same function with other orders of channels: by stream, which channel comes to each place."""
     moved: dict[str, Tensor] = {}
     for name, value in network.parameters.items():
-        number = int(name.split(".")[1])
-        rows = value[orders[tied[number]]]
-        reads = tied[_reads(architecture, name, number)]
-        moved[name] = rows if rows.dim() == 1 else _permute_inputs(rows, orders[reads])
-    return Network(architecture, moved)
+        written, read = sides(network.architecture, name)
+        rows = value[orders[written]] if written in orders else value
+        moved[name] = reordered_inputs(rows, orders[read]) if rows.dim() > 1 and read in orders else rows
+    return Network(network.architecture, moved)
 
 
-def _reads(architecture: Architecture, name: str, number: int) -> int:
+def sides(architecture: Architecture, name: str) -> tuple[int, int]:
+    """The streams that a tensor's map writes to and reads from."""
+    tied, number = streams(architecture), int(name.split(".")[1])
     shortcut = architecture.layers[number - 1].shortcut
-    return shortcut.reads if shortcut is not None and ".shortcut." in name else number - 1
+    reads = shortcut.reads if shortcut is not None and ".shortcut." in name else number - 1
+    return tied[number], tied[reads]
 
 
-def _permute_inputs(weight: Tensor, order: Tensor) -> Tensor:
+def reordered_inputs(weight: Tensor, order: Tensor) -> Tensor:
     """A dense layer reads the flattened (C, H, W): its inputs move in blocks of H x W."""
     return weight.reshape(len(weight), len(order), -1)[:, order].reshape(weight.shape)

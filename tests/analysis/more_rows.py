@@ -138,6 +138,64 @@ def hybrid_rows(widths=WIDTHS, shares=(0.0, 0.5, 1.0), pairs=((0, 1), (2, 3)), e
     ]
 
 
+BARRIER = {("none", "none"): 8.0, ("none", "repair"): 4.0, ("weights", "repair"): 1.0}
+"""By matching and correction the barrier of the loss at width 1."""
+
+
+def _way_rows(widths, pairs, epoch):
+    for width in widths:
+        for a, b in pairs:
+            axes = net_axes(width, a, epoch, "source_") | net_axes(width, b, epoch, "target_")
+            for (matching, correction), height in BARRIER.items():
+                way = {"key": f"b{width}{a}{b}", "matching": matching, "correction": correction}
+                yield axes | way, (height + 0.2 * (a > 0)) / width
+
+
+def barrier_rows(widths=WIDTHS, pairs=((0, 1), (2, 3)), epoch=20, third=4):
+    """The loss has a barrier in 1 / width, more by 0.2 / width for the second pair; the accuracy a tenth."""
+    rows = []
+    for row, height in _way_rows(widths, pairs, epoch):
+        heights = {
+            "loss_train": height,
+            "loss_test": height,
+            "tempered_loss_train": height / 4,
+            "tempered_loss_test": height / 4,
+            "accuracy_train": height / 10,
+            "accuracy_test": height / 10,
+        }
+        matched = row["matching"] != "none"
+        more = {
+            "third_net": None if third is None else f"third{third}",
+            "third_seed": third,
+            "weight_cosine": 0.5 if matched else 0.0,
+            "channel_correlation": 0.4 if matched else 0.1,
+            "cycle_share": 0.25 if matched and third is not None else None,
+            "cycle_chance": 1 / 16 if matched and third is not None else None,
+            "points": 3,
+            "images_train": 1000,
+            "images_test": 297,
+            "warning": "",
+        }
+        for measure, value in heights.items():
+            ends = {f"{measure}_source": 0.5, f"{measure}_target": 0.5}
+            more |= ends | {f"{measure}_barrier": value, f"{measure}_peak": 0.5}
+        rows.append(row | more)
+    return rows
+
+
+def barrier_curve_rows(widths=WIDTHS, pairs=((0, 1), (2, 3)), epoch=20):
+    """Flat but for the middle."""
+    rows = []
+    for row, height in _way_rows(widths, pairs, epoch):
+        for t in (0.0, 0.5, 1.0):
+            rise = height * (t == 0.5)
+            losses = {"loss_train": 0.5 + rise, "loss_test": 0.5 + rise}
+            tempered = {"tempered_loss_train": 0.5 + rise / 4, "tempered_loss_test": 0.5 + rise / 4}
+            right = {"accuracy_train": 0.9 - rise / 10, "accuracy_test": 0.9 - rise / 10}
+            rows.append(row | {"t": t, "inverse_temperature": 1.0} | losses | tempered | right)
+    return rows
+
+
 _KIND = ("layer", "layer_name", "method", "null", "pairing", "skip")
 
 

@@ -114,7 +114,7 @@ def _trained(job: Job, doomed: frozenset[tuple[int, int, int]]) -> Output:
     if failures and len(segments) == 1:
         raise Diverged(*(text.removeprefix("Diverged: ") for text in failures.values()))
     tables = {"curves": together("curves", curves), "nets": together("nets", nets)}
-    return Output(tables, blobs, failures)
+    return Output(tables, blobs, failures=failures)
 
 
 @cache

@@ -25,6 +25,7 @@ CONFIG = {
         "partitions": 9,
     },
     "hybrids": {"pairs": 1, "shares": [0.0, 0.5, 1.0]},
+    "barriers": {"pairs": 1, "points": 3, "images": 50},
 }
 SETTINGS, WIDTHS, SEEDS, EPOCHS = 2, 2, 3, 2
 AXES = [
@@ -65,6 +66,8 @@ def test_no_row_is_ambiguous(tables):
         "downstream": [*PAIR, *GRAFT, "graft_layer", "layer"],
         "exchangeability": [f"target_{axis}" for axis in AXES] + ["null", "layer", "nets", "null_width"],
         "hybrids": [*PAIR, "share"],
+        "barriers": [*PAIR, "matching", "correction"],
+        "barrier_curves": [*PAIR, "matching", "correction", "t"],
     }
     for name, columns in told.items():
         frame = getattr(tables, name)
@@ -113,6 +116,10 @@ def test_scores_are_finite_and_what_holds_of_one_way_holds_of_the_other(tables):
     assert np.allclose(judged["ratio"], judged["fvu_one"] / judged["fvu_null"])
     assert set(tables.hybrids["share"]) == {0.0, 0.5, 1.0}
     assert tables.hybrids["fvu_last"].notna().all()
+    assert (tables.barriers["loss_test_barrier"] >= 0).all()
+    matched = tables.barriers[tables.barriers["matching"] != "none"]
+    assert matched["cycle_share"].between(0, 1).all()
+    assert set(matched["third_seed"]) == {2}
 
 
 def test_running_again_finds_everything_done(folder):

@@ -157,7 +157,13 @@ def test_every_kind_of_machine_and_version_that_ran_is_kept(store):
 
 @pytest.mark.parametrize(
     "idle",
-    [{"graft": {"partitions": 39}}, {"graft": {"pool_nets": 3}}, {"hybrids": {"shares": [0.5]}}],
+    [
+        {"graft": {"partitions": 39}},
+        {"graft": {"pool_nets": 3}},
+        {"hybrids": {"shares": [0.5]}},
+        {"barriers": {"points": 7}},
+        {"barriers": {"pairs": 1, "matchings": ["none"]}},
+    ],
     ids=str,
 )
 def test_fields_of_what_a_sweep_does_not_have_may_change(store, idle):
@@ -172,6 +178,13 @@ def test_fields_of_pools_and_hybrids_that_are_there_may_not_change(store):
         record(store, config(graft=graft | {"partitions": 39}, hybrids={"pairs": 1}))
     with pytest.raises(ConfigError, match=r"hybrids\.shares"):
         record(store, config(graft=graft, hybrids={"pairs": 1, "shares": [0.5]}))
+
+
+def test_the_number_of_paths_may_change_but_not_how_they_are_measured(store):
+    record(store, config(barriers={"pairs": 1}))
+    record(store, config(barriers={"pairs": 2, "epochs": [0]}))
+    with pytest.raises(ConfigError, match=r"barriers\.points: 25 there, 9 now"):
+        record(store, config(barriers={"pairs": 1, "points": 9}))
 
 
 def test_epochs_count_where_any_setting_has_a_schedule_that_ends(store):

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from espalier.cluster.pool import Job
-from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import content_key
 from espalier.orchestrator.planning.kind import Ladder, Scope, UnitKind
 from espalier.orchestrator.planning.kinds.mixture_cost import hybrid_cost, widest_mixed
-from espalier.orchestrator.planning.kinds.pair_blocks import ladder_groups
+from espalier.orchestrator.planning.kinds.neighbours import neighbours
 from espalier.orchestrator.planning.kinds.pairings import mixture_options
 from espalier.orchestrator.planning.task import Limits, Task, halves
 from espalier.tasks.data.images import DataFacts
@@ -44,34 +44,16 @@ def hybrid_key(source: Snapshot, target: Snapshot, shares: Sequence[float], opti
 
 
 def wanted_hybrids(config: SweepConfig, ladders: Sequence[Ladder]) -> list[WantedHybrid]:
-    """Pairs of neighbouring seeds, each net in one pair alone, so that pairs are independent.
+    """Pairs of neighbouring seeds.
 
     Raises:
-        ConfigError: More pairs than there are seeds for, or an epoch without a snapshot.
+        ConfigError: As `neighbours`.
     """
-    asked = config.hybrids
-    epochs = asked.epochs or config.train.snapshots[-1:]
-    _check(config, epochs)
-    options = mixture_options(config, asked.ridge)
-    found: list[WantedHybrid] = []
-    for group in ladder_groups(ladders).values() if asked.pairs else ():
-        for one, other in zip(group[0 : 2 * asked.pairs : 2], group[1 : 2 * asked.pairs : 2], strict=True):
-            for source, target in zip(one, other, strict=True):
-                if source.epoch in epochs:
-                    key = hybrid_key(source, target, asked.shares, options)
-                    found.append(WantedHybrid(key, source, target, asked.shares, options))
-    return found
-
-
-def _check(config: SweepConfig, epochs: Sequence[int]) -> None:
-    seeds, pairs = len(config.sweep.seeds), config.hybrids.pairs
-    if 2 * pairs > seeds:
-        raise ConfigError(f"hybrids.pairs: {pairs} need {2 * pairs} seeds, found {seeds} in sweep.seeds")
-    missing = sorted(set(epochs) - set(config.train.snapshots))
-    if pairs and missing:
-        raise ConfigError(
-            f"hybrids.epochs: found {missing}, but train.snapshots has {list(config.train.snapshots)}"
-        )
+    shares, options = config.hybrids.shares, mixture_options(config, config.hybrids.ridge)
+    return [
+        WantedHybrid(hybrid_key(source, target, shares, options), source, target, shares, options)
+        for source, target, _ in neighbours("hybrids", config.hybrids, config, ladders)
+    ]
 
 
 def hybrid_task(pair: WantedHybrid, facts: DataFacts, where: Mapping[str, Any]) -> Task:

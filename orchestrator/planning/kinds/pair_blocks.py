@@ -6,7 +6,7 @@ Shapes: P pairs, N nets of one setting and width, E epochs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -41,6 +41,12 @@ def ladder_groups(ladders: Sequence[Ladder]) -> Groups:
     for ladder in ladders:
         groups[setting(ladder[0].net), ladder[0].net.width].append(ladder)
     return groups
+
+
+def alive(group: Group, position: int, hopeless: Collection[str]) -> list[Snapshot]:
+    """By seed the snapshots of a group at one position of its ladders, but those that can never be had."""
+    there = [ladder[position] for ladder in group if ladder[position].key not in hopeless]
+    return sorted(there, key=lambda snap: snap.net.seed)
 
 
 class NumberedNets:

@@ -15,7 +15,7 @@ from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import content_key, tile_key
 from espalier.orchestrator.planning.kind import Ladder, Scope, UnitKind
 from espalier.orchestrator.planning.kinds.mixture_cost import pool_cost, widest_mixed
-from espalier.orchestrator.planning.kinds.pair_blocks import Group, ladder_groups
+from espalier.orchestrator.planning.kinds.pair_blocks import alive, ladder_groups
 from espalier.orchestrator.planning.kinds.pairings import mixture_options
 from espalier.orchestrator.planning.task import Limits, Nets, Task, largest_blocks
 from espalier.tasks.data.images import DataFacts
@@ -63,7 +63,7 @@ def wanted_pools(
     for (kind, width), group in groups.items():
         widest = max(other for other_kind, other in groups if other_kind == kind)
         for position in range(len(group[0])):
-            here, wide = (_alive(some, position, hopeless) for some in (group, groups[kind, widest]))
+            here, wide = (alive(some, position, hopeless) for some in (group, groups[kind, widest]))
             if "pooled" in config.graft.nulls:
                 found += _pools(config, "pooled", here, here)
             if "wider_subset" in config.graft.nulls and width < widest:
@@ -74,11 +74,6 @@ def wanted_pools(
 def pool_options(config: SweepConfig) -> GraftOptions:
     """What counts for pools: they see the images that the grafts of single nets see."""
     return replace(mixture_options(config, config.graft.pool_ridge), augment=config.graft.augment)
-
-
-def _alive(group: Group, position: int, hopeless: Collection[str]) -> list[Snapshot]:
-    alive = [ladder[position] for ladder in group if ladder[position].key not in hopeless]
-    return sorted(alive, key=lambda snap: snap.net.seed)
 
 
 def _pools(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from espalier.orchestrator.planning.kind import Kind
+from espalier.orchestrator.planning.kinds.barriers import BARRIERS
+from espalier.orchestrator.planning.kinds.ensembles import ENSEMBLES
 from espalier.orchestrator.planning.kinds.grafts import GRAFTS
 from espalier.orchestrator.planning.kinds.hybrids import HYBRIDS
+from espalier.orchestrator.planning.kinds.layer_features import LAYER_FEATURES
 from espalier.orchestrator.planning.kinds.pools import POOLS
 from espalier.orchestrator.planning.kinds.probes import PROBES
+from espalier.orchestrator.planning.kinds.similarities import SIMILARITIES
 from espalier.orchestrator.planning.kinds.training import TRAINING
 from espalier.orchestrator.planning.kinds.trials import TRIALS
 from espalier.tasks.tables.schemas import add_table
@@ -17,6 +21,10 @@ KINDS: list[Kind] = [
     GRAFTS,
     POOLS,
     HYBRIDS,
+    SIMILARITIES,
+    LAYER_FEATURES,
+    ENSEMBLES,
+    BARRIERS,
     PROBES,
 ]
 

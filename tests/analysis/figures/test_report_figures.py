@@ -19,6 +19,8 @@ from tests.analysis.more_rows import (
     WIDTHS,
     across_width_rows,
     all_graft_rows,
+    barrier_curve_rows,
+    barrier_rows,
     exchange_rows,
     hybrid_rows,
     method_rows,
@@ -30,7 +32,7 @@ from tests.analysis.more_rows import (
 NAMES = [
     "excess", "error_by_width", "pair_matrix", "nulls", "exchangeability", "exchangeability_at_start",
     "exchangeability_tests", "wider_subset", "wider_subset_at_start", "wider_subset_tests",
-    "cross_width", "cross_epoch", "skip", "methods", "hybrids", "ridge_path",
+    "cross_width", "cross_epoch", "skip", "methods", "hybrids", "barriers", "barrier_curves", "ridge_path",
 ]  # fmt: skip
 
 
@@ -41,6 +43,8 @@ def whole(tmp_path_factory):
         grafts=all_graft_rows(),
         exchangeability=[*exchange_rows(), *exchange_rows("wider_subset")],
         hybrids=hybrid_rows(),
+        barriers=barrier_rows(),
+        barrier_curves=barrier_curve_rows(),
         ridges=ridge_rows(),
     )
 

@@ -15,6 +15,7 @@ from tests.analysis.more_rows import (
     SEEDS,
     WIDTHS,
     all_graft_rows,
+    barrier_rows,
     exchange_rows,
     hybrid_rows,
     in_setting,
@@ -49,6 +50,7 @@ def two(tmp_path_factory):
         curves=[*curves, *in_setting(curves, **OTHER)],
         exchangeability=[*exchange_rows(), *exchange_rows("wider_subset")],
         hybrids=[*hybrid_rows(), *in_setting(hybrid_rows(), **OTHER)],
+        barriers=[*barrier_rows(), *in_setting(barrier_rows((4, 8)), **OTHER)],
         ridges=ridge_rows(),
     )
     return make_report(folder, bootstraps=50)
@@ -93,6 +95,9 @@ def test_the_rows_of_a_setting_are_those_of_both_its_nets(two):
     for setting in by_setting(two.tables):
         pairs = pd.concat([setting.tables.grafts, setting.tables.hybrids])
         assert (pairs["source_init"] == pairs["target_init"]).all()
+    paths = [setting.tables.barriers for setting in by_setting(two.tables)]
+    assert [set(rows["source_init"]) for rows in paths] == [{"he_normal"}, {"uniform"}]
+    assert [len(rows) for rows in paths] == [len(barrier_rows()), len(barrier_rows((4, 8)))]
     kept = sum(len(setting.tables.grafts) for setting in by_setting(two.tables))
     assert kept + len(across_setting_rows()) == len(two.tables.grafts)
 

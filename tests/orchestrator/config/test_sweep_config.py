@@ -88,6 +88,12 @@ FAULTS = {
     "few partitions": ({"graft": {"partitions": 3}}, ["graft.partitions", "found 3", "or equal to 9"]),
     "shares that fall": ({"hybrids": {"shares": [1, 0]}}, ["hybrids", "shares must rise", "[1.0, 0.0]"]),
     "a share above 1": ({"hybrids": {"shares": [0, 1.5]}}, ["hybrids.shares.1", "1.5", "or equal to 1"]),
+    "a path of two places": ({"barriers": {"points": 2}}, ["barriers.points", "found 2", "or equal to 3"]),
+    "an unknown matching": (
+        {"barriers": {"matchings": ["weight"]}},
+        ["barriers.matchings.0", "'weight'", "'weights'"],
+    ),
+    "no matching": ({"barriers": {"matchings": []}}, ["barriers.matchings", "at least 1"]),
     "an unknown pairing": ({"graft": {"pairings": ["all"]}}, ["graft.pairings.0", "'all'", "'cross_width'"]),
     "no pairing": ({"graft": {"pairings": []}}, ["graft.pairings", "at least 1"]),
     "a skip of 0": ({"graft": {"skips": [0]}}, ["graft.skips.0", "found 0", "greater than or equal to 1"]),

@@ -297,6 +297,11 @@ HYBRID = CONV | {
     "sweep": {"widths": [32], "seeds": 2},
     "hybrids": {"pairs": 1, "shares": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]},
 }
+PATHS = CONV | {
+    "data": {"limit_train": 800, "limit_test": 100},
+    "sweep": {"widths": [24], "seeds": 3},
+    "barriers": {"pairs": 1, "points": 3, "matchings": ["none", "activations"]},
+}
 GROUPED = CONV | {
     "data": {"limit_train": 256, "limit_test": 100},
     "network": {"layers": [1, 1, 2, "pool"], "batch_norm": True},
@@ -325,6 +330,7 @@ ROOM = 2**50
         (RESIDUAL, "graft", ROOM),
         (POOLED, "pool", ROOM),
         (HYBRID, "hybrid", ROOM),
+        (PATHS, "barrier", ROOM),
     ],
     ids=[
         "train",
@@ -337,6 +343,7 @@ ROOM = 2**50
         "residual",
         "pool",
         "hybrid",
+        "paths",
     ],
 )
 def test_a_workers_peak_memory_is_the_models(fields, kind, memory, measured):

@@ -14,7 +14,7 @@ from espalier.orchestrator.planning.cost import graft_cost
 from espalier.orchestrator.planning.plan import make_plan, without
 from espalier.orchestrator.planning.task import Limits
 from espalier.tasks.data.images import facts
-from espalier.tasks.grafting.nulls.known_nulls import NULLS
+from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS
 from espalier.tasks.spec import AtOnce, blob_name, state_name
 from tests.orchestrator.folder import Folder
 
@@ -26,7 +26,7 @@ ROOMY = Limits(memory=2**40, slots=1)
 EPOCHS = (0, 2, 5)
 
 
-def config(widths=(2, 3), seeds=3, snapshots=EPOCHS, nulls=NULLS, epochs=5, **sections):
+def config(widths=(2, 3), seeds=3, snapshots=EPOCHS, nulls=DEFAULT_NULLS, epochs=5, **sections):
     return SweepConfig.parse(
         {
             "network": {"layers": [1, "pool", 1]},
@@ -247,7 +247,7 @@ def test_there_are_tiles_for_every_slot():
 def test_a_source_is_in_one_tile_unless_slots_would_be_idle():
     """Its factorisation is then used where it was made, by targets of every epoch and width."""
     everything = ["same_width", "cross_width", "cross_epoch"]
-    sweep = config(widths=(2, 3, 4), graft={"nulls": list(NULLS), "pairings": everything})
+    sweep = config(widths=(2, 3, 4), graft={"nulls": list(DEFAULT_NULLS), "pairings": everything})
     for slots in (1, 2, 5):
         made = tiles(plan(sweep, limits=Limits(2**40, slots)))
         sources = Counter(
@@ -449,7 +449,9 @@ def test_skip_grafts_of_nets_that_have_none_are_refused():
 def test_more_settings_and_pairings_keep_what_is_there():
     before = plan(config())
     cross = {"widths": [2, 3], "seeds": 3, "cross": {"train.reg_weight": [5e-4, 1e-2]}}
-    more = config(sweep=cross, graft={"nulls": list(NULLS), "pairings": ["same_width", "cross_setting"]})
+    more = config(
+        sweep=cross, graft={"nulls": list(DEFAULT_NULLS), "pairings": ["same_width", "cross_setting"]}
+    )
     after = plan(more, have=finished(before))
     assert not set(pairs(after)) & set(pairs(before))
     assert {seg.snapshot.net.recipe.reg_weight for seg in segments(after)} == {1e-2}

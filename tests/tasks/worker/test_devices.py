@@ -10,11 +10,14 @@ import torch
 from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments
 from espalier.tasks.grafting.lag_gram import LagSums
 from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.mixing.activation_matching import correlations
 from espalier.tasks.mixing.channels import Channels, Moments
 from espalier.tasks.mixing.hybrid import unexplained
 from espalier.tasks.mixing.hybrid_fit import Hybrid, Parents
+from espalier.tasks.mixing.linear_path import between
 from espalier.tasks.mixing.mixture import channels_of_a, mixed_norms
-from espalier.tasks.networks.network import Network, initialise
+from espalier.tasks.mixing.repair import output_scales, reordered_scales, repaired
+from espalier.tasks.networks.network import Network, free_streams, initialise, reordered
 from espalier.tasks.spec import WIDE, Layer
 from espalier.tasks.worker.devices import NoDevice, on, use
 from tests.tasks.conftest import make_net
@@ -100,6 +103,18 @@ def test_a_mixture_of_two_nets_stays_where_they_lie(name):
         assert value.device.type == DEVICE
     with pytest.raises(RuntimeError, match="meta"):  # the numbers are asked for at the very end
         unexplained(Parents(network, network), [Hybrid(of_a, network)], there(4, *network.architecture.input))
+
+
+@pytest.mark.parametrize("name", ["vgg16-bn", "resnet20", "dense"])
+@torch.no_grad()
+def test_what_lies_between_two_nets_stays_where_they_lie(name):
+    network, x = network_there(family_net(name)), there(4, *ARCHITECTURES[name].input)
+    orders = {number: torch.arange(count) for number, count in free_streams(network.architecture).items()}
+    moved = reordered(network, orders)
+    scales = reordered_scales(network.architecture, output_scales(network, x), orders)
+    set_right = repaired(between(network, moved, 0.5), scales, x)
+    (found,) = correlations([network, moved], [(0, 1)], x).values()
+    assert {value.device.type for value in (*set_right.parameters.values(), *found.values())} == {DEVICE}
 
 
 def test_a_network_moves_whole():

@@ -1,0 +1,173 @@
+"""One layer of several nets: the matrices that every measure is made from, each made once.
+
+Legend: N images, P positions of a map, C channels of a net, S nets; n images of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import combinations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from espalier.tasks.measures.channel_gram import ChannelGram, channel_rows
+from espalier.tasks.measures.image_orders import ImageOrders
+from espalier.tasks.measures.sample_kernels import SampleKernel, sample_kernel
+from espalier.tasks.seeds import stream
+
+MOST = 199
+"""Permutations of a measure that needs more than one product for each, at most."""
+
+DRAWS = 8
+"""Draws of one random position of every image (positions of one image are not independent samples)."""
+
+GROUPS, GROUP_IMAGES = 8, 16
+"""Most groups of images that share a position in a draw, and fewest images of one if there are several."""
+
+
+class LayerMatrices:
+    """Features of the same images by several nets at one layer, and what follows from them.
+
+    Batches are added in the order of the images; the features are kept, `4 N P C` bytes a net, since
+    permutations of images need all of them. More nets than fit into memory are compared block by block:
+    no number of a pair depends on which other nets are there.
+
+    Args:
+        channels: C of each net.
+        permutations: Of each null; measures that are dear take fewer of them and say how many.
+        products: The type of the products of wide nets, as for grafts.
+        pairs: Which pairs of nets to compare, each once; all by default.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        permutations: int = 999,
+        products: Literal["float32", "float64"] = "float32",
+        pairs: Sequence[tuple[int, int]] | None = None,
+    ) -> None:
+        self.gram = ChannelGram(channels, products)
+        self.permutations = permutations
+        nets = range(len(channels))
+        self.wanted = sorted(
+            (min(pair), max(pair)) for pair in (combinations(nets, 2) if pairs is None else pairs)
+        )
+        self._batches: list[list[Tensor]] = []
+
+    def add(self, features: Sequence[Tensor]) -> None:
+        """Add a batch: of each net, features (n, C, H, W) or (n, C) of the same images.
+
+        Raises:
+            ValueError: Nets whose maps have different sizes, or another number of nets or channels.
+        """
+        rows = [channel_rows(h) for h in features]
+        found = tuple(net.shape[2] for net in rows)
+        if found != self.gram.channels:
+            raise ValueError(f"features of {found} channels, but the nets have {self.gram.channels}")
+        if len({net.shape[:2] for net in rows}) > 1:
+            sizes = ", ".join(f"{net.shape[0]} x {net.shape[1]}" for net in rows)
+            raise ValueError(f"images x positions of the nets are {sizes}: they must be the same")
+        self.gram.add_rows(rows)
+        self._batches.append(rows)
+
+    @cached_property
+    def rows(self) -> list[Tensor]:
+        """Of each net the features (N, P, C) of all images. Nothing is added after this was read."""
+        rows = [torch.cat(parts) for parts in zip(*self._batches, strict=True)]
+        self._batches = []
+        return rows
+
+    @property
+    def nets(self) -> int:
+        """S."""
+        return len(self.gram.channels)
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.rows[0])
+
+    @property
+    def positions(self) -> int:
+        """P."""
+        return self.rows[0].shape[1]
+
+    @cached_property
+    def faults(self) -> dict[int, str]:
+        """Nets that cannot be compared, and why: features that are not finite, or that are constant."""
+        found = {}
+        for net in range(self.nets):
+            if not self.gram.finite(net):
+                found[net] = f"net {net} has features that are not finite"
+            elif not self.gram.variance_C(net).any():
+                found[net] = f"all channels of net {net} are constant"
+        return found
+
+    @cached_property
+    def sound(self) -> list[int]:
+        """The other nets."""
+        return [net for net in range(self.nets) if net not in self.faults]
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """The wanted pairs of sound nets, the lower number first."""
+        return [pair for pair in self.wanted if not self.faults.keys() & {*pair}]
+
+    @property
+    def selves(self) -> list[tuple[int, int]]:
+        """Each sound net with itself."""
+        return [(net, net) for net in self.sound]
+
+    @cached_property
+    def orders(self) -> ImageOrders:
+        """The permutations of images: they depend on N and their number alone, so layers share them."""
+        return ImageOrders(self.images, self.permutations)
+
+    def centred_rows(self, net: int) -> Tensor:
+        """Features (N, P, C) of a net less the mean of each channel over images and positions."""
+        mean_C = self.gram.sums[net] / self.gram.rows
+        return self.rows[net] - mean_C.float()
+
+    @cached_property
+    def kernels(self) -> list[SampleKernel]:
+        """The sample kernel of each sound net, in the type of its products with itself."""
+        types = {"float32": torch.float32, "float64": torch.float64}
+        return [sample_kernel(self.rows[net], types[self.gram.type_of(net, net)]) for net in self.sound]
+
+    @cached_property
+    def drawn_orders(self) -> ImageOrders:
+        """Permutations of images within groups, for samples at drawn positions (up to 7 images are left out).
+
+        Permuting an image's features must leave the positions where they are: at each, two nets have
+        something in common for any images (a border, say). So images change places only with those that are
+        looked at where they are, in every draw.
+        """
+        groups = max(1, min(GROUPS, self.images // GROUP_IMAGES))
+        return ImageOrders(self.images // groups * groups, min(self.permutations, MOST), groups)
+
+    @cached_property
+    def draws(self) -> list[Tensor]:
+        """For each draw, the position of each image in `drawn_orders`: the same for all nets.
+
+        Random for each group and draw. A map of 1x1 has one draw.
+        """
+        orders, generator = self.drawn_orders, stream("similarity positions", self.images, self.positions)
+        count = DRAWS if self.positions > 1 else 1
+        return [
+            torch.randint(self.positions, (orders.groups,), generator=generator)[orders.group_N]
+            for _ in range(count)
+        ]
+
+    def drawn(self, net: int, draw: int) -> Tensor:
+        """A net's features at the drawn positions, one row for each image in `drawn_orders`."""
+        position_M = self.draws[draw]
+        return self.rows[net][torch.arange(len(position_M)), position_M]
+
+    def inputs(self, net: int, count: int) -> Tensor:
+        """A net's features (I, C) at a random position of each of `count` random images, or of all."""
+        generator = stream("similarity inputs", self.images, self.positions)
+        image_I = torch.randperm(self.images, generator=generator)[:count]
+        return self.rows[net][image_I, torch.randint(self.positions, image_I.shape, generator=generator)]

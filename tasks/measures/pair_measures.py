@@ -1,0 +1,99 @@
+"""Measures that are made pair by pair from `X^T Y`: their values, and the same of permuted images.
+
+Legend: C channels of a net, S nets, n permutations.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from espalier.tasks.measures.found import Found, Kind, Pair, nothing
+from espalier.tasks.measures.layer_matrices import MOST, LayerMatrices
+from espalier.tasks.measures.permuted_products import permuted_products
+
+FEWEST = 19
+"""Permutations of a measure from `X^T Y` at least: each takes a factorisation or an assignment of C x C."""
+
+DEAR = 4
+"""By how much fewer where singular vectors are needed, too."""
+
+UP_TO_CHANNELS = 64
+"""Channels up to which `MOST` are made; beyond it their number falls with the square of the channels."""
+
+Statistic = Callable[[Tensor], Tensor]
+"""From products `X^T P Y` (n, C_s, C_t) of centred features, in float64, to values (n,)."""
+
+
+@dataclass(frozen=True)
+class PairMeasure:
+    """A measure of pairs from `X^T Y`.
+
+    Attributes:
+        kind: See `tasks.measures.found`.
+        make: From two nets to their value and the statistic that gives permuted values.
+        best: The value farthest from the null.
+        refuses: From two nets to why they have no value, or None.
+        settings: What else the values depend on.
+        dear: Whether a permutation needs singular vectors.
+    """
+
+    kind: Kind
+    make: Callable[[int, int], tuple[float, Statistic]]
+    best: float
+    refuses: Callable[[int, int], str | None] = lambda *_: None
+    settings: Mapping[str, float] = field(default_factory=dict)
+    dear: bool = False
+
+
+def permutations_of(channels: int, wanted: int, dear: bool = False) -> int:
+    """How many permutations a pair gets whose wider net has so many channels.
+
+    >>> [permutations_of(channels, 999) for channels in (16, 64, 128, 512)]
+    [199, 199, 49, 19]
+    >>> permutations_of(64, 999, dear=True), permutations_of(64, 9)
+    (49, 9)
+    """
+    share = min(1.0, UP_TO_CHANNELS / channels) ** 2
+    return min(wanted, max(FEWEST, int(MOST * share / (DEAR if dear else 1))))
+
+
+def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dict[str, Found]:
+    """Each measure's value for each pair of sound nets and each net with itself, and its permuted values.
+
+    The products of permuted images are made once for all measures, and dropped pair by pair.
+    """
+    found = {name: nothing(one.kind, "images", layer.nets, one.best) for name, one in measures.items()}
+    statistics: dict[Pair, dict[str, Statistic]] = defaultdict(dict)
+    for name, measure in measures.items():
+        found[name].settings.update(measure.settings)
+        for pair in [*layer.selves, *layer.pairs]:
+            reason = measure.refuses(*pair)
+            if reason:
+                found[name].reasons[pair] = reason
+                continue
+            value, statistic = measure.make(*pair)
+            found[name].put(*pair, value)
+            if pair[0] != pair[1]:
+                statistics[pair][name] = statistic
+    for count, pairs in _by_count(layer, list(statistics)).items():
+        rows = {net: layer.centred_rows(net) for net in {net for pair in pairs for net in pair}}
+        for (left, right), products_nCC in permuted_products(rows, pairs, layer.orders, count):
+            for name, statistic in statistics.pop((left, right)).items():
+                few = permutations_of(_widest(layer, (left, right)), count, measures[name].dear)
+                found[name].nulls[left, right] = statistic(products_nCC[:few].double()).cpu()
+    return found
+
+
+def _by_count(layer: LayerMatrices, pairs: list[Pair]) -> dict[int, list[Pair]]:
+    grouped: dict[int, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        grouped[permutations_of(_widest(layer, pair), layer.permutations)].append(pair)
+    return grouped
+
+
+def _widest(layer: LayerMatrices, pair: Pair) -> int:
+    return max(layer.gram.channels[net] for net in pair)
