@@ -20,6 +20,8 @@ _SIDES = {
     "ridges": ("source_", "target_"),
     "hybrids": ("source_", "target_"),
     "exchangeability": ("target_",),
+    "similarity": ("source_", "target_"),
+    "features": ("",),
 }
 """For each table of nets the prefixes of its axes."""
 
@@ -71,12 +73,15 @@ def _axes(frame: pd.DataFrame, side: str) -> pd.DataFrame:
 
 
 def _of(tables: Tables, known: pd.DataFrame, number: int) -> Tables:
-    kept = {}
+    kept, frames = {}, tables.frames()
     for name, sides in _SIDES.items():
-        frame = getattr(tables, name)
+        if name not in frames:
+            continue
+        frame = frames[name]
         inside = [setting_numbers(frame, side, known) == number for side in sides]
         kept[name] = where(frame, np.logical_and.reduce(inside))
-    return replace(tables, **kept)
+    more = {name: kept.pop(name, frame) for name, frame in tables.more.items()}
+    return replace(tables, **kept, more=more)
 
 
 def _own_parts(recipes: Sequence[str]) -> list[str]:
