@@ -29,7 +29,7 @@ from espalier.analysis.tables import Tables
 
 
 def captioned_figures(
-    tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None, compared: Compared
+    tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None, compared: Compared | None = None
 ) -> Iterator[CaptionedFigure]:
     """All figures that the tables of one setting have data for, in the report's order."""
     if last is not None:
@@ -40,7 +40,8 @@ def captioned_figures(
     yield from variants.captioned_figures(tables.grafts)
     yield from mixtures.captioned_figures(tables.hybrids)
     yield from ridge_path.captioned_figures(tables.ridges)
-    yield from similarity_figures.captioned_figures(compared)
+    if compared is not None:
+        yield from similarity_figures.captioned_figures(compared)
     if len(tables.curves):
         yield CaptionedFigure(
             "training", "How the nets learned", _TRAINING, main_figures.training(tables.curves)

@@ -109,12 +109,14 @@ def _exponents(one: MeasureFits, found: Compared) -> Iterator[str]:
 
 def _fall_of_null(one: MeasureFits) -> str:
     """How far the null moves by itself over the same widths, at the layer where it moves most."""
+    if one.signed:
+        return "Draws of one distribution have the mean 0 at every width."
     means = one.rows.pivot_table(index="layer", columns="target_width", values="null_gap", aggfunc="mean")
     ends = means.iloc[:, [0, -1]].to_numpy(dtype=np.float64)
     most = int(np.abs(ends[:, 1] - ends[:, 0]).argmax())
     first, last = ends[most]
     moves = "The null itself hardly moves"
-    if one.signed or abs(last - first) > 0.01 * abs(first):
+    if abs(last - first) > 0.01 * abs(first):
         moves = f"The null itself goes from {first:.2g} to {last:.2g} (layer {means.index[most]})"
     return (
         f"{moves}. Draws of one population come nearer with the width too, so that a fall alone is no sign "
@@ -123,10 +125,14 @@ def _fall_of_null(one: MeasureFits) -> str:
 
 
 def _unfitted(one: MeasureFits) -> str:
+    """Why some layers have no fit; layers that share a reason together."""
     if not one.reasons:
         return ""
-    reasons = "; ".join(f"layer {layer}: {reason}" for layer, reason in [*one.reasons.items()][:LISTED])
-    return f"{one.label} has no fit against the width at {layers_in_words([*one.reasons])} ({reasons}). "
+    layers: dict[str, list[int]] = {}
+    for layer, reason in one.reasons.items():
+        layers.setdefault(reason.removeprefix(f"layer {layer}: "), []).append(layer)
+    told = "; ".join(f"at {layers_in_words(those)}: {reason}" for reason, those in layers.items())
+    return f"{one.label} has no fit against the width {told}. "
 
 
 def _doubtful(one: MeasureFits) -> str:

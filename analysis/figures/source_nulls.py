@@ -99,9 +99,9 @@ def _floors(grafts: pd.DataFrame) -> dict[str, float]:
 
 
 def _tell_floors(axes: Axes, floors: dict[str, float]) -> None:
-    told = [f"{label}: at most {value:.0e}" for label, value in floors.items()]
-    at = axes.transAxes
-    axes.text(0.02, 0.02, "\n".join([*told, "(below this axis)"] if told else ()), transform=at, fontsize=8)
+    if floors:
+        told = ", ".join(f"{label}: at most {value:.0e}" for label, value in floors.items())
+        axes.set_title(f"{told} (below this axis)", loc="left", fontsize=8, fontweight="normal")
 
 
 def _draw(axes: Axes, grafts: pd.DataFrame, y: str, styles: dict[str, tuple[str, str, str]]) -> None:

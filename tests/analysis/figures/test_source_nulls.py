@@ -39,7 +39,7 @@ def test_nulls_are_drawn_by_their_error_and_by_accuracy():
     own = next(line for line in right.get_lines() if line.get_label() == "the targets' own")
     assert own.get_ydata()[0] == pytest.approx(rows["target_accuracy_test"].mean())
     assert "self" not in drawn  # 0 but for rounding: it is told, so that the axis shows the others apart
-    assert "self: at most " in left.texts[0].get_text()
+    assert "self: at most " in left.get_title(loc="left")
     assert "self" in lines(right)
 
 
