@@ -46,8 +46,8 @@ def _measure(one: MeasureFits, found: Compared) -> Iterator[str]:
     wide = where(one.rows, one.rows["target_width"] == width)
     means = mean_estimates(summarise(wide, "value", ["layer"]), found.level)
     yield (
-        f"`{one.measure}` ({'distance' if one.distance else 'similarity'}) of pairs {when(one.epoch)}, at "
-        f"width {width}: {in_layers(means)} ({_level(found)}s, together for all layers; "
+        f"Measure {one.measure} ({'distance' if one.distance else 'similarity'}) of pairs {when(one.epoch)}, "
+        f"at width {width}: {in_layers(means)} ({_level(found)}s, together for all layers; "
         f"{rows_in_words(wide)}). "
         f"{_null(one, means, wide)}"
     )
@@ -161,7 +161,7 @@ def _map(one: EpochMap, level: float) -> str:
     sure = [best for best in off if best.low > 0]
     most = "least" if one.distance else "largest"
     text = (
-        f"Map of `{one.measure}` over epochs {', '.join(map(str, one.epochs))} at width {one.width}: "
+        f"Map of {one.measure} over epochs {', '.join(map(str, one.epochs))} at width {one.width}: "
         f"{len(one.best) - len(off)} of {len(one.best)} rows ({_layers(one)}, a row for each epoch) have "
         f"their {most} value on the diagonal, that is with other nets of the same epoch"
     )

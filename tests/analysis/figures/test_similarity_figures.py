@@ -102,14 +102,14 @@ def test_the_map_is_symmetric_and_frames_the_best_of_each_row(found):
 def test_sentences_have_intervals_rows_and_what_the_null_forbids(found):
     said = similarity_words.findings(found)
     for measure in ("energy", "cka", "procrustes", "match"):
-        (own,) = [sentence for sentence in said if sentence.startswith(f"`{measure}`")]
+        (own,) = [sentence for sentence in said if sentence.startswith(f"Measure {measure} ")]
         assert re.search(r"layer 1: \S+ \[\S+, \S+\]", own)
         assert "12 rows, none with a warning" in own
         assert "12 of 12 pairs have p <= 0.05" in own
-    energy = next(sentence for sentence in said if sentence.startswith("`energy`"))
+    energy = next(sentence for sentence in said if sentence.startswith("Measure energy "))
     assert "The mean lies above 0 at layer 2" in energy
     assert "At layer 1 the interval reaches 0" in energy
-    assert "which does not say that nets are alike" in next(s for s in said if s.startswith("`cka`"))
+    assert "which does not say that nets are alike" in next(s for s in said if s.startswith("Measure cka "))
     falls = next(sentence for sentence in said if "1 - cka falls at 2 of 2 layers" in sentence)
     assert "layer 1: 0.50 [" in falls
     assert "Initial nets: layer 1: 0.50" in falls
