@@ -66,7 +66,7 @@ def test_the_page_has_a_figure_for_each_measure_a_map_and_a_table_of_all(made):
         *["energy"] * 2,
         *["mmd"] * 2,
     ]
-    assert "0.1 ± 0.02" in table
+    assert "0.100 ± 0.020" in table
     assert "There are no grafts yet" not in text
 
 
