@@ -26,6 +26,8 @@ def test_the_exponent_is_that_of_the_distance_or_of_1_less_the_similarity(measur
             {1: 0.8 / factor, 2: 0.4 / factor}, abs=0.01
         )
         assert found.reasons == {}
+        # A similarity that rises to 1 has the exponent too, with a limit of 1 and a negative factor.
+        assert [fit.row()["c"] for fit in found.fits.values()] == pytest.approx([0, 0], abs=0.01)
 
 
 def test_a_measure_that_may_be_negative_is_fitted_only_where_its_mean_is_surely_positive():
