@@ -1,12 +1,13 @@
 """Espalier: do differently seeded wide networks learn the same distribution of features?
 
-    from espalier import Sweep, SweepConfig, load, fit_width_limit, fit_excess
+    from espalier import Sweep, SweepConfig, load, fit_width_limit, fit_excess, similarity_summary
 
 `Sweep` runs what a `SweepConfig` describes, `load` reads a sweep's tables as pandas frames,
-`fit_width_limit` fits how a measure falls with the width, and `fit_excess` what training adds to that. What
-is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done),
-`espalier.cluster` (where it runs) and `espalier.analysis` (what it says). Each name is imported when it is
-first asked for, so that reading tables loads neither PyTorch nor Ray.
+`fit_width_limit` fits how a measure falls with the width, `fit_excess` what training adds to that, and
+`similarity_summary` averages measures without a fit beside their nulls. What is beneath:
+`espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done), `espalier.cluster`
+(where it runs) and `espalier.analysis` (what it says). Each name is imported when it is first asked for, so
+that reading tables loads neither PyTorch nor Ray.
 """
 
 from __future__ import annotations
@@ -16,13 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from espalier.analysis.limits.excess import fit_excess
+    from espalier.analysis.limits.similarity_summary import similarity_summary
     from espalier.analysis.limits.width_limit import fit_width_limit
     from espalier.analysis.tables import load
     from espalier.orchestrator.config.sweep_config import SweepConfig
     from espalier.orchestrator.sweep import Sweep
 
 __version__ = "0.1.0"
-__all__ = ["Sweep", "SweepConfig", "__version__", "fit_excess", "fit_width_limit", "load"]
+__all__ = [
+    "Sweep",
+    "SweepConfig",
+    "__version__",
+    "fit_excess",
+    "fit_width_limit",
+    "load",
+    "similarity_summary",
+]
 
 _HOMES = {
     "Sweep": "espalier.orchestrator.sweep",
@@ -30,6 +40,7 @@ _HOMES = {
     "fit_excess": "espalier.analysis.limits.excess",
     "fit_width_limit": "espalier.analysis.limits.width_limit",
     "load": "espalier.analysis.tables",
+    "similarity_summary": "espalier.analysis.limits.similarity_summary",
 }
 
 

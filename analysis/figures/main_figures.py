@@ -19,7 +19,6 @@ from espalier.analysis.figures.style import (
     log_values,
     new_figure,
     new_panels,
-    null_styles,
     ramp,
     shared_legend,
     styled,
@@ -176,25 +175,6 @@ def untrained_by_epoch(grafts: pd.DataFrame, real: pd.DataFrame) -> pd.DataFrame
     means = summarise(rows, "fvu_test", ["null", "layer", "target_epoch"]).drop(columns="null")
     start = where(real, real["target_epoch"] == 0)
     return pd.concat([start, means]).sort_values(["layer", "width", "target_epoch"], ignore_index=True)
-
-
-@styled
-def error_of_nulls(grafts: pd.DataFrame) -> Figure:
-    """Held-out error of real grafts and of each null against the layer; rows of one width and snapshot."""
-    styles = null_styles(grafts["null"])
-    grafts = where(grafts, grafts["null"].isin([*styles]))
-    means = summarise(grafts, "fvu_test", ["null", "layer"])
-    figure, axes = new_figure(8.2, 4.2)
-    for null, (label, colour, marker) in styles.items():
-        part = where(means, means["null"] == null)
-        value = part["mean"].clip(lower=SMALLEST)
-        axes.errorbar(part["layer"], value, part["error"], color=colour, marker=marker, label=label)
-    axes.axhline(1, color="#5b6470", lw=0.9, ls="--")
-    layer_axis(axes, grafts)
-    log_values(axes)
-    axes.set_ylabel(FVU)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), title="source")
-    return figure
 
 
 @styled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -15,20 +15,23 @@ from espalier.analysis.figures import (
     pool_nulls,
     pool_words,
     ridge_path,
+    similarity_figures,
+    similarity_words,
+    source_nulls,
     variants,
 )
 from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.excess_figure import excess_by_width
 from espalier.analysis.figures.pair_matrix import pair_matrix
-from espalier.analysis.figures.style import NULL_STYLE, null_styles
 from espalier.analysis.limits.held_out import unknown_images
-from espalier.analysis.limits.selection import plain_grafts, usual_method, where
+from espalier.analysis.limits.selection import largest, plain_grafts, usual_method, where
+from espalier.analysis.limits.similarity_fits import Compared
 from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
 
 
 def captioned_figures(
-    tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None
+    tables: Tables, last: SnapshotFits | None, first: SnapshotFits | None, compared: Compared | None = None
 ) -> Iterator[CaptionedFigure]:
     """All figures that the tables of one setting have data for, in the report's order."""
     if last is not None:
@@ -41,22 +44,33 @@ def captioned_figures(
     yield from barrier_figures.captioned_figures(tables.barriers, tables.barrier_curves)
     yield from ensemble_figures.captioned_figures(tables.kernel_spread, tables.ensembles)
     yield from ridge_path.captioned_figures(tables.ridges)
+    if compared is not None:
+        yield from similarity_figures.captioned_figures(compared)
     if len(tables.curves):
         yield CaptionedFigure(
             "training", "How the nets learned", _TRAINING, main_figures.training(tables.curves)
         )
 
 
-def more_findings(tables: Tables, level: float) -> list[str]:
-    """Sentences on everything beyond pairs of one width, which are in `analysis.report.findings`."""
+def more_findings(tables: Tables, compared: Compared, level: float) -> list[str]:
+    """Sentences on nulls, other pairings and measures; plain pairs are in `analysis.report.findings`."""
     return [
+        *source_nulls.findings(_widest_of_last(plain_grafts(tables.grafts)), level),
         *pool_words.findings(tables.exchangeability),
         *crossings.findings(usual_method(tables.grafts), level),
         *variants.findings(tables.grafts, level),
         *mixtures.findings(tables.hybrids, level),
         *barrier_figures.findings(tables.barriers, level),
         *ridge_path.findings(tables.ridges),
+        *similarity_words.findings(compared),
     ]
+
+
+def _widest_of_last(grafts: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the widest nets of the last epoch that has a real pair, nulls among them."""
+    for name in ("target_epoch", "target_width"):
+        grafts = where(grafts, grafts[name] == where(grafts, grafts["null"] == "none")[name].max())
+    return grafts
 
 
 def _drop_reading(rows: pd.DataFrame) -> str:
@@ -88,19 +102,11 @@ def _graft_figures(grafts: pd.DataFrame, last: SnapshotFits) -> Iterator[Caption
         yield CaptionedFigure(
             "error_by_epoch", "Error through training", _EPOCH, main_figures.error_by_epoch(grafts)
         )
-    widest = last.rows["target_width"].max()
-    wide = where(grafts, (grafts["target_epoch"] == last.epoch) & (grafts["target_width"] == widest))
+    wide = _widest_of_last(grafts)
     matrix = pair_matrix(where(wide, wide["null"].isin(["none", "self"])))
-    yield CaptionedFigure("pair_matrix", f"All pairs at width {widest}", _MATRIX, matrix)
-    nulls = [*null_styles(wide["null"])]
-    if set(nulls) - {"none"}:
-        reading, figure = _nulls_reading(nulls), main_figures.error_of_nulls(wide)
-        yield CaptionedFigure("nulls", f"Nulls and floors at width {widest}", reading, figure)
-
-
-def _nulls_reading(nulls: Sequence[str]) -> str:
-    added = [null for null in nulls if null not in NULL_STYLE]
-    return f"{_NULLS} Further nulls: {', '.join(added)}." if added else _NULLS
+    title = f"All pairs at width {largest(wide['target_width'])}"
+    yield CaptionedFigure("pair_matrix", title, _MATRIX, matrix)
+    yield from source_nulls.captioned_figures(wide)
 
 
 _EXCESS = (
@@ -138,9 +144,5 @@ _MATRIX = (
     "others better or worse, a column a target that is easier or harder to serve. Nets that are draws from "
     "one distribution differ as well, by chance. The grey diagonal is each net grafted into itself: the "
     "numerical floor."
-)
-_NULLS = (
-    "The real grafts against sources that are known: an untrained net (what random features give), images "
-    "shuffled (nothing to find: 1), the net itself and its permuted copy (exact recovery: about 0)."
 )
 _TRAINING = "Means over seeds; full lines are held-out images, dashed lines training images."

@@ -57,7 +57,7 @@ NULL_STYLE = {
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b6470", "#1f2933")
 """Colours for unordered categories (Okabe & Ito); the first is that of real grafts."""
 _USED = {part for _, *parts in NULL_STYLE.values() for part in parts}
-_FREE_COLOURS = [colour for colour in PALETTE if colour not in _USED]
+_FREE_COLOURS = ("#882255", "#44aa99", "#999933", "#332288")  # Tol's muted ones: the palette's are all taken
 _FREE_MARKERS = [marker for marker in MARKERS if marker not in _USED]
 REFERENCE: dict[str, Any] = {"color": "#5b6470", "ls": "--", "lw": 1.1}
 """How a reference line is drawn."""

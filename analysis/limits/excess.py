@@ -75,8 +75,8 @@ def fit_excess(
     return pd.DataFrame([fit.row() for fit in fits], columns=[*by, *COLUMNS])
 
 
-def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test") -> pd.DataFrame:
-    """The real rows whose pair has an untrained source too, each once.
+def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test", null: str = NULL) -> pd.DataFrame:
+    """The real rows whose pair has an untrained source, or another source of the same net, too, each once.
 
     Rows whose error tells nothing (`analysis.limits.selection.measured`) or is not finite are left out.
 
@@ -86,9 +86,9 @@ def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test") -> pd.D
     """
     real = measured(each_once(comparable(grafts, by), y), y)
     known = [name for name in _SAME if name in grafts.columns]
-    null = measured(each_once(where(grafts, grafts["null"] == NULL), y), y)
+    beside = measured(each_once(where(grafts, grafts["null"] == null), y), y)
     rows = real.merge(
-        null[[*known, y, "warning"]], on=known, suffixes=("", "_untrained"), validate="one_to_one"
+        beside[[*known, y, "warning"]], on=known, suffixes=("", "_untrained"), validate="one_to_one"
     )
     rows = where(rows, np.isfinite(rows[y]) & np.isfinite(rows[f"{y}_untrained"]))
     rows = rows.rename(columns={f"{y}_untrained": "untrained"})

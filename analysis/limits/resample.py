@@ -193,7 +193,7 @@ def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
     nets = _MeasureOfNets.of(rows, y)
     lines = [
         {**group, "width": m.width, "mean": m.mean, "error": float(np.sqrt(m.variance)), "nets": m.seeds}
-        for group, part in _places(rows, by)
+        for group, part in places(rows, by)
         for m in nets.width_means(part)
     ]
     return pd.DataFrame(lines, columns=[*by, "width", "mean", "error", "nets"])
@@ -203,10 +203,10 @@ def groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, Any],
     """The groups of a frame in sorted order, each with its values of `by`; one group if `by` is empty."""
     if not by or frame.empty:
         return [({}, frame)] if len(frame) else []
-    return [(group, frame.take(part)) for group, part in _places(frame, by)]
+    return [(group, frame.take(part)) for group, part in places(frame, by)]
 
 
-def _places(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[Any, Any], NDArray[np.int64]]]:
+def places(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[Any, Any], NDArray[np.int64]]]:
     """As `groups`, with the places of a group's rows in the frame for the rows themselves."""
     if not by or frame.empty:
         return [({}, np.arange(len(frame)))] if len(frame) else []

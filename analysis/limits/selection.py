@@ -15,7 +15,7 @@ from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 SETTING = ("architecture", "parametrization", "init", "dataset", "regularizer", "reg_weight", "recipe")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""
 
-_ROW_AXES = ("null", "pairing", "skip", "method", "bn", "graft_layer", "layer")
+_ROW_AXES = ("null", "pairing", "skip", "method", "bn", "graft_layer", "layer", "measure")
 _EPOCHS = ("source_epoch", "target_epoch", "epoch")
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
 from espalier.analysis.figures import between_settings, study_figures
 from espalier.analysis.figures.captioned import CaptionedFigure
 from espalier.analysis.figures.report_figures import captioned_figures, more_findings
+from espalier.analysis.figures.similarity_words import table_rows
 from espalier.analysis.limits.selection import plain_grafts
 from espalier.analysis.limits.settings import Setting, by_setting
+from espalier.analysis.limits.similarity_fits import compare
 from espalier.analysis.limits.snapshots import EXCESS_COLUMNS, SnapshotFits, end_fits
 from espalier.analysis.limits.width_limit import COLUMNS
 from espalier.analysis.report.findings import findings
@@ -23,6 +26,7 @@ class Chapter:
     """Its label (empty if its setting is the only one), sentences, figures, and fits.
 
     The fits are those of the last and the first snapshot. `of_setting`: it is about one setting's nets.
+    `compared` are rows of `analysis.limits.similarity_summary` of the widest nets.
     """
 
     label: str
@@ -30,6 +34,7 @@ class Chapter:
     figures: Sequence[CaptionedFigure]
     snapshots: Sequence[SnapshotFits] = ()
     of_setting: bool = True
+    compared: Sequence[Mapping[str, Any]] = ()
 
     def fits(self) -> pd.DataFrame:
         """The fits of the last snapshot."""
@@ -61,9 +66,14 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
 def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
     grafts = plain_grafts(setting.tables.grafts)
     last, first = end_fits(grafts, level, bootstraps)
-    said = [*(findings(grafts, last) if last else []), *more_findings(setting.tables, level)]
-    figures = list(captioned_figures(setting.tables, last, first))
-    return Chapter(setting.label, said, figures, [fits for fits in (last, first) if fits])
+    compared = compare(setting.tables.similarity, level, bootstraps)
+    said = [
+        *(findings(grafts, last) if last else []),
+        *more_findings(setting.tables, compared, level),
+    ]
+    figures = list(captioned_figures(setting.tables, last, first, compared))
+    fits = [fits for fits in (last, first) if fits]
+    return Chapter(setting.label, said, figures, fits, compared=table_rows(compared))
 
 
 def _numbered(chapter: Chapter, number: int) -> Chapter:
