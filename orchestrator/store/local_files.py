@@ -30,6 +30,7 @@ from espalier.orchestrator.store.real_entries import (
     FILE,
     FOLDER,
     LINK,
+    exchanged,
     found,
     link_new,
     make_folder,
@@ -212,9 +213,11 @@ class LocalFiles(Files):
         return told
 
     def swap(self, folder: str, files: Mapping[str, bytes]) -> None:
-        """Build the new folder aside, then two renames: the old one out, the new one in.
+        """Build the new folder aside, then exchange the two at once: a reader sees one or the other.
 
-        `_finish_swaps` undoes a swap cut off before the second rename, and ends one cut off after it.
+        Where that cannot be (not Linux, or a file system without it) there are two renames, the old one out,
+        the new one in. `_finish_swaps` undoes a swap cut off before the last of them, and ends one cut off
+        after it.
         """
         if folder not in _swappable().values():
             raise ValueError(f"{printable(folder)} is no table's folder: those alone are swapped")
@@ -224,8 +227,9 @@ class LocalFiles(Files):
             for part, data in files.items():
                 write_new(work / "new" / part, data)
             sync_folder(work / "new")
-            _move(final, work / "old")
-            _move(work / "new", final)
+            if not exchanged(work / "new", final):
+                _move(final, work / "old")
+                _move(work / "new", final)
             shutil.rmtree(work)
         except OSError as error:
             self._finish_swaps()  # gives the space back

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 KINDS = {
     stat.S_IFREG: "a file",
@@ -48,6 +51,36 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+HERE, EXCHANGE = -100, 2
+"""Of Linux: relative paths begin at the working directory; the two names change places."""
+NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step, on disk afterwards; false where that cannot be (renameat2).
+
+    Raises:
+        OSError: One of them is not there, say.
+    """
+    rename = _renameat2()
+    if rename is None:
+        return False
+    if rename(HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE):
+        number = ctypes.get_errno()
+        if number in NO_EXCHANGE:
+            return False
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    sync_folder(one.parent)
+    sync_folder(other.parent)
+    return True
+
+
+@cache
+def _renameat2() -> Any:
+    """The function of the C library, or None where it has none (not Linux, say)."""
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
 def write_new(path: Path, data: bytes) -> None:

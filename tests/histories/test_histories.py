@@ -19,6 +19,9 @@ FOUND = {
     "a merged part counts beside the one that replaced it": History(
         (Session(), Session("seeds", (("leave", 0),), "kill", 110))
     ),
+    "who reads after a compaction was cut off finds no rows": History(
+        (Session(), Session(fault="kill", step=6, compacts=True))
+    ),
 }
 
 

@@ -33,9 +33,9 @@ def test_nulls_are_drawn_by_their_error_and_by_accuracy():
     rows = frame(real_rows(), beside("resampled", 2.0), beside("clustered_noise", 9.0, accuracy_test=0.6))
     left, right = source_nulls.error_of_nulls(rows).axes[:2]
     drawn = lines(left)
-    assert drawn["drawn anew"] == pytest.approx(2 * drawn["real grafts"])
-    assert drawn["class noise"] == pytest.approx(9 * drawn["real grafts"])
-    assert lines(right)["class noise"] == pytest.approx([0.6, 0.6])
+    assert drawn["resampled"] == pytest.approx(2 * drawn["real grafts"])
+    assert drawn["clustered noise"] == pytest.approx(9 * drawn["real grafts"])
+    assert lines(right)["clustered noise"] == pytest.approx([0.6, 0.6])
     own = next(line for line in right.get_lines() if line.get_label() == "the targets' own")
     assert own.get_ydata()[0] == pytest.approx(rows["target_accuracy_test"].mean())
     assert "self" not in drawn  # 0 but for rounding: it is told, so that the axis shows the others apart
