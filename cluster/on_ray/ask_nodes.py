@@ -68,18 +68,24 @@ def ask_nodes(
 
 def all_see(path: str, text: str, seconds: float = SEE_SECONDS) -> bool:
     """Whether the Ray that this process has joined has several nodes, and each sees a file with that text."""
-    nodes, deadline = [node["NodeID"] for node in ray.nodes() if node["Alive"]], time.monotonic() + seconds
-    if len(nodes) < 2:
-        return False
-    examiners = [_examiner(node) for node in nodes]
-    try:
-        calls = [examiner.shares.remote(path, text) for examiner in examiners]
-        return all(_got(call, deadline) for call in calls)
-    except RayError:  # no answer in time, which is a RayError too, or none at all
-        return False
-    finally:
-        for examiner in examiners:
-            ray.kill(examiner)
+    deadline = time.monotonic() + seconds
+    while len(nodes := alive()) > 1:
+        examiners = [_examiner(node) for node in nodes]
+        try:
+            calls = [examiner.shares.remote(path, text) for examiner in examiners]
+            return all(_got(call, deadline) for call in calls)
+        except RayError:  # no answer in time, which is a RayError too, or none at all
+            if alive() == nodes:
+                return False  # else one of them has gone meanwhile: the others are asked again
+        finally:
+            for examiner in examiners:
+                ray.kill(examiner)
+    return False
+
+
+def alive() -> list[str]:
+    """The ids of the nodes that are alive."""
+    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
 
 
 def _asked(deadline: float, folder: Path | None, needed: str | None) -> list[dict[str, Any]]:

@@ -15,7 +15,10 @@ def listing(store: Store) -> Iterator[str]:
     for log in found:
         yield _heading(log, rows.get(log))
     if not found:
-        yield "no attempt has said anything: all ended well and without warnings, or none has been made"
+        yield (
+            "no attempt left a log: it ended well and without a warning, or its worker died before it could "
+            "(`espalier status` tells of failures)"
+        )
 
 
 def told(store: Store, key: str, attempt: int | None = None) -> Iterator[str]:

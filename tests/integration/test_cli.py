@@ -99,7 +99,7 @@ def test_new_plan_run_and_status_tell_one_story(tmp_path):
     assert "Nothing is missing" in status.output
     (line,) = espalier("status", folder, "--json", "--watch").output.splitlines()  # no run: one look
     assert json.loads(line)["kinds"]["graft"]["done"] == 36
-    assert "no attempt has said anything" in espalier("logs", folder).output
+    assert "no attempt left a log" in espalier("logs", folder).output
     complains(espalier("logs", folder, "x"), "no attempt at a job 'x'")
     assert re.search(r"graft\D+36\D+0\D+0\D", espalier("plan", folder).output)
     assert published(folder) == before

@@ -166,4 +166,4 @@ def test_logs_are_listed_and_told_by_the_beginning_of_a_key(folder):
 
 def test_a_sweep_without_logs_says_so(folder):
     (line,) = listing(Store(folder))
-    assert "no attempt has said anything" in line
+    assert "no attempt left a log" in line
