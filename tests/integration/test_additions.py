@@ -122,8 +122,8 @@ def test_a_null_is_one_value_and_one_entry(tmp_path, monkeypatch):
 
     shown = [figure for chapter in chapters(load(tmp_path), 0.9, 10) for figure in chapter.figures]
     (nulls,) = [figure for figure in shown if figure.name == "nulls"]
-    legend = [text.get_text() for text in nulls.figure.axes[0].get_legend().get_texts()]
-    assert legend == ["real grafts", "self", "mirrored"]
+    legend = [text.get_text() for text in nulls.figure.legends[0].get_texts()]
+    assert legend == ["real grafts", "self", "mirrored", "the targets' own"]
     page = write_report(tmp_path, bootstraps=10)
     assert "Further nulls: mirrored." in page.read_text(encoding="utf-8")
     assert page.with_name("nulls.svg").exists()
