@@ -212,6 +212,39 @@ def attempt_job(
     return Done(job.key, attempt, output, time.monotonic() - start, **place)
 
 
+class Around:
+    """A pool that hands everything on to another: what changes some of it overrides that alone."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+        return self._pool.slots
+
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """Bytes of memory of each slot."""
+        return self._pool.memories
+
+    def submit(self, job: Job, attempt: int) -> None:
+        """Take a job."""
+        self._pool.submit(job, attempt)
+
+    def wait(self, timeout: float) -> list[Done | Failed]:
+        """The pool's events."""
+        return self._pool.wait(timeout)
+
+    def running(self) -> dict[str, float]:
+        """How long each job has been at work."""
+        return self._pool.running()
+
+    def close(self) -> None:
+        """Cancel what is in flight and give back all workers."""
+        self._pool.close()
+
+
 class InProcessPool:
     """One slot in this process, for tests and debugging: a job runs when its result is waited for.
 

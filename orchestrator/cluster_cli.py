@@ -43,6 +43,7 @@ def submit(
 ) -> None:
     """Send the current folder, with a sweep in it, to a cluster by `ray job submit`. Refused if too large."""
     from espalier.cluster.on_ray.auth_token import MODE, described, guard, token_file
+    from espalier.cluster.on_ray.session import refuse_without_ray
     from espalier.cluster.on_ray.working_dir import refuse_too_large
 
     words = [folder] if results is None else [folder, results]
@@ -60,6 +61,8 @@ def submit(
             f"{token_file()} does not exist: copy the cluster's token there from its head (mode 600), or set "
             f"{MODE}=disabled for a cluster without one"
         )
+    if not address and not {DASHBOARD, "RAY_ADDRESS"} & os.environ.keys():
+        refuse_without_ray()
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "ray.scripts.scripts", *order[1:]])

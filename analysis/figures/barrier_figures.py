@@ -213,5 +213,6 @@ _READING = (
 )
 _CURVES = (
     "Means over pairs of the widest nets, with a band of one standard error. At t = 0 and t = 1 the nets are "
-    "the trained ones, whatever the matching; the temperature is chosen anew there too."
+    "the trained ones, whatever the matching (under REPAIR a net with BN has its statistics re-estimated "
+    "there too); the temperature is chosen anew there as well."
 )

@@ -21,13 +21,11 @@ from espalier.analysis.figures.style import (
     styled,
     width_axis,
 )
-from espalier.analysis.limits.epoch_map import EpochMap, epoch_map
+from espalier.analysis.limits.epoch_map import EpochMap
 from espalier.analysis.limits.resample import summarise
 from espalier.analysis.limits.selection import where
 from espalier.analysis.limits.similarity_fits import Compared, MeasureFits
 
-MAPPED = ("energy", "cka")
-"""The measures that are mapped over the epochs."""
 SIDES = 1.645
 """Standard deviations within which 90 % of a Gaussian lie."""
 
@@ -39,16 +37,10 @@ def captioned_figures(found: Compared) -> Iterator[CaptionedFigure]:
         title = f"{one.label} against width {when(one.epoch)}"
         figure = gap_by_width(one, before.get(one.measure))
         yield CaptionedFigure(f"similarity_{one.measure}", title, _reading(one), figure)
-    for one in maps(found):
+    for one in found.maps:
         title = f"{one.measure} of nets at two epochs, width {one.width}"
         reading = _MAP.format(most="least" if one.distance else "largest")
         yield CaptionedFigure(f"epochs_{one.measure}", title, reading, map_of_epochs(one))
-
-
-def maps(found: Compared) -> list[EpochMap]:
-    """The maps that there are rows for."""
-    made = [epoch_map(found.rows, measure, found.level) for measure in MAPPED]
-    return [one for one in made if one is not None]
 
 
 @styled

@@ -17,7 +17,6 @@ from espalier.analysis.figures.captioned import (
     told,
     when,
 )
-from espalier.analysis.figures.similarity_figures import maps
 from espalier.analysis.limits.cautions import ROWS_WARN, percent
 from espalier.analysis.limits.epoch_map import BestEpoch, EpochMap
 from espalier.analysis.limits.ratios import Estimate, mean_estimates
@@ -34,7 +33,7 @@ ROUNDING = 1e-6
 def findings(found: Compared) -> list[str]:
     """Sentences about each fitted measure at the widest nets and over the widths, and about the maps."""
     said = [sentence for one in found.last for sentence in _measure(one, found)]
-    said += [sentence for one in maps(found) if (sentence := _map(one, found.level))]
+    said += [sentence for one in found.maps if (sentence := _map(one, found.level))]
     left = found.summary["undefined"].to_numpy(dtype=np.int64).sum()
     if left:
         said.append(f"{left:,} of {len(found.rows):,} values of pairs are not defined and are in no mean.")
@@ -84,7 +83,7 @@ def _labels(one: MeasureFits, means: Sequence[Estimate]) -> str:
     sides = {
         _ABOVE: [mean.layer for mean in means if mean.low > 0],
         _BELOW: [mean.layer for mean in means if mean.high < 0],
-        _AROUND: [mean.layer for mean in means if not (mean.low > 0 or mean.high < 0)],
+        _AROUND: [mean.layer for mean in means if mean.low <= 0 <= mean.high],
     }
     return " ".join(words.format(layers_in_words(layers)) for words, layers in sides.items() if layers)
 

@@ -181,7 +181,7 @@ def _beside(wide: pd.DataFrame, null: str, words: str, level: float) -> str:
     verdict = f"the real source serves better at {len(better)} of {len(found)} layers"
     if worse:
         verdict += f", and worse at {len(worse)}"
-    rest = len(found) - len(better) - len(worse)
+    rest = sum(one.low <= 1 <= one.high for one in found)
     if rest:
         verdict += f"; at {rest} the interval has 1 in it, which does not show that both are alike"
     return (

@@ -55,7 +55,7 @@ def mean_estimates(means: pd.DataFrame, level: float) -> list[Estimate]:
         Estimate(
             int(m["layer"]),
             float(m["mean"]),
-            *spread_interval(m["mean"], m["error"], _freedom(m), level, len(lines)),
+            *spread_interval(m["mean"], m["error"], m["freedom"], level, len(lines)),
         )
         for m in lines
     ]
@@ -73,11 +73,7 @@ def ratio_estimates(top: pd.DataFrame, bottom: pd.DataFrame, level: float) -> li
     for m in both:
         value = m["mean"] / m["mean_below"]
         error = np.hypot(m["error"] / m["mean"], m["error_below"] / m["mean_below"])
-        freedom = min(m["nets"], m["nets_below"]) - 1
+        freedom = min(m["freedom"], m["freedom_below"])
         low, high = spread_interval(np.log(value), error, freedom, level, len(both))
         found.append(Estimate(int(m["layer"]), float(value), float(np.exp(low)), float(np.exp(high))))
     return found
-
-
-def _freedom(mean: dict[object, float]) -> float:
-    return mean.get("freedom", mean["nets"] - 1)

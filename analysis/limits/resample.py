@@ -186,17 +186,24 @@ def summarise(frame: pd.DataFrame, y: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean and standard error over nets of `y`, a row per group of `by` and width.
 
     The rows are chosen as in `analysis.limits.selection.comparable` and `measured`. Columns: those of `by`,
-    `width`, `mean`, `error` (one standard error; NaN if fewer than 2 nets) and `nets`. `width` is the
-    narrower one of a pair's two.
+    `width`, `mean`, `error` (one standard error; NaN if fewer than 2 nets), `freedom` (the degrees of freedom
+    with which it is known) and `nets`. `width` is the narrower one of a pair's two.
     """
     rows = measured(comparable(frame, by), y)
     nets = _MeasureOfNets.of(rows, y)
     lines = [
-        {**group, "width": m.width, "mean": m.mean, "error": float(np.sqrt(m.variance)), "nets": m.seeds}
+        {
+            **group,
+            "width": m.width,
+            "mean": m.mean,
+            "error": float(np.sqrt(m.variance)),
+            "freedom": m.freedom,
+            "nets": m.seeds,
+        }
         for group, part in places(rows, by)
         for m in nets.width_means(part)
     ]
-    return pd.DataFrame(lines, columns=[*by, "width", "mean", "error", "nets"])
+    return pd.DataFrame(lines, columns=[*by, "width", "mean", "error", "freedom", "nets"])
 
 
 def groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:

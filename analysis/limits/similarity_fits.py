@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from espalier.analysis.limits.epoch_map import EpochMap, epoch_map
 from espalier.analysis.limits.intervals import mean_interval
 from espalier.analysis.limits.resample import groups, width_means
 from espalier.analysis.limits.selection import each_once, largest, where
@@ -52,6 +53,10 @@ class MeasureFits:
         return self.measure if self.distance else f"1 - {self.measure}"
 
 
+MAPPED = ("energy", "cka")
+"""The measures that are mapped over the epochs."""
+
+
 @dataclass(frozen=True, eq=False)
 class Compared:
     """What is known of one setting's nets without a fit.
@@ -61,6 +66,7 @@ class Compared:
         last: By measure of `FITTED` that is there, the last snapshot.
         first: The same of the initial nets, where these are another snapshot.
         rows: The rows themselves.
+        maps: Of `MAPPED` those that there are rows for, over two epochs.
         level: Coverage of the intervals.
     """
 
@@ -69,6 +75,7 @@ class Compared:
     first: Sequence[MeasureFits]
     rows: pd.DataFrame
     level: float
+    maps: Sequence[EpochMap]
 
     def widest(self) -> pd.DataFrame:
         """The summary of the widest nets at the last snapshot, all measures."""
@@ -84,12 +91,14 @@ def compare(rows: pd.DataFrame, level: float, bootstraps: int) -> Compared:
     epochs = sorted(set(own["target_epoch"]))
 
     def of(epoch: int) -> list[MeasureFits]:
-        there = set(where(own, own["target_epoch"] == epoch)["measure"])
+        valued = np.isfinite(own["value"].to_numpy(dtype=np.float64))
+        there = set(where(own, (own["target_epoch"] == epoch) & valued)["measure"])
         return [measure_fits(own, name, epoch, level, bootstraps) for name in FITTED if name in there]
 
     last = of(int(epochs[-1])) if epochs else []
     first = of(0) if len(epochs) > 1 and epochs[0] == 0 else []
-    return Compared(similarity_summary(rows, level), last, first, rows, level)
+    maps = [made for name in MAPPED if (made := epoch_map(rows, name, level)) is not None]
+    return Compared(similarity_summary(rows, level), last, first, rows, level, maps)
 
 
 def measure_fits(rows: pd.DataFrame, measure: str, epoch: int, level: float, bootstraps: int) -> MeasureFits:

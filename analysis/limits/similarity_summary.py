@@ -60,7 +60,8 @@ def similarity_summary(frame: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     by = [*(f"target_{name}" for name in SETTING), *_PLACE, *_MEASURE]
     for name in SETTING:
-        if not np.array_equal(frame[f"source_{name}"].to_numpy(), frame[f"target_{name}"].to_numpy()):
+        a, b = (frame[f"{side}_{name}"].astype(object) for side in ("source", "target"))
+        if not bool(((a == b) | (a.isna() & b.isna())).to_numpy().all()):
             raise ValueError(f"pairs of nets whose {name} differs are of two settings: leave them out first")
     # Categories that no row has would be groups.
     texts = {name: frame[name].astype(object) for name in by if frame[name].dtype == "category"}

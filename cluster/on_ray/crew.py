@@ -143,7 +143,8 @@ class Crew:
         """Say which nodes have joined, are being taken away, or are gone."""
         now = self._nodes.now()
         for key in sorted(now.keys() - self._known.keys()):
-            self._tell(f"node {now[key].name} has joined, with room for {now[key].slots} slots")
+            room = f"{now[key].slots} slot{'' if now[key].slots == 1 else 's'}"
+            self._tell(f"node {now[key].name} has joined, with room for {room}")
         for key in sorted(self._nodes.leaving() - self._told_leaving):
             self._tell(f"node {now[key].name} is being taken away: it gets no more jobs")
         for key in sorted(self._known.keys() - now.keys()):

@@ -127,6 +127,21 @@ def _join(address: str) -> None:
         raise RuntimeError(f"the Ray at {place} was not joined: {_first_line(error)}{where()}") from error
 
 
+def refuse_without_ray() -> None:
+    """Refuse to look for a Ray on this machine where none runs.
+
+    Raises:
+        ConnectionError: Says what would do.
+    """
+    try:
+        _resolved("auto")
+    except ConnectionError:
+        raise ConnectionError(
+            "no Ray runs on this machine: start a cluster (docs/cluster.md), or give its dashboard by "
+            "--address, such as http://127.0.0.1:8265"
+        ) from None
+
+
 def _resolved(address: str) -> str:
     """`host:port` of what the user named.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Pool
+from espalier.cluster.pool import Around, Done, Failed, InProcessPool, Pool
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.running.execute import execute
@@ -43,7 +43,7 @@ class SharedFault(RuntimeError):
     """What every job would meet, such as an image that is broken; the message says what to mend."""
 
 
-class Heard:
+class Heard(Around):
     """A pool whose outputs' notes are told, each once, with the node that said it first.
 
     Where a job meets a fault that all jobs share, and `attempts` tries are over or no use, no job is worth
@@ -51,23 +51,10 @@ class Heard:
     """
 
     def __init__(self, pool: Pool, tell: Callable[[str], None], attempts: int = 1) -> None:
-        self._pool, self._tell, self._told = pool, tell, set[str]()
+        super().__init__(pool)
+        self._tell, self._told = tell, set[str]()
         self._attempts = attempts
         self._fault: SharedFault | None = None
-
-    @property
-    def slots(self) -> int:
-        """How many jobs run at once."""
-        return self._pool.slots
-
-    @property
-    def memories(self) -> tuple[int, ...]:
-        """The pool's."""
-        return self._pool.memories
-
-    def submit(self, job: Job, attempt: int) -> None:
-        """Take a job."""
-        self._pool.submit(job, attempt)
 
     def wait(self, timeout: float) -> list[Done | Failed]:
         """The pool's events.
@@ -94,14 +81,6 @@ class Heard:
         _class, _, said = event.error.partition(": ")
         self._fault = self._fault or SharedFault(f"{said} (found on {event.node}; every job needs it)")
         return True
-
-    def running(self) -> dict[str, float]:
-        """How long each job has been at work."""
-        return self._pool.running()
-
-    def close(self) -> None:
-        """Cancel what is in flight and give back all workers."""
-        self._pool.close()
 
 
 def limits_before(config: SweepConfig, slots: int, address: str | None) -> Limits:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from espalier.cluster.pool import Done, Failed, Job, Pool, Shelf, Spread
+from espalier.cluster.pool import Around, Done, Failed, Job, Pool, Shelf, Spread
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.store.files import SHELF
 from espalier.orchestrator.store.sweep_store import Store
@@ -36,25 +36,16 @@ def straight(pool: Pool, store: Store, blobs: str, tell: Callable[[str], None]) 
     return pool
 
 
-class StraightPool:
+class StraightPool(Around):
     """Hands on jobs with the shelf that their workers use.
 
     A job whose worker could not use the store gets its blobs from the driver from then on.
     """
 
     def __init__(self, pool: Pool, store: Store, place: str, mark: str, tell: Callable[[str], None]) -> None:
-        self._pool, self._store, self._place, self._mark, self._tell = pool, store, place, mark, tell
+        super().__init__(pool)
+        self._store, self._place, self._mark, self._tell = store, place, mark, tell
         self._using, self._by_driver, self._failed = set[str](), set[str](), 0
-
-    @property
-    def slots(self) -> int:
-        """How many jobs run at once."""
-        return self._pool.slots
-
-    @property
-    def memories(self) -> tuple[int, ...]:
-        """The pool's."""
-        return self._pool.memories
 
     def submit(self, job: Job, attempt: int) -> None:
         """Take a job."""
@@ -90,11 +81,3 @@ class StraightPool:
                 "blobs go through the driver from here on, since workers cannot use the store "
                 f"({event.node}: {event.error})"
             )
-
-    def running(self) -> dict[str, float]:
-        """How long each job has been at work."""
-        return self._pool.running()
-
-    def close(self) -> None:
-        """Cancel what is in flight and give back all workers."""
-        self._pool.close()

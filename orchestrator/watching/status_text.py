@@ -48,7 +48,7 @@ def lines(status: Status, folder: str) -> Iterator[str]:
 
 def _failed(status: Status, folder: str) -> Iterator[str]:
     if status.causes:
-        counts = ", ".join(f"{count} {CAUSES.get(cause, cause)}" for cause, count in status.causes.items())
+        counts = ", ".join(f"{count} x {CAUSES.get(cause, cause)}" for cause, count in status.causes.items())
         yield f"failed attempts so far: {counts}"
     hidden = len(status.failures) - SHOWN
     if hidden > 0:

@@ -8,6 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from espalier.cluster.on_ray import session
 from espalier.orchestrator.cluster_cli import app
 from tests.integration.conftest import write_config
 
@@ -63,6 +64,19 @@ def test_submit_becomes_rays_command_with_the_token_for_its_owner_alone(alone, s
     ]  # fmt: skip
     assert mode == "token"
     assert place.stat().st_mode & 0o777 == 0o600
+
+
+def test_submit_without_an_address_says_where_there_is_no_ray(alone, started, monkeypatch):
+    def nobody(*_):
+        raise ConnectionError("Could not find any running Ray instance")
+
+    monkeypatch.setattr(session.services, "get_ray_address_from_environment", nobody)
+    write_config(alone / "project" / "mine")
+    token(alone)
+    answer = espalier("submit", "mine")
+    assert answer.exit_code == 1
+    assert "no Ray runs on this machine: start a cluster" in answer.stderr
+    assert not started
 
 
 def test_submit_with_check_sends_nothing_and_tells_the_command(alone, started):

@@ -92,7 +92,7 @@ def test_a_measure_that_may_be_negative_has_a_linear_axis_and_no_fit_through_0(f
 
 
 def test_the_map_is_symmetric_and_frames_the_best_of_each_row(found):
-    (made,) = similarity_figures.maps(found)
+    (made,) = found.maps
     figure = similarity_figures.map_of_epochs(made)
     frames = [line for line in figure.axes[0].get_lines() if line.get_marker() == "s"]
     assert len(frames) == len(made.best)
@@ -162,3 +162,20 @@ def test_no_rows_say_nothing():
     assert similarity_words.findings(found) == []
     assert similarity_words.table_rows(found) == []
     assert list(similarity_figures.captioned_figures(found)) == []
+
+
+def test_two_nets_have_no_interval_that_sentences_tell_of():
+    rows = frame_of(compared_rows(value, ("energy",), seeds=(0, 1)))
+    said = similarity_words.findings(compare(rows, 0.9, 10))
+    assert any("Measure energy" in one for one in said)
+    assert not [one for one in said if "the interval reaches 0" in one]
+
+
+def test_a_measure_without_a_value_at_the_last_snapshot_has_no_figure_and_ends_no_report():
+    def last_undefined(measure, width, layer, epoch, pair):
+        return None if epoch == 20 and measure == "cka" else value(measure, width, layer, epoch, pair)
+
+    found = compare(frame_of(compared_rows(last_undefined, ("cka", "match"))), 0.9, 10)
+    assert [one.measure for one in found.last] == ["match"]
+    assert list(similarity_figures.captioned_figures(found))
+    assert similarity_words.findings(found)

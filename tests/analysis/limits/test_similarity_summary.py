@@ -68,3 +68,12 @@ def test_what_is_no_table_of_one_setting_is_refused():
     with pytest.raises(ValueError, match="whose init differs are of two settings"):
         similarity_summary(rows.assign(source_init="uniform"))
     assert similarity_summary(rows.iloc[:0]).empty
+
+
+def test_a_weight_that_a_study_chose_is_no_other_setting():
+    """A tuned field has no value in the axes; two of them are alike."""
+    rows = frame_of(compared_rows(additive, widths=(4,), epochs=(20,), layers=(1,)))
+    tuned = rows.assign(source_reg_weight=np.nan, target_reg_weight=np.nan)
+    assert similarity_summary(tuned)["pairs"].tolist() == [6]
+    with pytest.raises(ValueError, match="whose reg_weight differs are of two settings"):
+        similarity_summary(rows.assign(source_reg_weight=np.nan))

@@ -348,7 +348,7 @@ def test_a_node_that_joins_is_used_and_one_that_is_taken_away_gets_no_more_jobs(
         assert growing.slots == before
         run(growing, Job("last", "look", 0.0))
     joined, leaving, gone = told
-    assert joined.endswith("has joined, with room for 1 slots")
+    assert joined.endswith("has joined, with room for 1 slot")
     assert leaving.endswith("is being taken away: it gets no more jobs")
     assert joined.split(" has ")[0] == leaving.split(" is ")[0] == gone.split(" is ")[0]
 

@@ -81,7 +81,7 @@ def test_failures_are_told_with_cause_node_and_log_until_a_later_run_mends_them(
     assert (failure.node, failure.log) == ("node-1", True)
     assert seen.causes == {"lost": 1, "error": 2, "memory": 1}
     text = spoken(folder)
-    assert "failed attempts so far: 1 a worker or its node died, 2 an error, 1 out of memory" in text
+    assert "failed attempts so far: 1 x a worker or its node died, 2 x an error, 1 x out of memory" in text
     told = "gave_up after 3 attempts on node-1: graft aa: ValueError: odd; its log:  espalier logs"
     assert f"{told} '{folder}' aa" in text
     assert "bb" not in text
