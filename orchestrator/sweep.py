@@ -325,6 +325,8 @@ class Sweep:
         facts = used(self.config, self.facts)
         slots = max(pool.slots, self.slots)
         there = slot_limits(limits, slots, pool.memories)
+        if self.config.run.gpus_per_slot == "auto":  # the share of a GPU was chosen for jobs cut as before
+            there = replace(there, memory=min(there.memory, limits.memory))
         before = probing.choices(self.store)
         ways, notes = self._ways(plan, pool, before)
         if ways != before or there != limits:

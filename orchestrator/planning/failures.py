@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
-BOUNDS = {"error": 1, "memory": 1, "late": 1, "store": 1, "lost": 2, "preempted": 20, "hopeless": 0}
+BOUNDS = {"error": 1, "memory": 1, "late": 1, "store": 2, "lost": 2, "preempted": 20, "hopeless": 0}
 """Failures of each cause, in units of `run.attempts`, with which a job is given up.
 
 A raised error, too little memory and a time limit speak of the job. A worker that cannot use the shared store
-speaks of its node or of the store. A lost worker or node may, if it is
-always the same job's. A node that is taken away (spot, maintenance) never does: the bound makes the run end.
+speaks of its node or of the store, and the next attempt needs neither (`orchestrator.running.straight_pool`).
+A lost worker or node may speak of the job, if it is always the same one's. A node that is taken away (spot,
+maintenance) never does: the bound makes the run end.
 """
 
 TOO_LARGE = 2

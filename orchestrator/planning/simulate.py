@@ -123,7 +123,7 @@ class _Simulation:
             if self._machine.finished:
                 self._watch.stop(self._now)
                 self._made.seconds = self._now
-                self._made.node_bytes = max(node.read for node in self._nodes)
+                self._made.node_bytes = max(self._made.node_bytes, *(node.read for node in self._nodes))
                 return self._made
             at, what, number = heapq.heappop(self._events)
             self._pass(at)
@@ -166,7 +166,9 @@ class _Simulation:
             self._victim = (self._victim + 1) % len(self._nodes)
         lost = self._victim
         self._victim = (lost + 1) % len(self._nodes)
-        self._nodes[lost].alive, self._nodes[lost].memory = False, 0
+        node = self._nodes[lost]
+        self._made.node_bytes = max(self._made.node_bytes, node.read)
+        node.alive, node.memory, node.read = False, 0, 0
         self._alive -= 1
         self._free = deque(node for node in self._free if node != lost)
         attempts = [attempt for attempt, job in self._running.items() if job.node == lost]

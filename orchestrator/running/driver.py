@@ -21,8 +21,8 @@ from espalier.orchestrator.store.sweep_store import Store
 WAIT_SECONDS = 0.5
 """How long one look at the pool may take; also how soon Ctrl-C and the display are heard."""
 
-MAY_ANSWER = ("late", "lost", "preempted")
-"""Why an attempt was given up whose worker may yet be at work."""
+MAY_ANSWER = ("late",)
+"""Why an attempt was given up of which a pool may yet give an answer."""
 
 
 @dataclass

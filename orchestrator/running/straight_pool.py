@@ -39,23 +39,25 @@ def straight(pool: Pool, store: Store, blobs: str, tell: Callable[[str], None]) 
 class StraightPool(Around):
     """Hands on jobs with the shelf that their workers use.
 
-    A job whose worker could not use the store gets its blobs from the driver from then on.
+    A job whose worker could not use the store gets its blobs from the driver from then on, and so does one
+    that was answered and is submitted again: the driver did not find there what the worker wrote.
     """
 
     def __init__(self, pool: Pool, store: Store, place: str, mark: str, tell: Callable[[str], None]) -> None:
         super().__init__(pool)
         self._store, self._place, self._mark, self._tell = store, place, mark, tell
-        self._using, self._by_driver, self._failed = set[str](), set[str](), 0
+        self._using, self._failed = set[tuple[str, int]](), 0
+        self._answered, self._by_driver = set[str](), set[str]()
 
     def submit(self, job: Job, attempt: int) -> None:
         """Take a job."""
         shelf = self._shelf(job)
         if shelf is not None:
-            self._using.add(job.key)
+            self._using.add((job.key, attempt))
         self._pool.submit(replace(job, shelf=shelf), attempt)
 
     def _shelf(self, job: Job) -> Shelf | None:
-        if self._failed >= FAILURES or job.key in self._by_driver:
+        if self._failed >= FAILURES or job.key in self._by_driver | self._answered:
             return None
         receipts = {name: self._store.receipt(name) for name in job.inputs}
         there = {name: receipt for name, receipt in receipts.items() if receipt is not None}
@@ -69,9 +71,10 @@ class StraightPool(Around):
             if isinstance(event, Failed) and event.reason == "store":
                 self._by_driver.add(event.key)
                 self._count(event)
-            elif isinstance(event, Done) and event.key in self._using and self._failed < FAILURES:
-                self._failed = 0
-            self._using.discard(event.key)
+            elif isinstance(event, Done) and (event.key, event.attempt) in self._using:
+                self._answered.add(event.key)
+                self._failed = 0 if self._failed < FAILURES else self._failed
+            self._using.discard((event.key, event.attempt))
         return events
 
     def _count(self, event: Failed) -> None:

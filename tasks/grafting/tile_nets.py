@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -84,16 +85,20 @@ class Bottoms:
             network = variant.network(network, net, self._data)
         return network, variant.noise(network, net, self._data) if variant.noise else None
 
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """The training images that are fitted on, and those that are held back."""
+        return held_back(len(self._data.y_train), self._tile.options)
+
     def seen(self, batch: Batch) -> Seen:
         """The numbers and labels of a batch's images, which may be some that are fitted on or held back."""
         if batch.split == "test":
             return Seen("test", batch.plain_N, self._data.y_test[batch.plain_N])
         every = len(self._data.y_train)
-        numbers_N = torch.arange(every)
+        numbers_N = batch.plain_N
         if batch.images < every:
-            fitting_N, held_N = held_back(every, self._tile.options)
-            numbers_N = held_N if batch.split == "validation" else fitting_N
-        numbers_N = numbers_N[batch.plain_N]
+            fitting_N, held_N = self._parts
+            numbers_N = (held_N if batch.split == "validation" else fitting_N)[numbers_N]
         return Seen("train", numbers_N, self._data.y_train[numbers_N])
 
 

@@ -126,9 +126,10 @@ class ChannelGram:
 
     def pair(self, left: int, right: int) -> PairMoments:
         """What two nets, or one net twice, have to do with each other."""
+        types = {self.type_of(left, left), self.type_of(right, right)}
         return PairMoments(
             self.rows,
-            self.type_of(left, right),
+            "float32" if "float32" in types else "float64",  # the coarsest of the three blocks
             self.block(left, left),
             self.block(right, right),
             self.block(left, right),

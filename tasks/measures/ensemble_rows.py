@@ -60,14 +60,13 @@ def ensembles(asked: Measurement, networks: Sequence[Network], data: Data) -> di
     if len(which) < FEWEST:
         raise ValueError(f"found {len(which)} held-out images, but ensembles need {FEWEST} or more")
     x, y = data.x_test[which], data.y_test[which]
-    here, wide = (
-        _see([networks[n] for n in some], [asked.snapshots[n] for n in some], x)
-        for some in of_width(asked.snapshots)
-    )
-    first = asked.snapshots[0]
-    there = wide or here
-    if here is None or there is None:
-        raise ValueError(f"result {asked.key} has no snapshots")
+    own, wider = of_width(asked.snapshots)
+
+    def seen(some: Sequence[int]) -> _Seen:
+        return _see([networks[n] for n in some], [asked.snapshots[n] for n in some], x)
+
+    here, wide = seen(own), seen(wider) if wider else None
+    there, first = wide or here, asked.snapshots[0]
     axes = net_axes(first)
     shared = {
         "key": asked.key,
@@ -89,9 +88,7 @@ def ensembles(asked: Measurement, networks: Sequence[Network], data: Data) -> di
     }
 
 
-def _see(networks: Sequence[Network], snapshots: Sequence[Snapshot], x: Tensor) -> _Seen | None:
-    if not networks:
-        return None
+def _see(networks: Sequence[Network], snapshots: Sequence[Snapshot], x: Tensor) -> _Seen:
     depth = networks[0].architecture.depth
     kernels, sizes = [SeedSpread() for _ in range(depth)], [(0, 0)] * depth
     outputs, faults = list[Tensor](), list[str]()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from espalier.tasks.grafting.fvu import DEAD_VARIANCE
+from espalier.tasks.grafting.fvu import live_channels
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 
 FIRST_RANK = 4
@@ -58,7 +58,7 @@ def layer_statistics(layer: LayerMatrices, net: int) -> LayerStatistics:
     if not layer.gram.finite(net):
         unknown = math.nan
         return LayerStatistics(mean_C, variance_C, kurtosis_C, unknown, unknown, unknown, unknown, 0, 0)
-    live = (variance_C > 0) & (variance_C > DEAD_VARIANCE * variance_C.mean())
+    live = live_channels(variance_C)
     values_K = torch.linalg.eigvalsh(layer.gram.pair(net, net).centred[0]).flip(0).clamp_min(0)
     known = int((values_K > 1e-6 * values_K[0]).sum())
     decay, last = _decay(values_K, min(len(values_K) // 2, known))

@@ -134,10 +134,13 @@ class Outputs:
     def _judge(self, outputs_NK: Tensor, y: Tensor) -> list[float]:
         goals = y.double() if self.loss == "mse" else y
         right_N = right_answers(self.loss, outputs_NK, y)
-        accuracy = math.nan if right_N is None else float(right_N.double().mean())
+        known = right_N is not None and bool(outputs_NK.isfinite().all())
+        accuracy = float(right_N.double().mean()) if right_N is not None and known else math.nan
         return [float(mean_loss(self.loss, outputs_NK, goals)), accuracy]
 
     def _judge_logs(self, logs_NK: Tensor, y: Tensor) -> list[float]:
+        if logs_NK.isnan().any():
+            return [math.nan, math.nan]
         return [float(F.nll_loss(logs_NK, y)), float((logs_NK.argmax(1) == y).double().mean())]
 
 

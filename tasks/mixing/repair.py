@@ -23,7 +23,7 @@ from espalier.tasks.mixing.hybrid_fit import maps_at
 from espalier.tasks.mixing.weight_matching import Orders
 from espalier.tasks.networks.architectures import images_per_batch
 from espalier.tasks.networks.cuts import Arm
-from espalier.tasks.networks.network import Network, sides
+from espalier.tasks.networks.network import LayerFeatures, Network, sides
 from espalier.tasks.spec import Architecture
 
 
@@ -47,13 +47,14 @@ Scales = Mapping[str, Scale]
 
 def output_scales(network: Network, x: Tensor) -> dict[str, Scale]:
     """What the maps without BN give on images `x` (N, C, H, W)."""
-    found: dict[str, Scale] = {}
-    going = _Walk(network, x, held=True)
-    for layer in going.layers:
-        for name, moments in going.moments(layer).items():
-            if not _normed(network.architecture, name):
-                found[name] = Scale(moments.mean_C, moments.variance_C.sqrt())
-    return found
+    found: dict[str, ChannelMoments] = {}
+    architecture = network.architecture
+    for images in x.split(images_per_batch(architecture)):
+        for features in islice(network.features(images), architecture.depth - 1):
+            for name, z in _given(architecture, features).items():
+                if not _normed(architecture, name):
+                    found.setdefault(name, ChannelMoments(z.shape[1])).add(z)
+    return {name: Scale(moments.mean_C, moments.variance_C.sqrt()) for name, moments in found.items()}
 
 
 def reordered_scales(architecture: Architecture, scales: Scales, orders: Orders) -> dict[str, Scale]:
@@ -126,13 +127,12 @@ class _Walk:
         return found
 
     def _outputs(self, layer: int) -> Iterator[dict[str, Tensor]]:
-        arms = {_name(entry.arm): entry.arm for entry in maps_at(self._network.architecture, layer)}
         for number, images in enumerate(self._batches):
             if self._going:
                 features = next(self._going[number])
             else:
                 features = next(islice(self._network.features(images), layer - 1, None))
-            yield {name: given(arm, features) for name, arm in arms.items()}
+            yield _given(self._network.architecture, features)
 
     def rescale(self, name: str, change: Change) -> None:
         """Change what is held of a map's output as the map is changed."""
@@ -140,6 +140,12 @@ class _Walk:
             across = (-1, *[1] * (z.dim() - 2))
             factor, shift = (values_C.to(z.dtype).reshape(across) for values_C in change)
             z.mul_(factor).add_(shift)
+
+
+def _given(architecture: Architecture, features: LayerFeatures) -> dict[str, Tensor]:
+    """The outputs of the maps that read what a layer reads, by name."""
+    arms = (entry.arm for entry in maps_at(architecture, features.layer))
+    return {_name(arm): given(arm, features) for arm in arms}
 
 
 def _name(arm: Arm) -> str:

@@ -61,7 +61,8 @@ def similarity_cost(tile: SimilarityTile, facts: DataFacts) -> Cost:
             products += 4.0 * images * left * right
         square = 16.0 * sum(channels for channels, _ in at) ** 2
         kernels = KERNEL_BYTES * float(images) ** 2 * len(at)
-        peak = max(peak, KEPT * 4.0 * images * held + square + kernels + 4 * min(SPECTRUM_BYTES, products))
+        kept = KEPT + (2 if FITTED in names else 0)  # and those of the training images, with the next layer's
+        peak = max(peak, kept * 4.0 * images * held + square + kernels + 4 * min(SPECTRUM_BYTES, products))
     memory = BASE_BYTES + image_bytes(facts) + 8 * sum(map(parameter_count, nets)) + peak
     return Cost(flops, sum(map(snapshot_bytes, nets)), int(memory), rows * ROW_SECONDS)
 

@@ -89,7 +89,9 @@ def test_a_job_submitted_twice_leaves_each_row_once_outside_of_rays_copy(folder,
     said = [process.communicate(timeout=SECONDS)[0] for process in running]
     kept = Path(cluster["HOME"], "espalier-results", "mine")
     ends = sorted(process.returncode for process in running)
-    assert ends in ([0, 0], [0, 1]), "\n".join(text[-3000:] for text in said)
+    whole = "\n----\n".join(said)
+    assert all("submitted successfully" in text for text in said), whole
+    assert ends in ([0, 0], [0, 1]), whole
     assert all(f"written to {kept} on " in text for text in said), said
     if ends == [0, 1]:
         assert any(f"{kept} is in use by pid" in text for text in said), said

@@ -110,6 +110,28 @@ def test_a_job_whose_worker_could_not_use_the_store_goes_by_the_driver_and_other
     assert shelf_of(pool, under, key="another") is not None
 
 
+def test_a_job_whose_answer_the_driver_refused_goes_by_the_driver_when_it_is_submitted_again(store):
+    """The worker's mount was gone, say: the driver does not find the file that the receipt names."""
+    under = Spread()
+    pool = straight(under, store, "auto", [].append)
+    assert shelf_of(pool, under, key="k") is not None
+    under.events.append(OUTCOMES["done"]("k"))
+    pool.wait(0)
+    assert shelf_of(pool, under, key="k") is None
+    assert shelf_of(pool, under, key="another") is not None
+
+
+def test_the_answer_of_an_attempt_that_was_given_up_says_nothing_of_the_one_at_work(store):
+    under, told = Spread(), []
+    pool = straight(under, store, "auto", told.append)
+    for number in range(FAILURES):
+        pool.submit(Job(f"k{number}", "graft", None, ("a.safetensors",)), 2)
+        under.events.append(Done(f"k{number}", 1, Output(), 1.0, "a node", "cpu"))  # too late
+        under.events.append(Failed(f"k{number}", 2, "store", "ShelfError: gone", 1.0, "a node"))
+        pool.wait(0)
+    assert len(told) == 1
+
+
 def test_after_some_failures_in_a_row_no_worker_is_asked_to_and_that_is_told_once(store):
     under, told = Spread(), []
     pool = straight(under, store, "auto", told.append)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from espalier.tasks.measures.channel_gram import BLOCK_ROWS, ChannelGram
+from espalier.tasks.spec import WIDE
 from tests.tasks.measures.planted_nets import layer_of, noise
 
 
@@ -55,3 +56,14 @@ def test_the_other_nets_products_do_not_see_a_net_that_is_not_finite():
     layer = layer_of(*nets)
     assert torch.equal(layer.gram.pair(0, 2).xy_CC, alone.xy_CC)
     assert [layer.gram.finite(net) for net in range(3)] == [True, False, True]
+
+
+def test_a_pair_is_as_coarse_as_the_products_of_its_wide_net_with_itself():
+    """Else rounding of float32 would count as what a narrow net has, or as a distance of twins."""
+    wide, narrow = noise(200, WIDE + 8, 2, 2), noise(200, 4, 2, 2, seed=1)
+    wide[:, 1] = wide[:, 0]
+    pair = layer_of(wide, narrow, products="float32").gram.pair(0, 1)
+    assert pair.products == "float32"
+    assert pair.square_distances()[0, 1] == 0
+    own = layer_of(narrow, noise(200, 3, 2, 2, seed=2), products="float32").gram.pair(0, 1)
+    assert own.products == "float64"

@@ -111,7 +111,8 @@ def test_a_net_that_is_not_finite_is_named():
     kernels, scores, _ = rows_of({2: 3, 3: 2}, broken=1)
     assert {row["warning"] for row in [*kernels, *scores]} == {"features of width 2 seed 1 are not finite"}
     assert all(row["kernel_variance"] is None for row in kernels)
-    assert all(row["loss"] is None for row in scores)
+    for name in ("loss", "accuracy", "probability_loss", "probability_accuracy"):
+        assert all(row[name] is None for row in scores), name
 
 
 def test_fewer_than_four_images_are_refused():
