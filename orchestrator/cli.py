@@ -192,9 +192,14 @@ def _tell_studies(sweep: Sweep) -> None:
         )
 
 
+LONGEST_KIND = 12
+"""Letters of a kind's name that stay on one line of a terminal of 80."""
+
+
 def _plan_table(todo: Plan) -> Table:
     table = Table("kind", "of", "done", "missing", "jobs", "TFLOP", "GiB a job", "MB read")
     table.columns[0].overflow = "fold"  # a name that is cut off names nothing
+    table.columns[0].min_width = min(LONGEST_KIND, max(map(len, todo.total)))
     for kind, total in todo.total.items():
         tasks = [task for task in todo.tasks if task.job.kind == kind]
         costs = [task.cost for task in tasks]

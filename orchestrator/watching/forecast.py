@@ -189,7 +189,11 @@ def told(made: Forecast) -> list[Idle]:
 def lines(seen: Foreseen) -> Iterator[str]:
     """For people, a line each."""
     made, slots = seen.forecast, seen.fleet.nodes * seen.fleet.slots
-    yield f"Predicted time on {slots} slots: {duration(made.seconds)}.{_bill(seen)}"
+    if not seen.plan.tasks:
+        yield "Nothing is missing."
+        return
+    on = f"{slots} slot{'' if slots == 1 else 's'}"
+    yield f"Predicted time on {on}: {duration(made.seconds)}.{_bill(seen)}"
     if made.jobs:
         yield (
             f"Slots are at work {100 * made.utilisation:.0f} % of the time. A job holds up to "

@@ -133,7 +133,7 @@ def comparison_task(units: Sequence[WantedComparison], facts: DataFacts, where: 
 class Similarities(UnitKind[WantedComparison]):
     """Unordered pairs of nets, by each measure that the config names."""
 
-    name, units, schema = "similarity", "comparisons", SIMILARITY_SCHEMA
+    name, units, schema = "similarity", "values", SIMILARITY_SCHEMA
     work = "espalier.tasks.jobs.similarity_job:compare_nets"
     tables = ("similarity",)
     own_tables = (SIMILARITY,)
