@@ -54,8 +54,14 @@ def said_of_warned():
 
 
 def test_the_headline_is_the_excess_over_untrained_sources():
-    """The untrained error is twice the trained one at every width: the width adds nothing to the ratio."""
-    first, second, third, *_ = said_of_plain()
+    """The untrained error is twice the trained one at every width: the width adds nothing to the ratio.
+
+    Four pairs of four nets tell their error with one degree of freedom. So at the usual noise the least
+    excess, that of layer 2, is not sure; at a third of it all are.
+    """
+    doubtful, *_ = said_of_plain()
+    assert "leaves a smaller error than the same net untrained at 3 of 4 layers (3, 4, 5)" in doubtful
+    first, second, third, *_ = said(plain(noise=0.02))
     assert first.startswith("Excess over untrained sources after 20 epochs, at width 64")
     assert "leaves a smaller error than the same net untrained at 4 of 4 layers" in first
     assert "changes as w^-b" in second
