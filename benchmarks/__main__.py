@@ -183,12 +183,14 @@ def tables(
     parts: Annotated[int, typer.Option(min=10, help="Small parts, of 24 rows each.")] = 5000,
     rows: Annotated[int, typer.Option(min=1000, help="Rows in ten parts.")] = 1_000_000,
     report_rows: Annotated[int, typer.Option(min=1000, help="Rows of the report.")] = 300_000,
+    remembered_parts: Annotated[int, typer.Option(min=10, help="Small parts that a start knows.")] = 20_000,
+    remembered_rows: Annotated[int, typer.Option(min=1000, help="Rows that a start knows.")] = 10_000_000,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each reading; the median counts.")] = 3,
 ) -> None:
-    """How long `load`, a scan of the store and a report take, and their memory."""
+    """How long `load`, a scan of the store, a run's start and a report take, and their memory."""
     from benchmarks.table_reading import Setup, run
 
-    result = run(Setup(parts, rows, report_rows, repeats))
+    result = run(Setup(parts, rows, report_rows, remembered_parts, remembered_rows, repeats))
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:

@@ -70,11 +70,14 @@ print(json.dumps({{
 
 @dataclass(frozen=True)
 class Setup:
-    """What is read: so many small parts, so many rows in ten parts, a report of so many rows."""
+    """What is read: so many small parts, so many rows in ten parts, a report of so many rows, and the parts
+    and rows that the start of a run knows."""
 
     parts: int = 5000
     rows: int = 1_000_000
     report_rows: int = 300_000
+    remembered_parts: int = 20_000
+    remembered_rows: int = 10_000_000
     repeats: int = 3
 
 
@@ -84,6 +87,8 @@ def run(setup: Setup) -> dict[str, Any]:
         "small parts": (setup.parts, setup.parts * LAYERS * len(NULLS), ("load", "scan", "start")),
         "large parts": (10, setup.rows, ("load", "load one width", "scan", "start")),
         "report": (10, setup.report_rows, ("report",)),
+        "remembered parts": (known := setup.remembered_parts, known * LAYERS * len(NULLS), ("start",)),
+        "remembered rows": (100, setup.remembered_rows, ("start",)),
     }
     rows = []
     with tempfile.TemporaryDirectory() as place:
