@@ -37,6 +37,14 @@ class Optimizer(StrEnum):
     sgd = "sgd"
 
 
+class Section(StrEnum):
+    """Of the driver's benchmark."""
+
+    ray = "ray"
+    store = "store"
+    flat = "flat"
+
+
 class Trained(StrEnum):
     """What is trained: the family conv on digits or mnist5k, or VGG16 with BN on random 32x32 images."""
 
@@ -238,12 +246,33 @@ def plan(
 @app.command()
 def driver(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    flat: Annotated[int, typer.Option(min=800, help="Small jobs of one long run.")] = 20_000,
+    flat: Annotated[int, typer.Option(min=1000, help="Small jobs of one long run.")] = 20_000,
+    sections: Annotated[
+        list[Section] | None, typer.Option("--section", help="Which ones; all by default.")
+    ] = None,
 ) -> None:
     """What the driver costs a job, and the cluster at which one driver is full."""
     from benchmarks.driver_load import Setup, run
 
-    result = run(Setup(flat=flat))
+    result = run(Setup(flat=flat, sections=tuple(section.value for section in sections or Section)))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+@app.command()
+def many_nets(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    seeds: Annotated[int, typer.Option(min=20, help="Nets of width 2.")] = 5000,
+) -> None:
+    """A real sweep of many narrow nets: the driver's CPU time a job and its memory as the run goes on."""
+    from benchmarks.many_nets import Setup, run
+
+    try:
+        result = run(Setup(seeds))
+    except RuntimeError as error:
+        raise typer.BadParameter(str(error)) from None
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:

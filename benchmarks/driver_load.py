@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -39,36 +40,44 @@ EXECUTE = "benchmarks.instant_jobs:answer"
 ROWS = 24
 """Of a small tile: one pair with its nulls."""
 SIZES = (Ask(rows=ROWS), Ask(rows=2400), Ask(rows=1, blob_bytes=2**18), Ask(rows=1, blob_bytes=2**24))
-PARTS = 8
+PARTS = 10
 """Of the run of many small jobs."""
+SECTIONS = ("ray", "store", "flat")
+"""Jobs through Ray, answers that are there at once, and the long run; the first two give the slots."""
 
 
 @dataclass(frozen=True)
 class Setup:
     """Jobs that sleep, on 2 slots; jobs through Ray, by slots; jobs of the flat run."""
 
-    sleeping: int = 24
+    sleeping: int = 160
     seconds: float = 2.0
-    trivial: int = 2000
+    trivial: int = 3000
+    turns: int = 5
     slots: tuple[int, ...] = (1, 2, 4, 8)
     flat: int = 20_000
+    sections: tuple[str, ...] = SECTIONS
 
 
 def run(setup: Setup) -> dict[str, Any]:
     """The machine and how busy it was, and rows for each measurement, which are told as they come."""
-    load = os.getloadavg()[0]
-    with ray_with(max(setup.slots)):
-        through = [_told(through_ray(slots, setup.trivial)) for slots in setup.slots]
-        slept = [_told(sleeping(setup))]
-    committed = [_told(committing(ask)) for ask in SIZES]
-    by_ray = min(row["cpu_ms_a_job"] for row in through)
-    full = [_told(_full(row, by_ray)) for row in committed]
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
-        level = alone.submit(flat, setup.flat).result()
+    load, rows = os.getloadavg()[0], dict[str, list[dict[str, Any]]]()
+    if "ray" in setup.sections:
+        with ray_with(max(setup.slots)):
+            rows["sleeping"] = [_told(sleeping(setup))]
+            rows["through Ray"] = [
+                _told(through_ray(slots, setup.trivial, setup.turns)) for slots in setup.slots
+            ]
+    if "store" in setup.sections:
+        rows["committing"] = [_told(committing(ask)) for ask in SIZES]
+    if "ray" in setup.sections and "store" in setup.sections:
+        by_ray = min(row["cpu_ms_a_job"] for row in rows["through Ray"])
+        rows["full"] = [_told(_full(row, by_ray)) for row in rows["committing"]]
+    if "flat" in setup.sections:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            rows["flat"] = alone.submit(flat, setup.flat).result()
     machine = {"cpu": cpu_name(), "load_before": round(load, 1), "load_after": round(os.getloadavg()[0], 1)}
-    machine |= asdict(setup)
-    rows = {"sleeping": slept, "through Ray": through, "committing": committed, "full": full, "flat": level}
-    return {"machine": machine, **rows}
+    return {"machine": machine | asdict(setup), **rows}
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
@@ -91,40 +100,64 @@ def driven(some: list[Task], pool: Pool, folder: Path, follow: Callable[[Any], N
 
 def sleeping(setup: Setup) -> dict[str, Any]:
     """Jobs that sleep on two slots: the share of the time that is not theirs, and the driver's CPU time."""
-    slots = 2
+    slots, ended = 2, list[float]()
     with RayPool(EXECUTE, _no_blobs, slots=slots) as pool, tempfile.TemporaryDirectory() as place:
         driven(tasks(4 * slots, Ask(rows=ROWS)), pool, Path(place) / "warm")
         start, busy = time.perf_counter(), time.process_time()
-        driven(tasks(setup.sleeping, Ask(setup.seconds, ROWS)), pool, Path(place) / "sweep")
+        some = tasks(setup.sleeping, Ask(setup.seconds, ROWS))
+        driven(some, pool, Path(place) / "sweep", lambda _: ended.append(time.perf_counter() - start))
         wall, cpu = time.perf_counter() - start, time.process_time() - busy
-    ideal = -(-setup.sleeping // slots) * setup.seconds
-    return {
-        "slots": slots,
-        "jobs": setup.sleeping,
-        "wall_s": round(wall, 3),
-        "over_ideal": round((wall - ideal) / wall, 4),
+    return slept(ended, wall, slots, setup.seconds) | {
         "cpu_ms_a_job": round(1e3 * cpu / setup.sleeping, 2),
         "cpu_share": round(cpu / wall, 4),
     }
 
 
-def through_ray(slots: int, count: int) -> dict[str, Any]:
-    """Jobs that do nothing through the pool: jobs a second, and CPU time of this process."""
+def slept(ended: Sequence[float], wall: float, slots: int, seconds: float) -> dict[str, Any]:
+    """What a run took beyond its jobs, each of so many seconds: in all, once, and between a slot's jobs.
+
+    `ended` are the seconds from the start at which answers were in the store. Once are the times before the
+    first job and after the last.
+    """
+    rounds = -(-len(ended) // slots)
+    between = (ended[-1] - ended[0]) / (rounds - 1) - seconds
+    return {
+        "slots": slots,
+        "jobs": len(ended),
+        "wall_s": round(wall, 3),
+        "over_ideal": round((wall - rounds * seconds) / wall, 4),
+        "once_s": round(ended[0] - seconds + wall - ended[-1], 3),
+        "between_jobs_ms": round(1e3 * between, 2),
+    }
+
+
+def through_ray(slots: int, count: int, turns: int) -> dict[str, Any]:
+    """Jobs that do nothing through the pool: jobs a second, CPU time of this process; medians of turns."""
     with RayPool(EXECUTE, _no_blobs, slots=slots) as pool:
-        for some in (tasks(20 * slots, Ask()), tasks(count, Ask())):
-            start, busy = time.perf_counter(), time.process_time()
-            left, in_flight = iter(some), 0
-            in_flight = _fill(pool, left, in_flight)
-            while in_flight:
-                in_flight -= len(pool.wait(1.0))
-                in_flight = _fill(pool, left, in_flight)
-            wall, cpu = time.perf_counter() - start, time.process_time() - busy
+        _through(pool, 20 * slots)
+        walls, cpus = zip(*(_through(pool, count) for _ in range(turns)), strict=True)
+    rates = sorted(count / wall for wall in walls)
     return {
         "slots": slots,
         "jobs": count,
-        "jobs_a_second": round(count / wall),
-        "cpu_ms_a_job": round(1e3 * cpu / count, 3),
+        "turns": turns,
+        "jobs_a_second": round(statistics.median(rates)),
+        "least": round(rates[0]),
+        "most": round(rates[-1]),
+        "cpu_ms_a_job": round(1e3 * statistics.median(cpus) / count, 3),
     }
+
+
+def _through(pool: RayPool, count: int) -> tuple[float, float]:
+    """Seconds of the clock and of this process's CPU."""
+    some = tasks(count, Ask())
+    start, busy = time.perf_counter(), time.process_time()
+    left, in_flight = iter(some), 0
+    in_flight = _fill(pool, left, in_flight)
+    while in_flight:
+        in_flight -= len(pool.wait(1.0))
+        in_flight = _fill(pool, left, in_flight)
+    return time.perf_counter() - start, time.process_time() - busy
 
 
 def _fill(pool: RayPool, left: Iterator[Task], in_flight: int) -> int:
@@ -186,7 +219,7 @@ def flat(count: int) -> list[dict[str, Any]]:
                     {
                         "jobs_done": done,
                         "cpu_ms_a_job": round(1e3 * spent / (count // PARTS), 3),
-                        "resident_mb": round(_resident(), 1),
+                        "resident_mb": round(resident_mb(os.getpid()), 1),
                         "parts": len(list((folder / "tables" / "grafts").iterdir())),
                     }
                 )
@@ -197,7 +230,7 @@ def flat(count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _resident() -> float:
-    """Megabytes that this process holds in memory and shares with nobody's file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def resident_mb(process: int) -> float:
+    """Megabytes that a process holds in memory and shares with nobody's file."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024

@@ -54,6 +54,8 @@ class Job:
         kind: Which task does it, such as `train` or `graft`.
         payload: A frozen dataclass of `tasks.spec`; with `inputs` it fixes the result.
         inputs: Names of the blobs (serialised snapshots) that it reads.
+        gives: How many blobs it gives at most. A pool may keep so many for later jobs that read them; those
+            beyond come to the driver alone.
         where: Settings that change how it runs but not its result (data folder, memory).
         limit: Seconds of work after which an attempt is taken for hung.
         memory: Bytes that it needs by the planner's model; 0 if that is not known.
@@ -64,6 +66,7 @@ class Job:
     kind: str
     payload: Any
     inputs: tuple[str, ...] = ()
+    gives: int = field(default=0, kw_only=True)
     where: Mapping[str, Any] = field(default_factory=dict[str, Any])
     limit: float = math.inf
     memory: int = 0

@@ -174,6 +174,45 @@ def test_the_table_of_planning_is_that_of_the_committed_output():
         assert row["megabytes"] < 1000
 
 
+def test_the_tables_of_the_driver_are_those_of_the_committed_output():
+    output = results("driver-xeon-2core.json")
+    (slept,) = output["sleeping"]
+    assert slept["over_ideal"] <= 0.01  # what is promised of jobs of 2 s on 2 slots
+    told = table("docs/benchmarks.md", "slots | jobs a second")
+    assert len(told) == len(output["through Ray"])
+    for row in output["through Ray"]:
+        rates = [f"{row[name]:,}" for name in ("jobs_a_second", "least", "most")]
+        assert told[str(row["slots"])] == [*rates, f"{row['cpu_ms_a_job']:.2f}"]
+        assert row["jobs_a_second"] >= 1000
+    told = list(table("docs/benchmarks.md", "an answer").values())
+    full = zip(output["committing"], output["full"], strict=True)
+    assert [[cells[0], *cells[2:]] for cells in told] == [
+        [
+            f"{row['cpu_ms_a_job']:.1f}",
+            f"{slots['slots_of_2_s_jobs']:,}",
+            f"{slots['slots_of_20_s_jobs']:,}",
+        ]
+        for row, slots in full
+    ]
+    told = table("docs/benchmarks.md", "jobs done")
+    assert told == {
+        f"{row['jobs_done']:,}": [f"{row['cpu_ms_a_job']:.1f}", f"{row['resident_mb']:.0f}"]
+        for row in output["flat"]
+    }
+
+
+def test_the_table_of_many_nets_is_that_of_the_committed_output():
+    output = results("many-nets-xeon-2core.json")
+    assert table("docs/benchmarks.md", "snapshots done") == {
+        f"{row['snapshots']:,}": [
+            f"{row['seconds']:.0f}",
+            f"{row['cpu_ms_a_job']:.1f}",
+            f"{row['resident_mb']:.0f}",
+        ]
+        for row in output["training"]
+    }
+
+
 def test_every_promise_names_a_test_that_is_there():
     rows = [
         line.rsplit("|", 2)[1].strip()

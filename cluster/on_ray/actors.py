@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import TaskCancelledError
 
 from espalier.cluster.on_ray.worker_side import Worker
-from espalier.cluster.pool import Done, Execute, Failed, Job
+from espalier.cluster.pool import Execute, Job
 
 
 @dataclass
 class Call:
-    """A job handed to an actor. `done` is ready when the call has ended, well or badly."""
+    """A job handed to an actor.
+
+    Attributes:
+        event: The reference of its packed event, which is ready when the call has ended, well or badly.
+        blobs: References of as many blobs as the job may give, the last ones empty if it gave fewer.
+        moved: It was taken back, and its job queued again.
+        born: When it was handed over, in monotonic seconds.
+    """
 
     job: Job
     attempt: int
-    stream: Any
-    done: Any
+    event: Any
+    blobs: Sequence[Any] = ()
     moved: bool = False
-
-    def answer(self) -> tuple[Done | Failed, dict[str, Any]]:
-        """The worker's event without its blobs, and the references of these by name.
-
-        Raises:
-            RayError: The call gave no answer, for Ray lost or cancelled it.
-        """
-        ray.get(self.done)  # raises if the actor died, even after it had yielded something
-        answer = list(self.stream)
-        if not answer:  # cancelled before it began: Ray ends such a stream without an error
-            raise TaskCancelledError
-        first, *references = answer
-        event, names = ray.get(first)
-        return event, dict(zip(names, references, strict=True))
+    born: float = field(default_factory=time.monotonic)
 
 
 @dataclass(eq=False)
@@ -58,11 +51,16 @@ class Slot:
     seen: frozenset[str] = frozenset()
     since: float = 0.0
 
+    def run(self, returns: int, *sent: Any) -> list[Any]:
+        """Have the actor `run` what is sent; references of so many objects that it gives."""
+        call = self.actor.run.options(num_returns=returns).remote(*sent)
+        return call if returns > 1 else [call]
+
     @property
     def awaited(self) -> Any:
         """The reference that tells of this slot's next news, or None while it idles."""
         # An actor runs its calls in order, so only the oldest one can end next.
-        return self.hello or (self.calls[0].done if self.calls else None)
+        return self.hello or (self.calls[0].event if self.calls else None)
 
     def overdue(self, now: float) -> bool:
         """Whether its oldest call has been at work for longer than the job's limit."""

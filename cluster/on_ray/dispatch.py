@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import ray
+from ray.cloudpickle.cloudpickle import dumps
 from ray.exceptions import (
     GetTimeoutError,
     ObjectLostError,
@@ -29,6 +32,11 @@ from espalier.cluster.pool import Done, Failed, Fetch, Job, failure
 
 CALLS = 2
 """Calls in flight per actor: one runs, one waits with its inputs already brought to the node."""
+
+MOVE_SECONDS = 0.2
+"""A call that waits is not taken back sooner. Ray may not have sent it yet: the actor then misses it in its
+line, and holds whatever comes behind it for 30 seconds (`actor_scheduling_queue` in Ray; met in one of three
+runs of 3,000 jobs that do nothing)."""
 
 PAUSE_SECONDS = 0.2
 
@@ -89,10 +97,16 @@ class Dispatch:
                 if self.queue and len(slot.calls) == held:
                     self._start(slot)
         idle, most = [slot for slot in staying if not slot.calls], most_memory(self.crew.slots)
-        for slot, call in zip(idle, _waiting(staying), strict=False):
-            if fits(call.job, slot, most):
+        known = time.monotonic() - MOVE_SECONDS
+        for slot, call in zip(idle, _waiting(staying) if idle else (), strict=False):
+            if call.born <= known and fits(call.job, slot, most):
                 self._move(call)
                 self._start(slot)
+
+    def patience(self) -> float:
+        """Seconds after which `fill` may find something to do although nothing has ended."""
+        idle = any(not slot.hello and not slot.calls for slot in self.crew.slots)
+        return MOVE_SECONDS if idle and _waiting(self.crew.slots) else math.inf
 
     def _move(self, call: Call) -> None:
         """Take back a call that waits behind a running one.
@@ -100,7 +114,7 @@ class Dispatch:
         Ray drops a cancelled call only when its turn comes, so it stays in its actor's line and its
         result is ignored. If it began at this very moment, the job runs twice and counts once.
         """
-        ray.cancel(call.stream)
+        ray.cancel(call.event)
         call.moved = True
         self.queue.append((call.job, call.attempt))
 
@@ -111,8 +125,8 @@ class Dispatch:
         job, attempt = picked
         try:
             references = [self._reference(name) for name in job.sent]
-            stream = slot.actor.run.options(num_returns="streaming").remote(job, attempt, *references)
-            done = stream.completed()
+            order = dumps((job, attempt))
+            event, *blobs = slot.run(1 + job.gives, order, *references)
         except Exception as error:
             # A blob that cannot be read fails its job, not the sweep.
             if self._missing():
@@ -126,7 +140,7 @@ class Dispatch:
             return
         slot.seen = frozenset(job.inputs)
         slot.since = slot.since if slot.calls else time.monotonic()
-        slot.calls.append(Call(job, attempt, stream, done))
+        slot.calls.append(Call(job, attempt, event, blobs))
 
     def _pick(self, slot: Slot) -> tuple[Job, int] | None:
         """Take the job that a slot is to have out of the queue."""
@@ -148,24 +162,23 @@ class Dispatch:
     # Taking back
 
     def ready(self, timeout: float) -> list[Slot]:
-        """Slots with an event, waiting up to `timeout` seconds for the first of them."""
+        """All slots with an event; with a `timeout` in seconds the first that has one within it, or none."""
         awaited = {slot.awaited: slot for slot in self.crew.slots if slot.awaited is not None}
         if not awaited:
             time.sleep(min(timeout, PAUSE_SECONDS))  # no worker has anything to do, or there is none
             return []
-        if timeout and not ray.wait(list(awaited), timeout=timeout)[0]:
-            return []
-        ready, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+        ready, _ = ray.wait(list(awaited), num_returns=1 if timeout else len(awaited), timeout=timeout)
         return [awaited[reference] for reference in ready]
 
     def collect(self, ready: list[Slot]) -> None:
-        """Take the news of those that are ready, and all that comes meanwhile."""
+        """Take the news of those that are ready, and all that comes meanwhile; who has time is given more."""
         while ready:
             for slot in ready:
                 if slot.hello:
                     self.crew.greet(slot)
                 else:
                     self._take(slot)
+            self.fill()
             ready = self.ready(0.0)
 
     def end_late(self) -> None:
@@ -189,12 +202,12 @@ class Dispatch:
 
     def hear_late(self) -> None:
         """Take the answers of attempts that were given up, without their blobs."""
-        by_end = {call.done: call for call in self._given_up}
+        by_end = {call.event: call for call in self._given_up}
         ended = ray.wait(list(by_end), num_returns=len(by_end), timeout=0)[0] if by_end else []
         for call in [by_end[done] for done in ended]:
             self._given_up.remove(call)
             with contextlib.suppress(RayError):  # its worker was ended
-                self.events.append(call.answer()[0])
+                self.events.append(pickle.loads(self._got(call.event))[0])
 
     def _take(self, slot: Slot) -> None:
         call = slot.calls[0]
@@ -215,18 +228,16 @@ class Dispatch:
 
     def _result(self, call: Call) -> Done | Failed:
         """The worker's event with its blobs, whose references are kept for later jobs."""
-        event, references = call.answer()
-        if isinstance(event, Failed):
+        event, names = pickle.loads(self._got(call.event))
+        if not names:
             return event
-        blobs = {
-            name: array.tobytes()
-            for name, array in zip(references, self._got(list(references.values())), strict=True)
-        }
-        for name, blob in blobs.items():
-            self.blobs.put(name, references[name], len(blob))
-        return replace(event, output=replace(event.output, blobs=blobs))
+        references = call.blobs[: len(names)]
+        blobs = {name: array.tobytes() for name, array in zip(names, self._got(references), strict=True)}
+        for name, reference in zip(names, references, strict=True):
+            self.blobs.put(name, reference, len(blobs[name]))
+        return replace(event, output=replace(event.output, blobs={**blobs, **event.output.blobs}))
 
-    def _got(self, references: list[Any]) -> list[Any]:
+    def _got(self, references: Any) -> Any:
         """`ray.get`, which waits for ever once Ray itself is gone."""
         while True:
             try:

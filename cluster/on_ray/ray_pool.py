@@ -187,9 +187,10 @@ class RayPool:
         self._dispatch.fill()
         if self._dispatch.events:
             return False
-        ready = self._dispatch.ready(timeout)
+        patience = self._dispatch.patience()
+        ready = self._dispatch.ready(min(timeout, patience))
         if not ready:
-            return False
+            return patience < timeout
         self._dispatch.collect(ready)
         return True
 

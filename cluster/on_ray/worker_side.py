@@ -6,15 +6,16 @@ import contextlib
 import importlib
 import io
 import os
+import pickle
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from espalier.cluster.pool import Done, Execute, Job, attempt_job
+from espalier.cluster.on_ray.packing import packed
+from espalier.cluster.pool import Done, Execute, attempt_job
 
 LOG_CHARACTERS = 64 * 2**10
 """Of what an attempt says so much is kept, its end: a warning in a loop must not fill the store."""
@@ -31,12 +32,15 @@ class Worker:
         """Where this actor is; the first answer shows that it lives."""
         return self._place
 
-    def run(self, job: Job, attempt: int, *arrays: np.ndarray) -> Iterator[Any]:
-        """Yield the event with the names of its blobs, then each blob as an object of its own.
+    def run(self, order: bytes, *arrays: np.ndarray) -> Any:
+        """Do a job, given as the pickle of it and its attempt; `arrays` are the inputs that it was sent.
 
-        Yielded objects belong to the driver, so they outlive this actor (those of `ray.put` would
-        die with it), and a job on another node pulls the one blob that it names.
+        Gives the packed event, and beside it each blob as an object of its own, as many as `Job.gives`
+        says; the event names them, and holds what is beyond. Such objects belong to the driver, so they
+        outlive this actor (those of `ray.put` would die with it), and a job on another node pulls the one
+        blob that it names. A generator could give any number of them, and takes Ray twice the time.
         """
+        job, attempt = pickle.loads(order)
         # Ray hands out read-only views of shared memory; safetensors takes nothing but bytes.
         inputs = dict(zip(job.sent, arrays, strict=True))
         said = Tail()
@@ -44,12 +48,15 @@ class Worker:
             event = attempt_job(self._execute, job, attempt, lambda name: inputs[name].tobytes(), self._place)
         said.write(event.log)
         event = replace(event, log=said.text)
-        blobs = event.output.blobs if isinstance(event, Done) else {}
+        if not job.gives:
+            return packed((event, ()))
+        blobs = list(event.output.blobs.items()) if isinstance(event, Done) else []
+        apart = blobs[: job.gives]
         if isinstance(event, Done):
-            event = replace(event, output=replace(event.output, blobs={}))
-        yield event, list(blobs)
-        for blob in blobs.values():
-            yield as_array(blob)
+            event = replace(event, output=replace(event.output, blobs=dict(blobs[job.gives :])))
+        nothing = [None] * (job.gives - len(apart))
+        names = tuple(name for name, _ in apart)
+        return packed((event, names)), *(as_array(blob) for _, blob in apart), *nothing
 
 
 class Tail(io.TextIOBase):

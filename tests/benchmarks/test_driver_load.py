@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.driver_load import PARTS, _full, driven, flat
+from benchmarks.driver_load import PARTS, _full, driven, flat, slept
 from benchmarks.instant_jobs import Ask, InstantPool, answer, tasks
 from espalier.orchestrator.store.sweep_store import Store
 
@@ -32,6 +32,15 @@ def test_a_long_run_is_told_in_parts(monkeypatch, capsys):
     assert [row["jobs_done"] for row in rows] == [2 * part for part in range(1, PARTS + 1)]
     assert all(row["cpu_ms_a_job"] > 0 and row["resident_mb"] > 10 for row in rows)
     assert len(capsys.readouterr().err.splitlines()) == PARTS
+
+
+def test_what_a_run_takes_once_is_told_apart_from_what_it_takes_between_jobs():
+    ended = [2.3, 2.31, 4.32, 4.33, 6.34, 6.35]
+    found = slept(ended, wall=6.45, slots=2, seconds=2.0)
+    assert found["over_ideal"] == pytest.approx(0.45 / 6.45, abs=1e-4)
+    assert found["once_s"] == pytest.approx(0.3 + 0.1, abs=1e-3)
+    assert found["between_jobs_ms"] == pytest.approx(25.0, abs=0.1)
+    assert (found["slots"], found["jobs"]) == (2, 6)
 
 
 def test_a_driver_is_full_when_its_jobs_take_all_of_its_time():

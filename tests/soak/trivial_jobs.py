@@ -38,7 +38,7 @@ def measure(jobs, head):
         sent = ended = 0
         while ended < jobs:
             for _ in range(min(IN_FLIGHT - (sent - ended), jobs - sent)):
-                pool.submit(Job(f"k{sent}", "give", None), 1)
+                pool.submit(Job(f"k{sent}", "give", None, gives=1), 1)
                 sent += 1
             ended += len(pool.wait(1.0))
             if ended >= every * (len(samples) + 1):

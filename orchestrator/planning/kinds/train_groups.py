@@ -131,11 +131,11 @@ def _task(
     segments: Sequence[TrainSegment], inputs: tuple[str, ...], facts: DataFacts, where: Mapping[str, Any]
 ) -> Task:
     keys = [segment.snapshot.key for segment in segments]
-    if len(segments) == 1:
-        job = Job(keys[0], "train", segments[0], inputs, dict(where))
-    else:
-        job = Job(group_key(keys), "train", TrainGroup(tuple(segments)), inputs, dict(where))
     produces = tuple(name for segment in segments for name in blobs_of(segment))
+    key, payload = keys[0], segments[0]
+    if len(segments) > 1:
+        key, payload = group_key(keys), TrainGroup(tuple(segments))
+    job = Job(key, "train", payload, inputs, dict(where), gives=len(produces))
     cost = train_cost(segments, facts, mode_of(where))
     return Task(job, cost, _label(segments), produces, len(segments))
 

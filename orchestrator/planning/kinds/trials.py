@@ -57,7 +57,8 @@ def trial_task(
     segment = TrialSegment(tuple(nets), start, end, study.tune.validation, study.tune.validation_seed)
     inputs = tuple(state_of(study, number, start, net.seed) for net in nets) if start else ()
     after = tuple(state_of(study, number, end, net.seed) for net in nets)
-    job = Job(f"{study.key}-{number}-{end}", "tune", segment, inputs, {**where, "states": after})
+    key, settings = f"{study.key}-{number}-{end}", {**where, "states": after}
+    job = Job(key, "tune", segment, inputs, settings, gives=len(after))
     until = f"to epoch {end}" if start else f"from the start to epoch {end}"
     label = f"tune width {study.width}, trial {number} {until}"
     return Task(job, _cost(study, nets, start, end), label)

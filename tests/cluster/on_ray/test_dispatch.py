@@ -1,16 +1,27 @@
 """Whatever Ray raises becomes an event of its job with a cause, and the pool goes on."""
 
 import inspect
+import math
+import pickle
+import time
 from types import SimpleNamespace
 
 import pytest
 import ray.exceptions
-from ray.exceptions import ActorDiedError, ObjectLostError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    GetTimeoutError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+)
 
 from espalier.cluster.on_ray import dispatch as dispatches
 from espalier.cluster.on_ray.actors import Call, Slot
 from espalier.cluster.on_ray.blob_cache import BlobCache
-from espalier.cluster.on_ray.dispatch import Dispatch
+from espalier.cluster.on_ray.dispatch import MOVE_SECONDS, Dispatch
 from espalier.cluster.pool import Job, Receipt, Shelf
 
 ERRORS = sorted(
@@ -74,29 +85,51 @@ def test_what_workers_read_by_themselves_is_neither_fetched_nor_sent_nor_kept(di
         dispatches.ray, "put", lambda array: put.append(bytes(array)) or f"reference {len(put)}"
     )
     dispatch.fetch = lambda name: read.append(name) or b"plain"
-    slot, stream = dispatch.crew.slots[0], SimpleNamespace(completed=lambda: "done")
-    remote = SimpleNamespace(remote=lambda *sent: called.append(sent) or stream)
+    slot = dispatch.crew.slots[0]
+    remote = SimpleNamespace(remote=lambda *sent: called.append(sent) or "event")
     slot.actor.run = SimpleNamespace(options=lambda **_: remote)
     there = {"a.safetensors": Receipt("a.0123456789abcdef.safetensors", "0", 10**9)}
     job = Job("k", "graft", None, ("a.safetensors", "b.safetensors"), shelf=Shelf("/shared", "mark", there))
     dispatch.submit(job, 1)
     dispatch._start(slot)
     assert (read, put) == (["b.safetensors"], [b"plain"])
-    assert called == [(job, 1, "reference 1")]
+    ((order, *references),) = called
+    assert (pickle.loads(order), references) == ((job, 1), ["reference 1"])
     assert dispatch.blobs.size == 5
     assert dispatch.blobs.get("a.safetensors") is None
 
 
-def answers_with(error, key="k"):
-    def answer():
-        raise error
-
-    call = Call(Job(key, "graft", None), 1, None, object())
-    call.answer = answer
-    return call
+def answers_with(*errors, key="k"):
+    """A call whose event raises an error each time that it is asked for."""
+    return Call(Job(key, "graft", None), 1, list(errors))
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+@pytest.fixture(autouse=True)
+def no_answers(monkeypatch):
+    def get(event, timeout):
+        assert timeout
+        raise event.pop(0)
+
+    monkeypatch.setattr(dispatches.ray, "get", get)
+
+
+def test_an_answer_that_is_long_on_its_way_is_waited_for_while_ray_is_there(dispatch):
+    slow = GetTimeoutError(), GetTimeoutError(), ObjectLostError("a" * 56, "10.0.0.7", "here")
+    slot = dispatch.crew.slots[0]
+    slot.calls.append(answers_with(*slow))
+    dispatch._take(slot)
+    (event,) = dispatch.events
+    assert (event.reason, event.error.partition(":")[0]) == ("lost", "ObjectLostError")
+    dispatch._missing = lambda: "Ray's head process"
+    slot.calls.append(answers_with(*slow))
+    with pytest.raises(RaySystemError, match="Ray's head process is gone"):
+        dispatch._take(slot)
+    assert slot.calls  # to be made again when Ray is there again
+
+
+@pytest.mark.parametrize(
+    "error", [each for each in ERRORS if each is not GetTimeoutError], ids=lambda error: error.__name__
+)
 def test_every_error_of_ray_in_an_answer_is_an_event_with_a_cause(dispatch, error):
     slot = dispatch.crew.slots[0]
     slot.calls.append(answers_with(made(error)))
@@ -151,11 +184,11 @@ def test_what_ray_says_was_preempted_or_dies_on_a_node_that_is_taken_away_is_not
 
 
 def test_a_node_that_is_taken_away_gets_nothing_new_and_gives_back_what_waits(dispatch, monkeypatch):
-    monkeypatch.setattr(dispatches, "ray", SimpleNamespace(cancel=lambda stream: None))
+    monkeypatch.setattr(dispatches, "ray", SimpleNamespace(cancel=lambda event: None))
     started = []
     monkeypatch.setattr(dispatch, "_start", lambda slot: started.append(slot.node))
     there, here = dispatch.crew.slots
-    there.calls += [answers_with(None, "at work"), answers_with(None, "behind")]
+    there.calls += [answers_with(key="at work"), answers_with(key="behind")]
     dispatch.crew.taken.add("a")
     dispatch.fill()
     assert started == ["b"]
@@ -168,9 +201,28 @@ def test_a_node_that_is_taken_away_gets_nothing_new_and_gives_back_what_waits(di
     assert started == ["b", "b"]
 
 
+def test_a_call_waits_a_moment_before_it_is_taken_back_for_an_idle_slot(dispatch, monkeypatch):
+    """Ray may not have sent it yet, and an actor that never gets it holds back all that come behind."""
+    moved, now = [], [100.0]
+    monkeypatch.setattr(dispatches, "ray", SimpleNamespace(cancel=moved.append))
+    monkeypatch.setattr(dispatch, "_start", lambda slot: None)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    busy, _ = dispatch.crew.slots
+    assert dispatch.patience() == math.inf
+    busy.calls += [answers_with(key="at work"), answers_with(key="behind")]
+    busy.calls[1].born = 100.0
+    for seconds, takes_back in ((0.0, 0), (0.9, 0), (1.1, 1)):
+        now[0] = 100.0 + seconds * MOVE_SECONDS
+        assert dispatch.patience() == MOVE_SECONDS
+        dispatch.fill()
+        assert len(moved) == takes_back, seconds
+    assert [job.key for job, _ in dispatch.queue] == ["behind"]
+    assert dispatch.patience() == math.inf
+
+
 def test_a_job_that_reached_its_limit_on_a_node_is_tried_on_another(dispatch, monkeypatch):
     there, here = dispatch.crew.slots
-    there.calls.append(answers_with(None, "hangs"))
+    there.calls.append(answers_with(key="hangs"))
     monkeypatch.setattr(Slot, "overdue", lambda slot, _: bool(slot.calls))
     dispatch.end_late()
     assert [(event.key, event.reason, event.node) for event in dispatch.events] == [("hangs", "late", "a")]

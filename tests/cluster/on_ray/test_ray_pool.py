@@ -86,7 +86,7 @@ def test_both_pools_give_the_same_outputs(pool, durable):
 
 
 def test_a_blob_travels_by_reference_and_a_durable_one_is_read_once(pool, durable):
-    run(pool, Job("made", "join", "!", inputs=("a",)))
+    run(pool, Job("made", "join", "!", inputs=("a",), gives=2))
     events = run(pool, *[Job(f"use{i}", "join", "", inputs=("made", "b")) for i in range(6)])
     assert all(event.output.blobs[key] == DURABLE["a"] + b"!" + DURABLE["b"] for key, event in events.items())
     assert durable.reads == {"a": 1, "b": 1}
@@ -144,9 +144,10 @@ def test_a_call_taken_back_before_it_began_ends_in_silence(pool):
     import ray
 
     from espalier.cluster.on_ray.actors import Call
+    from espalier.cluster.on_ray.packing import packed
 
     pids(pool)  # every slot has started and idles
-    taken_back = Call(Job("never", "look", 0.0), 1, iter(()), ray.put(None))
+    taken_back = Call(Job("never", "look", 0.0), 1, ray.put(packed((None, ()))))
     taken_back.moved = True
     pool._slots[0].calls.append(taken_back)
     assert pool.wait(timeout=2) == []

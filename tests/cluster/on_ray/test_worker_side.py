@@ -1,7 +1,9 @@
 """What a job says inside a worker comes back with its event, the end of it alone if it is much."""
 
+import pickle
 import sys
 
+import numpy as np
 import pytest
 
 from espalier.cluster.on_ray.worker_side import LOG_CHARACTERS, Worker, as_array
@@ -16,8 +18,15 @@ def talk(job, blobs):
     return Output()
 
 
+def answer_of(execute, job, *arrays):
+    """What Ray is given, and what the driver makes of the first part of it."""
+    given = Worker(execute, gpu=False).run(pickle.dumps((job, 1)), *arrays)
+    parts = given if job.gives else (given,)
+    return pickle.loads(parts[0]), parts[1:]
+
+
 def event_of(execute, payload=None):
-    return next(iter(Worker(execute, gpu=False).run(Job("k", "talk", payload), 1)))[0]
+    return answer_of(execute, Job("k", "talk", payload))[0][0]
 
 
 def test_a_job_that_ends_well_brings_back_what_it_said():
@@ -56,11 +65,32 @@ def test_of_blobs_that_a_worker_has_stored_their_receipts_come_back_alone():
 
     shelf = Shelf("/shared", "mark", {"a.safetensors": there}, takes=True)
     job = Job("k", "train", None, ("a.safetensors", "b.safetensors"), shelf=shelf)
-    (answer,) = Worker(store, gpu=False).run(job, 1, as_array(b"plain"))
-    event, names = answer
+    (event, names), blobs = answer_of(store, job, as_array(b"plain"))
     assert seen == [{"b.safetensors": b"plain"}]
-    assert names == []
+    assert (names, blobs) == ((), ())
     assert event.output.receipts == {"k.safetensors": made}
+
+
+@pytest.mark.parametrize("gives", range(5))
+def test_as_many_blobs_as_a_job_gives_are_objects_of_their_own_and_none_is_lost(gives):
+    made = {name: name.encode() for name in "abc"}
+    (event, names), apart = answer_of(
+        lambda job, blobs: Output(blobs=made), Job("k", "train", None, gives=gives)
+    )
+    assert names == ("a", "b", "c")[:gives]
+    assert [blob.tobytes() for blob in apart[: len(names)]] == [made[name] for name in names]
+    assert apart[len(names) :] == (None,) * (gives - len(names))
+    assert {name: made[name] for name in names} | event.output.blobs == made
+    assert not event.output.blobs.keys() & set(names)
+    assert all(isinstance(blob, np.ndarray) for blob in apart[: len(names)])
+
+
+def test_a_job_that_fails_leaves_all_its_blobs_empty():
+    def fail(job, blobs):
+        raise ValueError("no such layer")
+
+    (event, names), apart = answer_of(fail, Job("k", "train", None, gives=2))
+    assert (event.reason, names, apart) == ("error", (), (None, None))
 
 
 def test_a_quiet_job_has_no_log():

@@ -59,6 +59,7 @@ def test_a_group_goes_from_snapshot_to_snapshot_with_all_its_nets():
     ]
     keys = [segment.snapshot.key for segment in segments_of(first.job.payload)]
     assert second.job.inputs == tuple(state_name(key) for key in keys)
+    assert first.job.gives == len(first.produces)
     assert first.produces == tuple(name for key in keys for name in (blob_name(key), state_name(key)))
     assert third.size == 8
     assert TRAINING.mode(third) == "grouped channels_last x8"
