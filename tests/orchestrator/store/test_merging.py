@@ -132,7 +132,9 @@ def test_a_start_reads_each_merged_part_once(root, monkeypatch):
     there = [f"tables/grafts/{name}" for name in store.files.list("tables/grafts")]
     assert len(there) == 3
     inner, read = type(store.files).read, []
-    monkeypatch.setattr(type(store.files), "read", lambda files, name: read.append(name) or inner(files, name))
+    monkeypatch.setattr(
+        type(store.files), "read", lambda files, name: read.append(name) or inner(files, name)
+    )
     Store(root).scan()
     assert {name: read.count(name) for name in there} == dict.fromkeys(there, 1)
 
