@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import pyarrow.compute as pc
@@ -24,6 +23,7 @@ from espalier.orchestrator.planning.plan import Missing, Plan, halves, scope_of,
 from espalier.orchestrator.planning.state_machine import Machine
 from espalier.orchestrator.planning.studies import Study, choices, counted, wanted_studies
 from espalier.orchestrator.planning.task import Limits
+from espalier.orchestrator.planning.time_left import worked
 from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
 from espalier.orchestrator.running import probing, recorded_bits
 from espalier.orchestrator.running.driver import Driver, Outcome
@@ -41,6 +41,7 @@ from espalier.orchestrator.running.time_limits import longest_attempt
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Inventory, Store
 from espalier.orchestrator.summary import Summary
+from espalier.orchestrator.templates import make_one
 from espalier.orchestrator.track import open_trackers
 from espalier.orchestrator.tuning.run_studies import (
     Means,
@@ -92,9 +93,7 @@ class Sweep:
         except FileNotFoundError:
             earlier = recorded_config(self.store) if self._home == self.path else None
             if earlier is None:
-                raise ConfigError(
-                    f"{place} does not exist: `espalier new {quote(str(self._home))} --from demo` makes one"
-                ) from None
+                raise ConfigError(make_one(place, str(self._home))) from None
             return earlier
         if self._home != self.path:
             self._recipe = recipe
@@ -341,6 +340,7 @@ class Sweep:
             halve=lambda task: halves(task, facts),
         )
         with show(plan, pool.slots) as progress:
+            progress.recall(worked(self.store.read_table("jobs", skip_broken=True)))
             for note in notes:
                 progress.note(note)
                 tell(note)

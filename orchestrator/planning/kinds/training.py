@@ -34,7 +34,7 @@ class Training(Kind):
     )
 
     def share(self, scope: Scope) -> Share:
-        """The segments that bring what is missing, and checkpoints that others read and nobody has, by net."""
+        """The segments that bring what is missing, and checkpoints that are read and gone, by net."""
         chains = [chain for ladder in scope.ladders if (chain := _chain(ladder, scope))]
         snapshots = [snap for ladder in scope.ladders for snap in ladder]
         planned = {rung.segment.snapshot.key for chain in chains for rung in chain}
