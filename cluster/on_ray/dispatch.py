@@ -110,8 +110,9 @@ class Dispatch:
             return
         job, attempt = picked
         try:
-            references = [self._reference(name) for name in job.sent]
-            stream = slot.actor.run.options(num_returns="streaming").remote(job, attempt, *references)
+            given = slot.given(job)
+            references = [self._reference(name) for name in given.sent]
+            stream = slot.actor.run.options(num_returns="streaming").remote(given, attempt, *references)
             done = stream.completed()
         except Exception as error:
             # A blob that cannot be read fails its job, not the sweep.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from espalier.cluster.on_ray.node_facts import sees
 from espalier.cluster.pool import Done, Execute, Job, attempt_job
 
 LOG_CHARACTERS = 64 * 2**10
@@ -30,6 +31,10 @@ class Worker:
     def place(self) -> dict[str, str]:
         """Where this actor is; the first answer shows that it lives."""
         return self._place
+
+    def sees(self, path: str, text: str) -> bool:
+        """Whether the driver's file is on a disk that this machine sees."""
+        return sees(path, text)
 
     def run(self, job: Job, attempt: int, *arrays: np.ndarray) -> Iterator[Any]:
         """Yield the event with the names of its blobs, then each blob as an object of its own.
