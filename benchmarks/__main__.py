@@ -279,6 +279,36 @@ def many_nets(
         show(result)
 
 
+@app.command()
+def channels(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the population and of the nets.")] = 0,
+) -> None:
+    """What each measure of two layers gives for nets of few channels from one population."""
+    from benchmarks.few_channels import Setup, run
+
+    result = run(Setup(seed=seed))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+@app.command()
+def partners(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each row.")] = 4000,
+) -> None:
+    """How often intervals of a mean over the pairs of few partners cover it, by simulation."""
+    from benchmarks.few_partners import Setup, run
+
+    result = run(Setup(draws=draws))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()

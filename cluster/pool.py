@@ -181,9 +181,9 @@ class Spread(Protocol):
         ...
 
     def shares(self, place: str, file: str, text: str) -> bool:
-        """Whether workers on several machines can reach a store: a URL, or a folder that all of them see.
+        """Whether workers on several machines may use a store: a URL, or a folder that they see.
 
-        A folder is seen by who finds `text` in its `file`.
+        A folder is seen by who finds `text` in its `file`. To others the pool gives jobs without the shelf.
         """
         ...
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import pyarrow.compute as pc
@@ -20,10 +19,11 @@ from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.identity import probe_key
 from espalier.orchestrator.planning.kind import Choices, Have
 from espalier.orchestrator.planning.nets import nets, used
-from espalier.orchestrator.planning.plan import Plan, halves, make_plan, without
+from espalier.orchestrator.planning.plan import Missing, Plan, halves, scope_of, what_is_missing, without
 from espalier.orchestrator.planning.state_machine import Machine
 from espalier.orchestrator.planning.studies import Study, choices, counted, wanted_studies
 from espalier.orchestrator.planning.task import Limits
+from espalier.orchestrator.planning.time_left import worked
 from espalier.orchestrator.record import provenance, record, recorded_config, refuse_another
 from espalier.orchestrator.running import probing, recorded_bits
 from espalier.orchestrator.running.driver import Driver, Outcome
@@ -41,6 +41,7 @@ from espalier.orchestrator.running.time_limits import longest_attempt
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.sweep_store import Inventory, Store
 from espalier.orchestrator.summary import Summary
+from espalier.orchestrator.templates import make_one
 from espalier.orchestrator.track import open_trackers
 from espalier.orchestrator.tuning.run_studies import (
     Means,
@@ -92,9 +93,7 @@ class Sweep:
         except FileNotFoundError:
             earlier = recorded_config(self.store) if self._home == self.path else None
             if earlier is None:
-                raise ConfigError(
-                    f"{place} does not exist: `espalier new {quote(str(self._home))} --from demo` makes one"
-                ) from None
+                raise ConfigError(make_one(place, str(self._home))) from None
             return earlier
         if self._home != self.path:
             self._recipe = recipe
@@ -127,12 +126,12 @@ class Sweep:
         refuse_another(self.store, self.config, self.facts)
         count = slots or self.slots
         limits = Limits(slot_memory(self.config, slots_per_node or count), count)
-        return self._plan(self.have(self.store.scan(repair=False)), limits)
+        return self._missing(self.have(self.store.scan(repair=False)), limits).plan()
 
-    def _plan(self, have: Have, limits: Limits, ways: Choices | None = None) -> Plan:
-        """What is missing, trained by `ways`, or else as the folder records."""
-        ways = probing.choices(self.store) if ways is None else ways
-        return make_plan(self.config, self.facts, have, limits, self._where, ways)
+    def _missing(self, have: Have, limits: Limits) -> Missing:
+        """What is missing, trained as the folder records."""
+        ways = probing.choices(self.store)
+        return what_is_missing(scope_of(self.config, self.facts, have, limits, self._where, ways))
 
     @property
     def _where(self) -> dict[str, Any]:
@@ -188,7 +187,7 @@ class Sweep:
             told = list[str]()
             trackers = open_trackers(self.config.track, self.store, told.append)
             limits = limits_before(self.config, self.slots, address)
-            plan, repaired = self._sound_plan(inventory, limits)
+            missing, plan, repaired = self._sound_plan(inventory, limits)
             self._collect(plan, told.append)
             if self.config.track.to:
                 trackers.follow({"curves": self.store.read_table("curves", skip_broken=True)})
@@ -207,10 +206,10 @@ class Sweep:
                 try:
                     if self.studies:
                         tuned = run_studies(self.store, self.studies, means)
-                        plan, mended = self._sound_plan(self.store.inventory, limits)
+                        missing, plan, mended = self._sound_plan(self.store.inventory, limits)
                         repaired = tuple(dict.fromkeys((*repaired, *mended)))
                     if plan.tasks and not tuned.failures:
-                        outcome = self._drive(plan, limits, means.pool(), show, trackers.follow, told.append)
+                        outcome = self._drive(missing, plan, means.pool(), show, trackers.follow, told.append)
                 finally:
                     self.store.flush()
             tuned = replace(tuned, notes=(*tuned.notes, *told))
@@ -276,11 +275,12 @@ class Sweep:
 
         return Means(pool, states, show, self.config.run.attempts, self._where, self._origin)
 
-    def _sound_plan(self, inventory: Inventory, limits: Limits) -> tuple[Plan, tuple[str, ...]]:
-        """The plan, made again while it rests on checkpoints that turn out to be broken."""
+    def _sound_plan(self, inventory: Inventory, limits: Limits) -> tuple[Missing, Plan, tuple[str, ...]]:
+        """What is missing, and the plan, made again while it rests on checkpoints that turn out broken."""
         problems = list(inventory.problems)
         while True:
-            plan = self._plan(self.have(self.store.inventory), limits)
+            missing = self._missing(self.have(self.store.inventory), limits)
+            plan = missing.plan()
             starts = {
                 name: segment.start
                 for task in plan.tasks
@@ -292,7 +292,7 @@ class Sweep:
             broken = self._check((inputs | produced) & set(self.store.blobs()), starts)
             if not broken:
                 self._drop_stale_states(plan)
-                return plan, (*problems, *self.store.files.mended())
+                return missing, plan, (*problems, *self.store.files.mended())
             problems += broken
 
     def _check(self, names: set[str], starts: Mapping[str, int | None]) -> list[str]:
@@ -315,8 +315,8 @@ class Sweep:
 
     def _drive(
         self,
+        missing: Missing,
         plan: Plan,
-        limits: Limits,
         pool: Pool,
         show: Callable[[Plan, int], Lines],
         follow: Callable[[Mapping[str, Any]], None],
@@ -324,13 +324,13 @@ class Sweep:
     ) -> Outcome:
         facts = used(self.config, self.facts)
         slots = max(pool.slots, self.slots)
+        limits, before = missing.scope.limits, missing.scope.ways
         there = slot_limits(limits, slots, pool.memories)
         if self.config.run.gpus_per_slot == "auto":  # the share of a GPU was chosen for jobs cut as before
             there = replace(there, memory=min(there.memory, limits.memory))
-        before = probing.choices(self.store)
         ways, notes = self._ways(plan, pool, before)
         if ways != before or there != limits:
-            plan = self._plan(self.have(self.store.inventory), there, ways)
+            plan = missing.on(there, ways).plan()
         machine = Machine(
             plan.tasks,
             self.store.blobs(),
@@ -340,6 +340,7 @@ class Sweep:
             halve=lambda task: halves(task, facts),
         )
         with show(plan, pool.slots) as progress:
+            progress.recall(worked(self.store.read_table("jobs", skip_broken=True)))
             for note in notes:
                 progress.note(note)
                 tell(note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -38,7 +38,8 @@ class Slot:
     """An actor and the calls it holds, oldest first.
 
     `hello` is pending until the actor answers, who was asked for at `born`; from then on its `node` is known,
-    and the `memory` that it may use there. The oldest call has been at work since `since`.
+    the `memory` that it may use there, and whether it `sees` the store of the sweep. The oldest call has been
+    at work since `since`.
     """
 
     actor: Any
@@ -46,6 +47,7 @@ class Slot:
     born: float = field(default_factory=time.monotonic)
     node: str = ""
     memory: int = 0
+    sees: bool = True
     place: dict[str, str] = field(default_factory=dict[str, str])
     calls: deque[Call] = field(default_factory=deque[Call])
     seen: frozenset[str] = frozenset()
@@ -61,6 +63,10 @@ class Slot:
         """The reference that tells of this slot's next news, or None while it idles."""
         # An actor runs its calls in order, so only the oldest one can end next.
         return self.hello or (self.calls[0].event if self.calls else None)
+
+    def given(self, job: Job) -> Job:
+        """A job as this actor gets it: without a shelf that it does not see."""
+        return job if self.sees or job.shelf is None else replace(job, shelf=None)
 
     def overdue(self, now: float) -> bool:
         """Whether its oldest call has been at work for longer than the job's limit."""

@@ -9,6 +9,10 @@ from collections.abc import Callable
 
 from espalier.cluster.on_ray.grpc_question import begins, knows_ray
 
+HUNG_UP = (
+    "what listens there hangs up without an answer, as a head that is just starting or ending does, and a "
+    "tunnel or proxy that does not reach one"
+)
 CONNECT_SECONDS, ANSWER_SECONDS, LOOK_SECONDS = 3.0, 3.0, 2.0
 
 
@@ -27,6 +31,8 @@ def silence(address: str) -> str:
             found = begins(link) and knows_ray(link, ANSWER_SECONDS)
     except TimeoutError:
         return "nothing answers"
+    except EOFError:
+        return HUNG_UP
     except (OSError, OverflowError) as error:
         return str(getattr(error, "strerror", None) or error)
     return "" if found else "something else than Ray answers"

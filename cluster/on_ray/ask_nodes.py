@@ -18,8 +18,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from espalier.cluster.on_ray import node_facts, session
 
 PINGS = 3
-SEE_SECONDS = 60.0
-"""How long the nodes have to say whether they see a file: a busy one takes that long to start a worker."""
 
 
 class Examiner:
@@ -64,23 +62,6 @@ def ask_nodes(
     finally:
         if connected:
             session.disconnect()
-
-
-def all_see(path: str, text: str, seconds: float = SEE_SECONDS) -> bool:
-    """Whether the Ray that this process has joined has several nodes, and each sees a file with that text."""
-    deadline = time.monotonic() + seconds
-    while len(nodes := alive()) > 1:
-        examiners = [_examiner(node) for node in nodes]
-        try:
-            calls = [examiner.shares.remote(path, text) for examiner in examiners]
-            return all(_got(call, deadline) for call in calls)
-        except RayError:  # no answer in time, which is a RayError too, or none at all
-            if alive() == nodes:
-                return False  # else one of them has gone meanwhile: the others are asked again
-        finally:
-            for examiner in examiners:
-                ray.kill(examiner)
-    return False
 
 
 def alive() -> list[str]:

@@ -47,7 +47,9 @@ class Crew:
         self._aside, self._excluded = SetAside(), frozenset[str]()
         self._alive_at = self._looked = time.monotonic()
         self._known = {key: node.name for key, node in nodes.now().items()}
-        self._told_leaving, self._cramped = set[str](), ""
+        self._told_leaving, self._cramped, self._told_blind = set[str](), "", False
+        self.shelf: tuple[str, str] | None = None
+        """A file in the store of the sweep with the text that it has, which each worker is asked for."""
         self.slots = [make(frozenset()) for _ in range(count)]
 
     def alive(self) -> None:
@@ -57,18 +59,31 @@ class Crew:
     def greet(self, slot: Slot) -> None:
         """Note that a worker has started, or put another in its place.
 
+        Where there is a `shelf`, it has started once it has said whether it sees that: workers of a node that
+        joins late too, and none waits for another's answer.
+
         Raises:
             RuntimeError: Workers start nowhere.
         """
         try:
-            slot.place, slot.hello = ray.get(slot.hello), None
+            answer: Any = ray.get(slot.hello)
         except RayError as error:
             self._failed(slot, str(error).strip().splitlines()[-1])
             return
+        slot.hello = None
+        if not slot.place:
+            slot.place = answer
+            if self.shelf is not None:
+                slot.hello = slot.actor.sees.remote(*self.shelf)
+                return
+        else:
+            slot.sees = answer
         slot.node = _place(slot)
         # A worker that waited for a place starts at once on a node that joins.
         node = self._nodes.now(fresh=slot.node not in self._nodes.now()).get(slot.node)
         slot.memory = node.memory if node else 0
+        if not slot.sees:
+            self._tell_blind(slot)
         self._aside.started(slot.node)
         self.alive()
 
@@ -151,6 +166,16 @@ class Crew:
             self._tell(f"node {self._known[key]} is gone")
         self._known = {key: node.name for key, node in now.items()}
         self._told_leaving = set(self._nodes.leaving())
+
+    def _tell_blind(self, slot: Slot) -> None:
+        """Say once that a node does not see the store."""
+        if self.shelf is not None and not self._told_blind:
+            self._told_blind = True
+            name, store = self._known.get(slot.node, slot.node), self.shelf[0].rpartition("/")[0]
+            self._tell(
+                f"checkpoints of workers on {name}, and on whatever other node does not see {store} either, "
+                "go by way of the driver (`espalier doctor` says which)"
+            )
 
     def _tell_space(self) -> None:
         """Say once when the disk of Ray's own files is full: the run goes on with the workers that it has."""

@@ -124,9 +124,10 @@ class Dispatch:
             return
         job, attempt = picked
         try:
-            references = [self._reference(name) for name in job.sent]
-            order = dumps((job, attempt))
-            event, *blobs = slot.run(1 + job.gives, order, *references)
+            given = slot.given(job)
+            references = [self._reference(name) for name in given.sent]
+            order = dumps((given, attempt))
+            event, *blobs = slot.run(1 + given.gives, order, *references)
         except Exception as error:
             # A blob that cannot be read fails its job, not the sweep.
             if self._missing():

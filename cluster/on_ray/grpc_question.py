@@ -28,9 +28,12 @@ def begins(link: socket.socket) -> bool:
 
     Raises:
         TimeoutError: It says nothing.
+        EOFError: It hangs up without a word.
     """
     link.sendall(PREFACE)
     head = _exactly(link, 9)
+    if not head:
+        raise EOFError
     if len(head) < 9 or head[3] != SETTINGS or int.from_bytes(head[:3], "big") > LARGEST_FRAME:
         return False
     _exactly(link, int.from_bytes(head[:3], "big"))
@@ -41,6 +44,9 @@ def knows_ray(link: socket.socket, seconds: float) -> bool:
     """Whether the other side has a service of Ray's head.
 
     Who says nothing within the time is not taken for another: a head may be busy.
+
+    Raises:
+        EOFError: It hangs up in between.
     """
     link.sendall(frame(SETTINGS, 1) + b"".join(_call(2 * n + 1, path) for n, path in enumerate(CALLS)))
     refused = set[int]()
@@ -81,11 +87,17 @@ def _status(headers: bytes) -> bytes:
 
 
 def _frames(link: socket.socket, until: float) -> Iterator[tuple[int, int, int, bytes]]:
-    """Kind, flags, stream and content of what comes until then, or until the other side ends: as GOAWAY."""
+    """Kind, flags, stream and content of what comes until then; no frame at all is told as GOAWAY.
+
+    Raises:
+        EOFError: The other side hangs up.
+    """
     while (left := until - time.monotonic()) > 0:
         link.settimeout(left)
         try:
             head = _exactly(link, 9)
+            if not head:
+                raise EOFError
             length = int.from_bytes(head[:3], "big")
             content = _exactly(link, length) if len(head) == 9 and length <= LARGEST_FRAME else None
         except TimeoutError:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from espalier.cluster.on_ray.node_facts import sees
 from espalier.cluster.on_ray.packing import packed
 from espalier.cluster.pool import Done, Execute, attempt_job
 
@@ -31,6 +32,10 @@ class Worker:
     def place(self) -> dict[str, str]:
         """Where this actor is; the first answer shows that it lives."""
         return self._place
+
+    def sees(self, path: str, text: str) -> bool:
+        """Whether the driver's file is on a disk that this machine sees."""
+        return sees(path, text)
 
     def run(self, order: bytes, *arrays: np.ndarray) -> Any:
         """Do a job, given as the pickle of it and its attempt; `arrays` are the inputs that it was sent.

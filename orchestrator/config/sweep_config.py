@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import tomllib
 from pathlib import Path
-from shlex import quote
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ValidationError, model_validator
@@ -31,6 +30,7 @@ from espalier.orchestrator.config.similarity_section import SimilarityConfig
 from espalier.orchestrator.config.size_limits import refuse_many_pairs, refuse_many_settings
 from espalier.orchestrator.config.train_section import TrainConfig
 from espalier.orchestrator.config.tune_space import space_fault
+from espalier.orchestrator.templates import make_one
 from espalier.tasks.plain_text import printable, shortened
 from espalier.tasks.spec import POOL_NULLS
 
@@ -185,9 +185,7 @@ class SweepConfig(Section):
         try:
             return cls.parse_toml(path.read_bytes(), str(path))
         except FileNotFoundError:
-            raise ConfigError(
-                f"{path} does not exist: `espalier new {quote(str(path.parent))} --from demo` makes one"
-            ) from None
+            raise ConfigError(make_one(str(path), str(path.parent))) from None
 
 
 def _first(error: ValidationError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from espalier.orchestrator.doctor.finding import Finding, Node, Nodes, Wanted, names
+from espalier.orchestrator.doctor.finding import Finding, Node, Nodes, Wanted, machines, names
 
 
 def tokens(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def tokens(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
             "set RAY_AUTH_MODE=token before each `ray start` and here, with one token in ~/.ray/auth_token",
         )
     opened = [node for node in nodes if node.facts["token"]["open"]]
-    for node in opened:
+    for node in machines(opened, lambda node: node.facts["token"]["token"]):
         token = node.facts["token"]
         yield Finding(
             "warn",
@@ -34,7 +34,7 @@ def tokens(nodes: Nodes, wanted: Wanted) -> Iterator[Finding]:
 
 def ports(nodes: Nodes, _: Wanted) -> Iterator[Finding]:
     """Which of Ray's processes listen to more than localhost."""
-    wide = {node.name: _by_process(node) for node in nodes}
+    wide = {machine.name: _by_process(machine) for machine in machines(nodes)}
     for name, told in wide.items():
         if told:
             yield Finding(

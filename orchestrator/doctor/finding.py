@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Level = Literal["ok", "warn", "bad"]
@@ -47,6 +48,25 @@ class Wanted:
 
 
 Nodes = Sequence[Node]
+
+
+def machines(nodes: Nodes, part: Callable[[Node], object] = lambda _: None) -> list[Node]:
+    """The nodes by the machine that they are on, and by a `part` of it: each once.
+
+    It has the names, the resources and the ports of all of its nodes, and else what the first of them said.
+    """
+    groups: dict[object, list[Node]] = {}
+    for node in nodes:
+        groups.setdefault((node.facts["host"], part(node)), []).append(node)
+    return [_together(group) for group in groups.values()]
+
+
+def _together(nodes: Nodes) -> Node:
+    resources = Counter[str]()
+    for node in nodes:
+        resources.update(node.resources)
+    ports = [port for node in nodes for port in node.facts["ports"]]
+    return replace(nodes[0], name=names(nodes), resources=resources, facts={**nodes[0].facts, "ports": ports})
 
 
 def names(nodes: Iterable[Node]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from espalier.orchestrator.doctor.finding import GIB, Finding, Node, Nodes, Wanted, names
+from espalier.orchestrator.doctor.finding import GIB, Finding, Node, Nodes, Wanted, machines, names
 
 SKEW_WARN, SKEW_BAD = 2.0, 300.0
 """Seconds that clocks may differ. Beyond the first, times in logs and tables mislead; S3 refuses requests
@@ -73,7 +73,9 @@ def _results(nodes: Nodes, place: str) -> Finding:
 
 def disks(nodes: Nodes, _: Wanted) -> Iterator[Finding]:
     """Free space where Ray and the results go."""
-    found = [finding for node in nodes for finding in (*_temporary(node), *_kept(node))]
+    places = machines(nodes, lambda node: node.facts["temp"]["path"])
+    found = [finding for node in places for finding in _temporary(node)]
+    found += [finding for node in nodes for finding in _kept(node)]
     yield from found
     if not found:
         least = min(node.facts["temp"]["free"] for node in nodes)
@@ -108,7 +110,7 @@ def _kept(node: Node) -> Iterator[Finding]:
 def shared_memory(nodes: Nodes, _: Wanted) -> Iterator[Finding]:
     """Whether Ray's object store fits into /dev/shm."""
     short = False
-    for node in nodes:
+    for node in machines(nodes):
         size = node.facts["shm"]["size"]
         needed = max(SHM_LEAST, node.resources.get("object_store_memory", 0))
         if size < needed:

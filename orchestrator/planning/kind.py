@@ -112,9 +112,12 @@ class Scope:
 
 @dataclass(frozen=True)
 class Share:
-    """A kind's part of a plan: its jobs, how many units are done of how many, and what the jobs read."""
+    """A kind's part of a sweep: what is missing and can be had, and what that reads; units done of how many.
 
-    tasks: tuple[Task, ...] = ()
+    What is missing is for the kind's own `jobs` alone.
+    """
+
+    missing: Sequence[Any] = ()
     done: int = 0
     total: int = 0
     reads: frozenset[str] = frozenset()
@@ -156,12 +159,16 @@ class Kind:
     may_change: frozenset[str] = frozenset()
 
     def share(self, scope: Scope) -> Share:  # noqa: ARG002
-        """Its part of a plan.
+        """What is missing, and the counts.
 
         Raises:
             ConfigError: The config asks for what cannot be.
         """
         return Share()
+
+    def jobs(self, units: Any, scope: Scope) -> list[Task]:  # noqa: ARG002
+        """What is missing (`Share`) as jobs that fit a slot's memory and leave no slot idle."""
+        return []
 
     def idle(self, config: SweepConfig) -> frozenset[str]:  # noqa: ARG002
         """Fields of the config that change nothing, since this sweep has no such work."""
@@ -227,7 +234,7 @@ class UnitKind(Kind, ABC, Generic[U]):
         return self.tables
 
     def share(self, scope: Scope) -> Share:
-        """The jobs for the units that are missing and can be had, and the counts."""
+        """The units that are missing and can be had, and the counts."""
         units, tables = as_units(self.wanted(scope)), self.done_in(scope.config)
         keys, missing = units.keys, np.zeros(len(units), np.bool_)
         for name in tables:
@@ -235,7 +242,7 @@ class UnitKind(Kind, ABC, Generic[U]):
             missing[there] = scope.have.lacks(name, keys[there])
         possible = units.that(missing & ~units.reading(lambda snap: snap.key in scope.hopeless))
         return Share(
-            tuple(self.jobs(possible, scope)) if len(possible) else (),
+            possible,
             done=len(units) - int(missing.sum()),
             total=len(units),
             reads=possible.reads,

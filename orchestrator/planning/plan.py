@@ -13,7 +13,7 @@ from typing import Any
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.identity import net_key, snapshot
 from espalier.orchestrator.planning.idle_axes import refuse_idle_axes
-from espalier.orchestrator.planning.kind import Choices, Have, Ladder, Scope, Share
+from espalier.orchestrator.planning.kind import Choices, Have, Kind, Ladder, Scope, Share
 from espalier.orchestrator.planning.kinds.registry import KINDS, kind_of
 from espalier.orchestrator.planning.measure import refuse_unknown_measures
 from espalier.orchestrator.planning.nets import nets, used
@@ -53,22 +53,51 @@ def make_plan(
         ConfigError: The layer list makes no network, no image would be held back to choose a ridge, or one
             job alone exceeds a slot's memory.
     """
-    scope = scope_of(config, facts, have, limits, where or {}, ways or {})
+    return what_is_missing(scope_of(config, facts, have, limits, where or {}, ways or {})).plan()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What a sweep lacks, by kind, before it is put together into jobs."""
+
+    scope: Scope
+    shares: Mapping[str, Share]
+
+    def plan(self) -> Plan:
+        """The jobs. Raises as `make_plan`."""
+        tasks = tuple(task for kind in KINDS for task in self._jobs(kind))
+        refuse_what_cannot_fit(tasks, self.scope.limits)
+        shown = {
+            kind.name: share for kind in KINDS if (share := self.shares[kind.name]).total or kind.always_shown
+        }
+        return Plan(
+            tasks,
+            done={name: share.done for name, share in shown.items()},
+            total={name: share.total for name, share in shown.items()},
+            hopeless=tuple(sorted(self.scope.hopeless)),
+        )
+
+    def _jobs(self, kind: Kind) -> list[Task]:
+        missing = self.shares[kind.name].missing
+        return kind.jobs(missing, self.scope) if len(missing) else []
+
+    def on(self, limits: Limits, ways: Choices) -> Missing:
+        """The same for other slots, and nets that are trained in other ways."""
+        return replace(self, scope=replace(self.scope, limits=limits, ways=ways))
+
+
+def what_is_missing(scope: Scope) -> Missing:
+    """The set difference, kind by kind.
+
+    Raises:
+        ConfigError: The config asks for what cannot be.
+    """
     shares: dict[str, Share] = {}
     # Those that read come before what they read: a checkpoint that is gone is made again if a job wants it.
     for kind in reversed(KINDS):
-        share = kind.share(scope)
-        shares[kind.name] = share
+        shares[kind.name] = share = kind.share(scope)
         scope = replace(scope, read={*scope.read, *share.reads})
-    tasks = tuple(task for kind in KINDS for task in shares[kind.name].tasks)
-    refuse_what_cannot_fit(tasks, limits)
-    shown = {kind.name: shares[kind.name] for kind in KINDS if kind.always_shown or shares[kind.name].total}
-    return Plan(
-        tasks,
-        done={name: share.done for name, share in shown.items()},
-        total={name: share.total for name, share in shown.items()},
-        hopeless=tuple(sorted(scope.hopeless)),
-    )
+    return Missing(scope, shares)
 
 
 def scope_of(

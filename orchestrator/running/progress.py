@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,12 +16,11 @@ from rich.progress import Progress as Bars
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.planning.task import Task
+from espalier.orchestrator.planning.time_left import Worked, flops_left, seconds_left
 
 LINE_SECONDS = 10.0
 STILL_SECONDS = 60.0
 """After which it is said that no job has ended."""
-ENOUGH_JOBS = 2
-"""Jobs of a kind that must have ended before its speed is believed: the first pays for starts and caches."""
 
 
 class Progress(Protocol):
@@ -48,14 +47,6 @@ class Progress(Protocol):
         ...
 
 
-class Worked(NamedTuple):
-    """What has ended of a kind of work: jobs, their operations, and the workers' seconds."""
-
-    jobs: int = 0
-    flops: float = 0.0
-    seconds: float = 0.0
-
-
 class Tally:
     """Counts and rates behind every display; the clock is given, in seconds."""
 
@@ -65,9 +56,7 @@ class Tally:
         self.in_flight, self.waits = 0, ""
         self._slots, self._clock, self._start = slots, clock, clock()
         self._begun_with = dict(plan.done)
-        self._flops_left = {
-            kind: sum(task.cost.flops for task in plan.tasks if task.job.kind == kind) for kind in plan.total
-        }
+        self._flops_left = flops_left(plan)
         self._worked = {kind: Worked() for kind in plan.total}
         self._moved = self._start
 
@@ -75,10 +64,14 @@ class Tally:
         """Count a finished task."""
         kind = task.job.kind
         self.units[kind] += task.size
-        worked = self._worked[kind]
-        self._worked[kind] = Worked(worked.jobs + 1, worked.flops + task.cost.flops, worked.seconds + seconds)
+        self._worked[kind] += Worked(1, task.cost.flops, seconds)
         self._flops_left[kind] -= task.cost.flops
         self._moved = self._clock()
+
+    def recall(self, worked: Mapping[str, Worked]) -> None:
+        """Count what ended in earlier runs of the folder towards the speed."""
+        for kind in self._worked.keys() & worked.keys():
+            self._worked[kind] += worked[kind]
 
     def lose(self, task: Task, units: int) -> None:
         """Count units that can never be had."""
@@ -91,16 +84,8 @@ class Tally:
         return (self.units[kind] - self._begun_with[kind]) / max(self._clock() - self._start, 1e-9)
 
     def seconds_left(self) -> float | None:
-        """Work left over the rate seen per kind and slot; None until two jobs of each such kind ended."""
-        left = 0.0
-        for kind, flops_left in self._flops_left.items():
-            worked = self._worked[kind]
-            if flops_left <= 0:
-                continue
-            if worked.jobs < ENOUGH_JOBS or worked.flops == 0:
-                return None
-            left += flops_left * worked.seconds / worked.flops
-        return left / self._slots
+        """See `orchestrator.planning.time_left`."""
+        return seconds_left(self._flops_left, self._worked, self._slots)
 
     def line(self) -> str:
         """The state in one line."""
@@ -159,6 +144,10 @@ class Lines:
     ) -> None:
         """Say where we stopped."""
         self._write(self._tally.line())
+
+    def recall(self, worked: Mapping[str, Worked]) -> None:
+        """Count what ended in earlier runs of the folder towards the speed."""
+        self._tally.recall(worked)
 
     def done(self, task: Task, seconds: float) -> None:
         """Count."""

@@ -19,7 +19,7 @@ FAILURES = 3
 def straight(pool: Pool, store: Store, blobs: str, tell: Callable[[str], None]) -> Pool:
     """The pool as it is, or with workers that use the store by themselves where they can reach it.
 
-    They can where the pool's workers are on several machines and all see the store (`cluster.pool.Spread`).
+    Those can that see the store, where the pool's workers are on several machines (`cluster.pool.Spread`).
 
     Args:
         blobs: `run.blobs`.

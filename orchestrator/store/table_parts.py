@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import count
 
@@ -35,6 +36,7 @@ class TableParts:
         self._kept: dict[str, pa.Table] = {}  # parts that the scan has read, for `read`
         self._known = KnownParts(files, table)
         self._replaced: dict[str, str] = {}  # by merged parts: name to SHA-256
+        self._share_rows = False  # some merged parts do, so that one replaced another
 
     def scan(self, repair: bool, everything: bool = False) -> None:
         """Verify the parts that are not as they were when they were verified last (or `everything`)."""
@@ -42,31 +44,50 @@ class TableParts:
         for _ in range(MOST_LISTINGS):
             if self._scan(repair, everything):
                 break
-            # parts that were merged meanwhile are gone, and others have their rows: begin anew
+            # Parts that were merged meanwhile are gone, and others have their rows; or some of those that
+            # were looked at do not count: begin anew.
             self._inventory.forget(self._table)
-            del self._inventory.problems[told:]
+            if not repair:  # else what was put aside is not met again
+                del self._inventory.problems[told:]
             self._known, self._kept, self._replaced = KnownParts(self._files, self._table), {}, {}
         if repair:
             self._known.write_down_if_due()
 
     def _scan(self, repair: bool, everything: bool) -> bool:
-        """Look at all that is listed; False if some of it is gone by then."""
+        """Look at all that is listed; False if that has to begin anew."""
         earlier = {} if everything else recall(self._files, self._table)
         listed = self._files.stamps(self._folder)
         keep = sum(stamp.size for stamp in listed.values()) <= KEPT_BYTES
         trusted = {name: part for name, part in earlier.items() if listed.get(name) == part.stamp}
         rest = [name for name in listed if name not in trusted]
         first = [name for name in rest if name.startswith(MERGED)]
-        if len(first) > 1:  # one may have replaced another, whatever the order of their names
-            self._learn_replaced(first)
-        if not all(self._scan_part(name, listed[name], repair, keep) for name in first):
+        if not self._scan_merged({name: listed[name] for name in first}, repair, keep):
             return False
         unsure = trusted.keys() & self._replaced.keys()
         self._trust({name: part for name, part in trusted.items() if name not in unsure})
         last = [*sorted(unsure), *(name for name in rest if not name.startswith(MERGED))]
         return all(self._scan_part(name, listed[name], repair, keep) for name in last)
 
-    def _learn_replaced(self, names: list[str]) -> None:
+    def _scan_merged(self, listed: Mapping[str, Stamp], repair: bool, keep: bool) -> bool:
+        """Look at merged parts; False if that has to begin anew.
+
+        One may have replaced another that is still there, since a merge was cut off or goes on now, and whose
+        name comes first. Only then what each replaces is read before any of them counts.
+        """
+        if self._share_rows:
+            self._learn_replaced(listed)
+        counted = set[str]()
+        for name, stamp in listed.items():
+            if not self._scan_part(name, stamp, repair, keep):
+                return False
+            if name not in self._replaced:
+                counted.add(name)
+            if not self._share_rows and counted & self._replaced.keys():
+                self._share_rows = True
+                return False
+        return True
+
+    def _learn_replaced(self, names: Iterable[str]) -> None:
         """Take note of what some merged parts replace; what cannot be read is told when it is scanned."""
         for name in names:
             with suppress(PartError, FileNotFoundError):
@@ -80,7 +101,7 @@ class TableParts:
         self._inventory.count_codes(self._table, rows, codes)
 
     def _scan_part(self, name: str, stamp: Stamp, repair: bool, keep: bool) -> bool:
-        """Take note of a part's rows; False if it is gone."""
+        """Take note of a part's rows; False if it is gone, or shares rows and may have been replaced."""
         path = f"{self._folder}/{name}"
         try:
             data, rows = self._read(path, stamp.size)
@@ -95,6 +116,9 @@ class TableParts:
             if repair:
                 self._files.remove(path)
         elif fresh.num_rows < rows.num_rows:
+            if name.startswith(MERGED) and not self._share_rows:
+                self._share_rows = True
+                return False
             self._part_with(path, fresh, repair)
         else:
             self._count(name, stamp if self._files.settled(stamp) else None, rows)

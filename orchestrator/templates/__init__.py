@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from shlex import quote
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,14 @@ def templates() -> dict[str, Template]:
     shipped = {name: place for name, place in names.items() if place.name.endswith(".toml")}
     order = sorted(shipped, key=lambda name: (name != "demo", name))
     return {name: Template(name, shipped[name].read_text(encoding="utf-8")) for name in order}
+
+
+def make_one(place: str, folder: str) -> str:
+    """What is to be done where a folder has no `sweep.toml`, for an error to say of that `place`."""
+    return (
+        f"{place} does not exist: `espalier new {quote(folder)} --from TEMPLATE` makes one; "
+        f"the templates are {', '.join(templates())}"
+    )
 
 
 def find(source: str, beside: Path) -> Template:

@@ -31,13 +31,13 @@ from espalier.tasks.tables.rows import table
 
 @dataclass
 class Running:
-    """A trial in flight: one job at a time."""
+    """A trial in flight: one job at a time, whose attempts were submitted at `starts`."""
 
     book: Book
     asked: Asked
     nets: list[NetSpec]
     task: Task
-    start: datetime
+    starts: list[datetime]
     failures: Failures
     epoch: int = 0
     attempt: int = 1
@@ -132,10 +132,10 @@ class Tuner:
             self._count(book, asked.number, 0.0)
             return
         task = trial_task(book.study, asked.number, nets, 0, 1, self._where)
-        self._submit(Running(book, asked, nets, task, self._now(), Failures(self._attempts)))
+        self._submit(Running(book, asked, nets, task, [], Failures(self._attempts)))
 
     def _submit(self, trial: Running) -> None:
-        trial.start = self._now()
+        trial.starts.append(self._now())
         self._running[trial.task.job.key] = trial
         self._pool.submit(self._limits.limited(trial.task, trial.failures.count("late")), trial.attempt)
 
@@ -144,7 +144,7 @@ class Tuner:
         trial = self._running.get(event.key)
         if trial is None or trial.attempt != event.attempt:
             if trial and isinstance(event, Done) and event.attempt < trial.attempt:
-                self._progress.note(refuse(self._store, trial.task, event, trial.start))
+                self._progress.note(refuse(self._store, trial.task, event, trial.starts[event.attempt - 1]))
             return
         del self._running[event.key]
         trial.seconds += event.seconds
@@ -182,7 +182,7 @@ class Tuner:
         study, number = trial.book.study, trial.asked.number
         self._states.update(blobs)
         trial.task = trial_task(study, number, trial.nets, trial.epoch, trial.epoch + 1, self._where)
-        trial.attempt, trial.failures = 1, Failures(self._attempts)
+        trial.attempt, trial.starts, trial.failures = 1, [], Failures(self._attempts)
         self._submit(trial)
 
     def _drop_states(self, trial: Running) -> None:
@@ -232,4 +232,4 @@ class Tuner:
 
     def _log(self, trial: Running, event: Done | Failed, outcome: str) -> None:
         error = event.error if isinstance(event, Failed) else ""
-        keep_attempt(self._store, trial.task, event, trial.start, outcome, error)
+        keep_attempt(self._store, trial.task, event, trial.starts[event.attempt - 1], outcome, error)

@@ -16,8 +16,8 @@ from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
 from espalier.orchestrator.planning.rates import crowd, gemm_rate, rates
 from espalier.orchestrator.planning.simulate import makespan
+from espalier.orchestrator.planning.time_left import flops_left, seconds_left, unseen, worked
 from espalier.orchestrator.running.heartbeat import Heartbeat, heartbeat
-from espalier.orchestrator.running.progress import ENOUGH_JOBS
 from espalier.orchestrator.store.attempt_logs import LOGS, logs
 from espalier.orchestrator.store.files import BLOBS, TABLES
 from espalier.orchestrator.store.sweep_store import Store
@@ -49,9 +49,9 @@ class Status:
         active: Whether a run holds the folder now.
         beat: What that run said last; None if it has said nothing.
         slots: Jobs that run at once: of the run that is active, else of this machine.
-        predicted: Seconds that the missing jobs would take on these slots: by the cost model, at the rate of
-            the jobs that have ended.
-        unseen: Kinds of missing jobs of which fewer than two have ended: `predicted` is a guess of theirs.
+        predicted: Seconds until the last of the missing jobs would end on these slots, by the cost model.
+        seconds_left: Of work left, as the progress of a run has it (`orchestrator.planning.time_left`).
+        unseen: Kinds of missing jobs of which fewer than two have ended, so that `seconds_left` is None.
         failures: Jobs given up, oldest first.
         causes: Failed attempts by cause, also of jobs that succeeded later.
         broken: What the folder holds that is not whole, in words.
@@ -65,17 +65,13 @@ class Status:
     beat: Heartbeat | None
     slots: int
     predicted: float
+    seconds_left: float | None
     unseen: tuple[str, ...]
     failures: tuple[Failure, ...]
     causes: Mapping[str, int] = field(default_factory=dict[str, int])
     broken: tuple[str, ...] = ()
     used: int = 0
     free: int | None = None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds of work left; None until two jobs of every kind that is missing have ended."""
-        return None if self.unseen else self.predicted
 
     def plain(self) -> dict[str, Any]:
         """The look as JSON values; seconds and bytes throughout."""
@@ -126,10 +122,7 @@ def look(sweep: Sweep) -> Status:
         except ValueError as error:  # torn, or not ours: the run writes it anew
             broken.append(str(error))
     slots = beat.slots if beat else sweep.slots
-    ended = Counter(
-        kind for kind, outcome in zip(*_lists(log, "kind", "outcome"), strict=True) if outcome == "done"
-    )
-    missing = {task.job.kind for task in plan.tasks}
+    left, ended = flops_left(plan), worked(log)
     rows = log.to_pylist()
     return Status(
         at=datetime.now(UTC),
@@ -138,7 +131,8 @@ def look(sweep: Sweep) -> Status:
         beat=beat,
         slots=slots,
         predicted=_predicted(plan, store, slots, log) if plan.tasks else 0.0,
-        unseen=tuple(kind for kind in plan.total if kind in missing and ended[kind] < ENOUGH_JOBS),
+        seconds_left=seconds_left(left, ended, slots),
+        unseen=unseen(left, ended),
         failures=_failures(rows, {log.key for log in logs(store.files)}),
         causes=Counter(row["cause"] or "unknown" for row in rows if row["outcome"] in FAILED),
         broken=tuple(broken),
@@ -155,10 +149,6 @@ def _predicted(plan: Plan, store: Store, slots: int, log: pa.Table) -> float:
 
 FAILED = ("failed", "gave_up", "diverged")
 FOR_GOOD = ("gave_up", "diverged")
-
-
-def _lists(table: Any, *columns: str) -> list[list[Any]]:
-    return [table[column].to_pylist() for column in columns]
 
 
 def _failures(rows: Sequence[Mapping[str, Any]], logged: set[str]) -> tuple[Failure, ...]:

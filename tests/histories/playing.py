@@ -90,6 +90,9 @@ class Counted:
             self.planned[task.job.kind] += task.size
         self.ended = Counter[str]()
 
+    def recall(self, worked):
+        pass
+
     def done(self, task, seconds):
         self.ended[task.job.kind] += task.size
 

@@ -1,6 +1,7 @@
 """A Ray head and its workers, each in processes of its own, with the dashboard for `ray job submit`."""
 
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from tests.integration.conftest import descendants
@@ -58,6 +61,38 @@ def ray_head(cwd, environment, workers=0, cpus=2):
                 yield found
         finally:
             stop(head)
+
+
+def take_jobs(variables):
+    """Return when the head takes jobs, as the end of a first one, which does nothing, shows.
+
+    The dashboard answers before: it looks for its agent's address for ten seconds (`submit_job` in
+    ray/dashboard/modules/job/job_head.py), and the agent joins Ray with the first job, with short timeouts
+    (`init_ray_and_catch_exceptions` in ray/dashboard/optional_utils.py). On a busy machine either may fail,
+    and whoever submits is told status 500.
+    """
+    head = {"Authorization": f"Bearer {variables['RAY_AUTH_TOKEN']}", "Content-Type": "application/json"}
+    url, data = f"{variables['RAY_API_SERVER_ADDRESS']}/api/jobs/", b'{"entrypoint": "true"}'
+    request = urllib.request.Request(url, data, head, method="POST")
+    end = time.monotonic() + SECONDS
+    while (asked := _asked(request))[0] == 500:
+        assert time.monotonic() < end, asked
+        time.sleep(0.5)
+    assert asked[0] == 200, asked
+    job = urllib.request.Request(f"{url}{json.loads(asked[1])['submission_id']}", headers=head)
+    while (state := json.loads(_asked(job)[1])["status"]) != "SUCCEEDED":
+        assert state in ("PENDING", "RUNNING"), state
+        assert time.monotonic() < end, state
+        time.sleep(0.2)
+
+
+def _asked(request):
+    """Status and text of an answer."""
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode(errors="replace")
 
 
 def ray_worker(cwd, variables, log):

@@ -7,7 +7,7 @@ factorised in one job, and its factors never move. Targets are parted only where
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,15 +30,29 @@ Places = NDArray[np.intp]
 """Where some pairs stand among all, in order."""
 
 
+@dataclass(frozen=True)
+class _Tile:
+    """Some pairs, and what they cost if that has been reckoned."""
+
+    places: Places
+    cost: Cost | None
+
+
+@dataclass(frozen=True)
+class _Costed(_Tile):
+    cost: Cost
+
+
 def graft_tasks(pairs: WantedPairs, facts: DataFacts, limits: Limits, where: Mapping[str, Any]) -> list[Task]:
     """Tiles of all pairs: the largest that fit a slot's memory and still leave work for every slot."""
     costs = _Costs(pairs, facts)
-    groups = _alike(pairs)
-    work = sum(costs.of(group).flops for group in groups)
-    most = work / (TILES_PER_SLOT * limits.slots)
+    groups = [costs.tile(places) for places in _alike(pairs)]
+    most = sum(group.cost.flops for group in groups) / (TILES_PER_SLOT * limits.slots)
     tiles = [tile for group in groups for tile in _by_sources(group, costs, limits, most)]
-    tiles = _by_targets(costs, tiles, limits.slots)
-    return [within(graft_task(pairs.that(tile), facts, where), facts, limits) for tile in tiles]
+    return [
+        within(graft_task(pairs.that(tile.places), facts, where, tile.cost), facts, limits)
+        for tile in _by_targets(costs, tiles, limits.slots)
+    ]
 
 
 class _Costs:
@@ -48,12 +62,13 @@ class _Costs:
         self.pairs, self._facts = pairs, facts
         self._nets = Census(pairs.snapshots)
 
-    def of(self, places: Places) -> Cost:
-        """Of the pairs at these places, which have the same options."""
+    def tile(self, places: Places) -> _Costed:
+        """The pairs at these places, which have the same options."""
         some = self.pairs.that(places)
         options = some.options[some.chosen[0]]
         by_layers = loads(some.table, self._nets, options)
-        return loaded_cost(by_layers, self._nets.count(some.used), options, self._facts)
+        cost = loaded_cost(by_layers, self._nets.count(some.used), options, self._facts)
+        return _Costed(places, cost)
 
 
 def _alike(pairs: WantedPairs) -> list[Places]:
@@ -84,39 +99,48 @@ def _parted(places: Places, parts: NDArray[np.intp]) -> list[Places]:
     return np.split(places[np.argsort(small, kind="stable")], ends[:-1])
 
 
-def _by_sources(group: Places, costs: _Costs, limits: Limits, work: float) -> list[Places]:
+def _by_sources(group: _Costed, costs: _Costs, limits: Limits, work: float) -> list[_Costed]:
     """Tiles of the largest block of sources of which none exceeds the memory or that many operations."""
-
-    def fits(some: Places) -> bool:
-        cost = costs.of(some)
-        return cost.memory <= limits.memory and cost.flops <= work
-
-    _, sources = first_uses(costs.pairs.table.sources[group])
-    sizes = halves(int(sources.max()) + 1)
-    for size in sizes[:-1]:
-        if fits(group[sources < size]):  # most often one block is as good as another
-            tiles = _parted(group, sources // size)
-            if all(fits(tile) for tile in tiles[1:]):
-                return tiles
-    return _parted(group, sources // sizes[-1])
+    _, sources = first_uses(costs.pairs.table.sources[group.places])
+    for size in halves(int(sources.max()) + 1):
+        tiles: list[_Costed] = []
+        for places in _parted(group.places, sources // size):  # most often one is as good as another
+            tile = group if len(places) == len(group.places) else costs.tile(places)
+            tiles.append(tile)
+            if size > 1 and (tile.cost.memory > limits.memory or tile.cost.flops > work):
+                break
+        else:
+            return tiles
+    raise AssertionError("unreachable: a tile of one source is taken as it is")
 
 
-def _by_targets(costs: _Costs, tiles: Sequence[Places], slots: int) -> list[Places]:
+def _by_targets(costs: _Costs, tiles: Sequence[_Costed], slots: int) -> list[_Tile]:
     """Tiles cut by their targets too, where slots would wait for the last ones otherwise."""
-    work = [costs.of(tile).flops for tile in tiles]
+    work = [tile.cost.flops for tile in tiles]
     if well_used(work, slots):
         return list(tiles)
-    targets = [first_uses(costs.pairs.table.targets[tile])[1] for tile in tiles]
+    targets = [first_uses(costs.pairs.table.targets[tile.places])[1] for tile in tiles]
     whole = list(zip(tiles, targets, strict=True))
-    halved = (costs.of(_cut(*some, 2)[0]).flops for some in whole)
-    again = [max(0.0, 2 * half - flops) for half, flops in zip(halved, work, strict=True)]
+    halved = [_halved(costs, *some) for some in whole]
+    again = [max(0.0, 2 * half[0].cost.flops - flops) for half, flops in zip(halved, work, strict=True)]
     counts = pieces(work, again, [int(some.max()) + 1 for some in targets], slots)
-    return [part for some, count in zip(whole, counts, strict=True) for part in _cut(*some, int(count))]
+    return [
+        part
+        for some, half, count in zip(whole, halved, counts, strict=True)
+        for part in (half if count == 2 else _cut(*some, int(count)))
+    ]
 
 
-def _cut(tile: Places, targets: NDArray[np.intp], count: int) -> list[Places]:
+def _halved(costs: _Costs, tile: _Costed, targets: NDArray[np.intp]) -> tuple[_Costed, *tuple[_Tile, ...]]:
+    """The halves of a tile with the cost of the first; of one with a single target all of it."""
+    first, *rest = _cut(tile, targets, 2)
+    return costs.tile(first.places) if rest else tile, *rest
+
+
+def _cut(tile: _Costed, targets: NDArray[np.intp], count: int) -> Sequence[_Tile]:
     """A tile as `count` tiles, or about as many, of some of its targets each."""
-    return [tile] if count == 1 else _parted(tile, targets // -(-(int(targets.max()) + 1) // count))
+    most = -(-(int(targets.max()) + 1) // count)
+    return [tile] if count == 1 else [_Tile(places, None) for places in _parted(tile.places, targets // most)]
 
 
 def within(task: Task, facts: DataFacts, limits: Limits) -> Task:
@@ -145,8 +169,10 @@ def _passes(tile: GraftTile) -> list[AtOnce]:
     return [ways[count] for count in sorted(ways)]
 
 
-def graft_task(pairs: WantedPairs, facts: DataFacts, where: Mapping[str, Any]) -> Task:
-    """One tile as a task."""
+def graft_task(
+    pairs: WantedPairs, facts: DataFacts, where: Mapping[str, Any], cost: Cost | None = None
+) -> Task:
+    """One tile as a task, whose `cost` need not be reckoned if it is known."""
     table, options = pairs.table, pairs.options[pairs.chosen[0]]
     ends = np.stack([table.sources, table.targets], axis=1).ravel()
     first, numbers = first_uses(ends)
@@ -158,7 +184,7 @@ def graft_task(pairs: WantedPairs, facts: DataFacts, where: Mapping[str, Any]) -
     job = Job(key, "graft", tile, tuple(pairs.blobs[net] for net in used), dict(where))
     source = tile.snapshots[0]
     label = f"graft from width {source.net.width} epoch {source.epoch}, {len(pairs)} pairs"
-    return Task(job, graft_cost(tile, facts), label, size=len(pairs))
+    return Task(job, cost or graft_cost(tile, facts), label, size=len(pairs))
 
 
 def pairs_of(task: Task) -> WantedPairs:

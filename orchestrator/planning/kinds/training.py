@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
@@ -34,14 +34,17 @@ class Training(Kind):
     )
 
     def share(self, scope: Scope) -> Share:
-        """The segments that bring what is missing, and checkpoints that other jobs read and nobody has."""
+        """The segments that bring what is missing, and checkpoints that are read and gone, by net."""
         chains = [chain for ladder in scope.ladders if (chain := _chain(ladder, scope))]
-        tasks = train_tasks(chains, scope.ways, scope.facts, scope.limits, scope.where)
         snapshots = [snap for ladder in scope.ladders for snap in ladder]
-        planned = {segment.snapshot.key for task in tasks for segment in segments_of(task.job.payload)}
+        planned = {rung.segment.snapshot.key for chain in chains for rung in chain}
         # A snapshot that is trained again for its checkpoint's sake counts when that is done, and once.
         trained = sum(has_rows(snap, scope.have) and snap.key not in planned for snap in snapshots)
-        return Share(tuple(tasks), trained, len(snapshots))
+        return Share(chains, trained, len(snapshots))
+
+    def jobs(self, units: Sequence[Chain], scope: Scope) -> list[Task]:
+        """Segments, those of nets that may be trained together in one job."""
+        return train_tasks(units, scope.ways, scope.facts, scope.limits, scope.where)
 
     def without(self, task: Task, lost: Collection[str], facts: DataFacts) -> Task | None:
         """A group without the nets whose optimizer's state is lost."""

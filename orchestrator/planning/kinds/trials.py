@@ -36,7 +36,11 @@ class Trials(Kind):
         studies = wanted_studies(scope.config, scope.images)
         tasks = missing_trials(studies, scope.have.trials, scope.where)
         total = sum(study.tune.trials for study in studies)
-        return Share(tuple(tasks), total - len(tasks), total)
+        return Share(tasks, total - len(tasks), total)
+
+    def jobs(self, units: Sequence[Task], scope: Scope) -> list[Task]:  # noqa: ARG002
+        """A job for each trial."""
+        return list(units)
 
 
 def missing_trials(

@@ -98,7 +98,12 @@ def test_another_speaker_of_http_2_is_told_within_seconds(listener, said):
     assert time.monotonic() - begun < 5
 
 
-@pytest.mark.parametrize("said", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0"])
+@pytest.mark.parametrize("said", [b"", frame(SETTINGS)])
+def test_whoever_hangs_up_is_told_as_that_and_not_as_another_speaker(listener, said):
+    assert silence(listener(said)).startswith("what listens there hangs up without an answer, as a head")
+
+
+@pytest.mark.parametrize("said", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0"])
 def test_whoever_else_listens_is_no_ray(listener, monkeypatch, said):
     monkeypatch.setattr(answering, "ANSWER_SECONDS", 0.1)
     assert silence(listener(said)) == (

@@ -78,6 +78,57 @@ def started(monkeypatch):
     return start
 
 
+class Actor:
+    pass
+
+
+def seeing(cluster, *blind):
+    """Has every worker asked whether it sees the store, which those on some nodes do not."""
+    asked = []
+
+    def make(excluded):
+        slot = Cluster.make(cluster, excluded)
+        slot.actor, node = Actor(), cluster.place.pop(slot.actor)
+        slot.actor.sees = SimpleNamespace(remote=lambda *what: asked.append((node, *what)) or object())
+        cluster.place[slot.actor] = node
+        return slot
+
+    def get(hello):
+        slot = next(slot for slot in cluster.crew.slots if slot.hello is hello)
+        node = cluster.place[slot.actor]
+        return node not in blind if slot.place else {"node": node}
+
+    cluster.make, cluster.get = make, get
+    return asked
+
+
+def test_each_worker_says_whether_it_sees_the_store_before_it_has_a_job_and_late_ones_too(started):
+    cluster = Cluster(a=1, b=1)
+    asked = seeing(cluster, "b", "c")
+    started(cluster, count=2, grows=True)
+    cluster.crew.shelf = ("/shared/mine/.shelf", "mark")
+    cluster.pass_by(2)
+    assert {slot.node: slot.sees for slot in cluster.crew.slots} == {"a": True, "b": False}
+    assert asked == [(node, "/shared/mine/.shelf", "mark") for node in "ab"]
+    cluster.rooms["c"] = 1
+    cluster.pass_by(30)
+    assert {slot.node: slot.sees for slot in cluster.crew.slots} == {"a": True, "b": False, "c": False}
+    (line,) = (line for line in cluster.told if "checkpoints" in line)
+    assert line.startswith("checkpoints of workers on b (10.0.0.1), and on whatever other node does not see")
+
+
+def test_a_node_whose_disk_hangs_holds_nobody_up_and_gets_no_jobs(started):
+    cluster = Cluster(a=1, b=1)
+    seeing(cluster)
+    started(cluster, count=2)
+    cluster.crew.shelf = ("/shared/mine/.shelf", "mark")
+    for slot in list(cluster.crew.slots):
+        cluster.crew.greet(slot)  # both say where they are
+    cluster.silent.add("b")
+    cluster.pass_by(1)
+    assert cluster.live() == ["a"]
+
+
 @pytest.mark.parametrize("how", ["broken", "silent"])
 def test_a_run_goes_on_without_the_node_where_workers_do_not_start(started, how):
     cluster = Cluster(a=1, b=1, c=1)

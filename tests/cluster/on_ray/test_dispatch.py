@@ -99,6 +99,23 @@ def test_what_workers_read_by_themselves_is_neither_fetched_nor_sent_nor_kept(di
     assert dispatch.blobs.get("a.safetensors") is None
 
 
+def test_a_worker_that_does_not_see_the_store_gets_its_blobs_from_the_driver(dispatch, monkeypatch):
+    called = []
+    monkeypatch.setattr(dispatches.ray, "put", bytes)
+    dispatch.fetch = lambda name: name.encode()
+    slot = dispatch.crew.slots[0]
+    remote = SimpleNamespace(remote=lambda *sent: called.append(sent) or "event")
+    slot.actor.run = SimpleNamespace(options=lambda **_: remote)
+    slot.sees = False
+    shelf = Shelf("/shared", "mark", {"a": Receipt("a.0123", "0", 1)}, takes=True)
+    job = Job("k", "graft", None, ("a", "b"), shelf=shelf)
+    dispatch.submit(job, 1)
+    dispatch._start(slot)
+    ((order, *references),) = called
+    assert (pickle.loads(order), references) == ((Job("k", "graft", None, ("a", "b")), 1), [b"a", b"b"])
+    assert slot.calls[0].job == job, "whoever has it next may see the store"
+
+
 def answers_with(*errors, key="k"):
     """A call whose event raises an error each time that it is asked for."""
     return Call(Job(key, "graft", None), 1, list(errors))

@@ -19,7 +19,7 @@ from espalier.orchestrator.store.blob_names import is_straight
 from espalier.orchestrator.sweep import Sweep
 from tests.integration.conftest import descendants, rows, title
 from tests.integration.decoys import ROOT, SECONDS, holds_every_pair, installed_alone, python, with_decoys
-from tests.integration.ray_head import RAY, ray_head
+from tests.integration.ray_head import RAY, ray_head, take_jobs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -73,6 +73,7 @@ def test_workers_of_ray_run_a_sweep(folder, cluster):
 
 def test_a_job_submitted_twice_leaves_each_row_once_outside_of_rays_copy(folder, cluster):
     """`ray job submit` sends the folder, decoys and all, and starts `submit.py` where it has arrived."""
+    take_jobs(cluster)
     plain = ("job", "submit", "--working-dir", ".", "--", "python", "cluster/submit.py", "mine")
     commands = [(*RAY, *plain), ("-m", "espalier", "submit", "mine")]
     running = [

@@ -27,7 +27,7 @@ CLUSTER = Wanted(cluster=True, device="cuda", place="/shared/mine", images="/dat
 
 def node(name="a", **changes):
     """A node that lacks nothing; `changes` of facts have names such as `token__mode`."""
-    facts = copy.deepcopy(FACTS)
+    facts = copy.deepcopy(FACTS) | {"host": name}
     for path, value in changes.items():
         *outer, last = path.split("__")
         place = facts
@@ -86,6 +86,30 @@ def test_a_fault_of_one_node_is_told_with_its_cure(changes, level, topic, words)
 
 def test_a_cpu_build_beside_a_cuda_build_agrees():
     assert not told([node("a"), node("b", versions__torch="2.9.0+cpu", gpus=[])])
+
+
+WIDE = [{"address": "::", "port": 6379, "process": "gcs_server", "ray": True}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ports": WIDE}, "a, b: Ray listens off localhost: gcs_server 6379"),
+        ({"token__open": "644"}, "a, b: /home/me/.ray/auth_token has mode 644"),
+        ({"temp__free": 6 * GIB}, "a, b: /tmp/ray has 6.0 GiB free"),
+        ({"shm__size": 15 * GIB}, "a, b: /dev/shm has 15.00 GiB, and Ray's object store wants 20.00"),
+    ],
+)
+def test_what_is_wrong_with_a_machine_of_several_nodes_is_told_once(changes, words):
+    nodes = [node("a", **changes), node("b", host="a", **changes), node("c")]
+    (finding,) = told(nodes)
+    assert finding.what.startswith(words)
+
+
+def test_nodes_of_one_machine_that_keep_their_files_apart_are_told_apart():
+    short = {"temp__free": 6 * GIB}
+    found = told([node("a", **short), node("b", host="a", temp__path="/other", **short)])
+    assert [finding.what[:10] for finding in found] == ["a: /tmp/ra", "b: /other "]
 
 
 def test_ports_of_others_are_no_business_of_ours():

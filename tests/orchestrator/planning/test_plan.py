@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
+from espalier.orchestrator.planning import cost
 from espalier.orchestrator.planning.cost import graft_cost
+from espalier.orchestrator.planning.kinds import graft_tiles
 from espalier.orchestrator.planning.plan import make_plan, without
 from espalier.orchestrator.planning.task import Limits
+from espalier.orchestrator.planning.tile_load import loads
 from espalier.tasks.data.images import facts
 from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS
 from espalier.tasks.spec import AtOnce, blob_name, state_name
@@ -234,6 +237,24 @@ def test_where_one_source_is_too_much_a_tile_goes_over_the_images_more_than_once
         task.job for task in plan(sweep, limits=Limits(least - 1, 6, 2**40)).tasks
     ]
     assert least - 1 < max(task.cost.memory for task in tiles(larger)) <= least
+
+
+def test_what_some_pairs_cost_is_reckoned_once_however_they_are_cut(monkeypatch):
+    reckoned = Counter()
+
+    def counted(pairs, *more):
+        reckoned[pairs.keys.tobytes()] += 1
+        return loads(pairs, *more)
+
+    monkeypatch.setattr(cost, "loads", counted)
+    monkeypatch.setattr(graft_tiles, "loads", counted)
+    sweep = config(widths=(3,), seeds=8, snapshots=(5,), nulls=())
+    for slots, many in ((1, 1), (3, 8), (40, 20)):
+        reckoned.clear()
+        made = tiles(plan(sweep, limits=Limits(2**40, slots)))
+        assert len(made) >= many
+        assert set(reckoned.values()) == {1}
+        assert all(task.cost == graft_cost(task.job.payload, DIGITS) for task in made)
 
 
 def test_there_are_tiles_for_every_slot():

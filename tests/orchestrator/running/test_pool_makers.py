@@ -4,6 +4,7 @@ import pytest
 
 from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Output
 from espalier.orchestrator.config.sweep_config import ConfigError
+from espalier.orchestrator.planning.kinds.grafts import Grafts
 from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.running import pool_makers
 from espalier.orchestrator.running.execute import execute as execute_job
@@ -101,6 +102,13 @@ def test_jobs_are_for_the_slots_of_the_cluster_and_not_for_a_small_machine_that_
 ):
     given = sizes((8 * GIB,) * 4, small_sweep(tmp_path / "sweep"), monkeypatch, here=1000)
     assert min(given) > 1000
+
+
+def test_what_is_missing_is_found_once_also_where_the_slots_are_known_late(tmp_path, monkeypatch):
+    asked, wanted = [], Grafts.wanted
+    monkeypatch.setattr(Grafts, "wanted", lambda kind, scope: asked.append(kind) or wanted(kind, scope))
+    sizes((8 * GIB,) * 4, small_sweep(tmp_path / "sweep"), monkeypatch, here=1000)
+    assert len(asked) == 1
 
 
 def test_a_job_that_exceeds_every_slot_of_the_cluster_is_refused_whatever_the_driver_has(

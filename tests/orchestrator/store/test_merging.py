@@ -123,6 +123,38 @@ def killed(files, name):
     raise Killed
 
 
+def test_a_start_reads_each_merged_part_once(root, monkeypatch):
+    store = Store(root)
+    for number in range(9):
+        store.commit(f"k{number}", {"grafts": rows_of(f"k{number}", width=4 + number // 3)})
+        store.append_job(job(number))
+    store.flush()
+    there = [f"tables/grafts/{name}" for name in store.files.list("tables/grafts")]
+    assert len(there) == 3
+    inner, read = type(store.files).read, []
+    monkeypatch.setattr(
+        type(store.files), "read", lambda files, name: read.append(name) or inner(files, name)
+    )
+    Store(root).scan()
+    assert {name: read.count(name) for name in there} == dict.fromkeys(there, 1)
+
+
+def test_a_broken_part_is_told_where_a_merge_was_cut_off_too(root, monkeypatch):
+    numbers = iter(range(1, 9))
+    monkeypatch.setattr(table_parts, "_digest", lambda data: f"{next(numbers):016x}")
+    store = Store(root)
+    for number in range(4):
+        store.commit(f"k{number}", {"grafts": rows_of(f"k{number}")})
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.files), "remove", killed)
+        with pytest.raises(Killed):
+            store.commit("k4", {"grafts": rows_of("k4")})
+    store.files.publish("tables/grafts/merged-0000000000000000.parquet", b"torn")
+    found = Store(root).scan()
+    assert found.rows["grafts"] == 5
+    assert ["merged-0000000000000000" in problem for problem in found.problems] == [True]
+
+
 @pytest.mark.parametrize("repair", [True, False], ids=["a new run", "a look"])
 @pytest.mark.parametrize("step", [0, 2, 3, 6, 8])
 def test_a_merge_killed_at_any_step_loses_and_doubles_nothing(root, monkeypatch, step, repair):

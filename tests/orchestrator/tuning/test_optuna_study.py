@@ -281,6 +281,8 @@ def test_an_answer_of_an_attempt_that_was_given_up_is_refused_and_logged(tmp_pat
     log = rows(tmp_path, "jobs")
     assert Counter(row["outcome"] for row in log) == {"failed": 1, "refused": 1, "done": 18}
     (refused,) = (row for row in log if row["outcome"] == "refused")
+    (failed,) = (row for row in log if row["outcome"] == "failed")
+    assert refused["start"] == failed["start"], "both are the first attempt, and not the one that went on"
     assert (refused["attempt"], refused["cause"]) == (1, "")
     assert f"{refused['label']}, attempt 1: {refused['error']}" in told.notes
     in_step(tmp_path, study)

@@ -8,8 +8,10 @@ import pytest
 from espalier.cluster.pool import Failed, Job, Output
 from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.task import Task
+from espalier.orchestrator.planning.time_left import worked
 from espalier.orchestrator.running.attempts import keep_attempt
 from espalier.orchestrator.running.heartbeat import HEARTBEAT, Heart
+from espalier.orchestrator.running.progress import Tally
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.orchestrator.sweep import Sweep
 from espalier.orchestrator.watching.job_logs import listing, told
@@ -62,8 +64,13 @@ def test_two_jobs_of_every_kind_make_the_time_left_known(folder):
                 store.flush()
     seen = look(Sweep(folder))
     # at half a GFLOP/s, as those two jobs
-    assert seen.seconds_left == seen.predicted
-    assert seen.predicted > sum(task.cost.flops for task in seen.plan.tasks) / 0.5e9 / seen.slots
+    left = sum(task.cost.flops for task in seen.plan.tasks) / 0.5e9 / seen.slots
+    assert seen.seconds_left == pytest.approx(left)
+    assert seen.predicted > left
+    # and as the line of a run says that goes on now
+    tally = Tally(seen.plan, seen.slots)
+    tally.recall(worked(store.read_table("jobs")))
+    assert tally.seconds_left() == seen.seconds_left
     assert "of work left on" in spoken(folder)
 
 
