@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 STUDY = "study"
@@ -32,45 +33,75 @@ class ReadPart:
 
 
 class Pieces:
-    """The pieces of work of the parts that were read, each once a part; nothing is kept of their rows."""
+    """The pieces of work of the parts that were read, by 64 bits each; nothing is kept of their rows.
+
+    Two pieces may have the same bits, and would then be taken for one that is in two parts: of two million
+    pieces in one of ten million readings, which then takes longer.
+    """
 
     def __init__(self, identity: Sequence[str]) -> None:
         self._identity = list(identity)
-        self._found: list[pa.Table] = []
+        self._found: list[NDArray[np.uint64]] = []
 
     def add(self, rows: pa.Table, counts: Sequence[int] = ()) -> None:
         """Take note of the pieces of a part, or of several that follow each other, of so many rows each."""
-        if not self._identity or not rows.num_rows:
+        if not self._identity:
             return
-        columns = [(name, _distinct_texts(rows.column(name))) for name in self._identity]
-        if len(counts) < 2 and len(columns) == 1 and (texts := columns[0][1]) is not None:
-            self._found.append(pa.table({self._identity[0]: texts}))
-            return
-        plain = {name: _plain(rows.column(name)) for name in self._identity}
-        numbers = pa.array(np.repeat(np.arange(len(counts)), counts)) if counts else pa.nulls(rows.num_rows)
-        found = pa.table({**plain, "_part": numbers.cast(pa.int64())})
-        each = found.group_by([*self._identity, "_part"], use_threads=False).aggregate([])
-        self._found.append(each.select(self._identity))
+        if len(self._identity) == 1 and len(counts) < 2:
+            found = [_distinct_bits(rows.column(self._identity[0]))]
+        else:
+            mixed = sum((_bits(rows.column(name), place) for place, name in enumerate(self._identity)), _NONE)
+            found = np.split(np.broadcast_to(mixed, rows.num_rows), np.cumsum(counts)[:-1])
+        self._found += [np.unique(bits) for bits in found]
 
     def repeated(self) -> bool:
         """Whether a piece is in two parts."""
-        if not self._found:
-            return False
-        every = pa.concat_tables(self._found)
-        if len(self._identity) == 1:
-            return len(every.column(0).unique()) < every.num_rows
-        return every.group_by(self._identity, use_threads=False).aggregate([]).num_rows < every.num_rows
+        every = np.sort(np.concatenate([np.empty(0, np.uint64), *self._found]))
+        return bool((every[1:] == every[:-1]).any())
 
 
-def _distinct_texts(column: pa.ChunkedArray) -> pa.Array | None:
-    """The texts of a column of dictionaries, each once; None of any other column."""
-    if not pa.types.is_dictionary(column.type):
-        return None
-    return pa.chunked_array([chunk.dictionary for chunk in column.chunks], column.type.value_type).unique()
+_NONE = np.zeros((), np.uint64)
+_FACTORS = np.random.default_rng(0).integers(0, 2**63, 64, np.uint64) * np.uint64(2) + np.uint64(1)
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+def _distinct_bits(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """The bits of a column's values, some of them once only."""
+    if pa.types.is_dictionary(column.type):
+        return np.concatenate(
+            [np.empty(0, np.uint64), *(_of_texts(each.dictionary) for each in column.chunks)]
+        )
+    return _bits(column)
+
+
+def _bits(column: pa.ChunkedArray, place: int = 0) -> NDArray[np.uint64]:
+    """64 bits of each value, which are others in another place; the same however it is stored."""
+    if pa.types.is_integer(column.type):
+        found = column.fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
+    else:
+        plain = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        found = [_of_texts(each.dictionary)[each.indices.fill_null(0).to_numpy()] for each in plain.chunks]
+        found = np.concatenate([np.empty(0, np.uint64), *found])
+    return (found ^ (found >> np.uint64(32))) * _FACTORS[-1 - place]
+
+
+def _of_texts(texts: pa.StringArray) -> NDArray[np.uint64]:
+    """64 bits of each text: its words of eight bytes, each times a number of its own."""
+    raw_RB = _bytes_of(texts)
+    width = -(-raw_RB.shape[1] // 8)
+    padded_RB = np.zeros((len(texts), 8 * width), np.uint8)
+    padded_RB[:, : raw_RB.shape[1]] = raw_RB
+    word_RW = padded_RB.view("<u8")
+    return ((word_RW ^ (word_RW >> np.uint64(29))) * np.resize(_FACTORS, width)).sum(axis=1, dtype=np.uint64)
+
+
+def _bytes_of(texts: pa.StringArray) -> NDArray[np.uint8]:
+    """The bytes of texts, a row each, zeros after the shorter ones; a view of keys, all of one length."""
+    lengths = pc.call_function("binary_length", [texts]).fill_null(0).to_numpy(zero_copy_only=False)
+    if len(texts) and lengths.min() == lengths.max() > 0:
+        start = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset]
+        return np.frombuffer(texts.buffers()[2], np.uint8, lengths.sum(), start).reshape(len(texts), -1)
+    raw = np.array([text.encode() for text in texts.fill_null("").to_pylist()], "S")
+    return raw.view(np.uint8).reshape(len(texts), raw.dtype.itemsize)
 
 
 def sweep_numbers(parts: Sequence[ReadPart]) -> NDArray[np.int64]:

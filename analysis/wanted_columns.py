@@ -75,7 +75,7 @@ def asked_tables(tables: Sequence[str] | None, columns: Sequence[str] | None) ->
     """The tables that are read: those that are named, or all, but for those that have none of the columns.
 
     Raises:
-        ValueError: There is no such table, or none of them has one of the columns.
+        ValueError: There is no such table or column, or a table that is named has none of the columns.
     """
     for name, given in (("tables", tables), ("columns", columns)):
         if isinstance(given, str):
@@ -85,8 +85,10 @@ def asked_tables(tables: Sequence[str] | None, columns: Sequence[str] | None) ->
         raise ValueError(f"tables: there is no table {unknown[0]!r}; there are {', '.join(SCHEMAS)}")
     if columns is None:
         return named
-    known = {column for name in named for column in SCHEMAS[name].names}
+    known = {column for schema in SCHEMAS.values() for column in schema.names}
     if unknown := [column for column in columns if column not in known]:
-        among = "no table" if tables is None else f"none of the tables {', '.join(named)}"
-        raise ValueError(f"columns: {among} has a column {unknown[0]!r}; docs/tables.md lists them")
-    return [name for name in named if {*columns} & {*SCHEMAS[name].names}]
+        raise ValueError(f"columns: no table has a column {unknown[0]!r}; docs/tables.md lists them")
+    read = [name for name in named if {*columns} & {*SCHEMAS[name].names}]
+    if tables is not None and (lacking := [name for name in named if name not in read]):
+        raise ValueError(f"columns: table '{lacking[0]}' has none of them; docs/tables.md lists its columns")
+    return read

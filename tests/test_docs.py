@@ -9,11 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("analysis", "benchmarks", "cluster", "orchestrator", "tasks")
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "SECURITY.md", "examples/README.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("**/*.py"))]
 
 QUOTED = re.compile(r"`([^`\n]+)`")
-PATH = re.compile(rf"(?:{'|'.join((*PACKAGES, 'docs', 'tests', 'results'))})(?:/[\w.-]+)+")
+PATH = re.compile(rf"(?:{'|'.join((*PACKAGES, 'docs', 'examples', 'tests', 'results'))})(?:/[\w.-]+)+")
 NAME = re.compile(rf"(?:espalier\.)?(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 
 
