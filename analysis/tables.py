@@ -79,9 +79,9 @@ def load(
 ) -> Tables:
     """Read the tables of a sweep folder, or of several, finished or still running.
 
-    Texts are categories, since names repeat themselves: they compare, sort, group and merge as texts do. Those
-    of one axis, such as `source_net` and `target_net`, have the same categories. A category takes no text
-    that it does not know: `frame.astype({"null": "str"})` makes texts of it (docs/reading.md).
+    Texts are categories, since names repeat themselves: they compare, sort, group and merge as texts do.
+    Those of one axis, such as `source_net` and `target_net`, have the same categories. A category takes no
+    text that it does not know: `frame.astype({"null": "str"})` makes texts of it (docs/reading.md).
 
     Args:
         folder: The sweep's folder: a local path, or a URL such as `s3://bucket/sweep`. Of several, a list or

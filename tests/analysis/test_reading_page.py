@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def test_every_example_prints_what_is_shown_and_three_libraries_give_one_answer(
 
 def table(answer):
     """Width, error of trained and of untrained sources, a row per width."""
-    frame = answer.to_pandas() if hasattr(answer, "to_pandas") else answer.reset_index(names="target_width") if (
-        answer.index.name == "target_width"
-    ) else answer
+    frame = answer if isinstance(answer, pd.DataFrame) else answer.to_pandas()
+    if "target_width" not in frame.columns:
+        frame = frame.reset_index()
     return frame[["target_width", "none", "untrained"]].to_numpy(float)
