@@ -2,12 +2,12 @@
 
     from espalier import Sweep, SweepConfig, load, fit_width_limit, fit_excess, similarity_summary
 
-`Sweep` runs what a `SweepConfig` describes, `load` reads the tables of sweeps as pandas frames (`AXES` are the
-columns that fits need beside a measure), `fit_width_limit` fits how a measure falls with the width,
-`fit_excess` what training adds to that, and `similarity_summary` averages measures without a fit beside their
-nulls. What is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done), `espalier.cluster`
-(where it runs) and `espalier.analysis` (what it says). Each name is imported when it is first asked for, so
-that reading tables loads neither PyTorch nor Ray.
+`Sweep` runs what a `SweepConfig` describes, and `load` reads the tables of sweeps as pandas frames (`AXES`
+are the columns that fits need beside a measure). `fit_width_limit` fits how a measure falls with the width,
+`fit_excess` what training adds to that, and `similarity_summary` averages measures without a fit beside
+their nulls. What is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work
+is done), `espalier.cluster` (where it runs) and `espalier.analysis` (what it says). Each name is imported
+when it is first asked for, so that reading tables loads neither PyTorch nor Ray.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A notebook: from the tables of a sweep to a figure for a paper.
 
-`marimo edit examples/paper_figure.py` opens it, `python examples/paper_figure.py` runs it. The folder of another
-sweep may stand in the place of `results/digits`.
+`marimo edit examples/paper_figure.py` opens it, `python examples/paper_figure.py` runs it. Another
+sweep's folder may stand in the place of `results/digits`.
 """
 
 import marimo
