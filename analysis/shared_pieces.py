@@ -65,23 +65,25 @@ _FACTORS = np.random.default_rng(0).integers(0, 2**63, 64, np.uint64) * np.uint6
 
 
 def _distinct_bits(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """The bits of a column's values, some of them once only."""
+    """The bits of a column's values; of a column of dictionaries, each seldom more than once."""
     if pa.types.is_dictionary(column.type):
-        return np.concatenate(
-            [np.empty(0, np.uint64), *(_of_texts(each.dictionary) for each in column.chunks)]
-        )
+        return _mixed([_of_texts(each.dictionary) for each in column.chunks])
     return _bits(column)
 
 
 def _bits(column: pa.ChunkedArray, place: int = 0) -> NDArray[np.uint64]:
     """64 bits of each value, which are others in another place; the same however it is stored."""
     if pa.types.is_integer(column.type):
-        found = column.fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)
-    else:
-        plain = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-        found = [_of_texts(each.dictionary)[each.indices.fill_null(0).to_numpy()] for each in plain.chunks]
-        found = np.concatenate([np.empty(0, np.uint64), *found])
-    return (found ^ (found >> np.uint64(32))) * _FACTORS[-1 - place]
+        return _mixed([column.fill_null(-1).to_numpy().astype(np.int64).view(np.uint64)], place)
+    plain = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    return _mixed(
+        [_of_texts(each.dictionary)[each.indices.fill_null(0).to_numpy()] for each in plain.chunks], place
+    )
+
+
+def _mixed(bits: Sequence[NDArray[np.uint64]], place: int = 0) -> NDArray[np.uint64]:
+    whole = np.concatenate([np.empty(0, np.uint64), *bits])
+    return (whole ^ (whole >> np.uint64(32))) * _FACTORS[-1 - place]
 
 
 def _of_texts(texts: pa.StringArray) -> NDArray[np.uint64]:

@@ -42,5 +42,5 @@ def test_the_notebook_draws_the_means_of_the_tables_and_their_fits(monkeypatch):
         assert widest == pytest.approx(row.c + row.a * 32**-row.alpha)
         assert widest == pytest.approx(means[row.layer_name, row.null, 32], rel=0.2)
     assert "FVU" in axes.get_ylabel()
-    assert len(axes.get_legend().get_texts()) == 4
+    assert len(names["figure"].legends[0].get_texts()) == 4
     names["figure"].canvas.draw()

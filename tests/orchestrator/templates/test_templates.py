@@ -57,9 +57,11 @@ def test_each_template_costs_what_the_planner_says(name):
     config = SweepConfig.parse_toml(templates()[name].text.encode(), name)
     at_hand = not (name in DOWNLOADED or name == "own-images")
     facts = images.facts(config.data.dataset, None) if at_hand else RGB32
-    plan = make_plan(config, facts, Have(), Limits(memory=16 * 2**30, slots=2))
+    slots = 8 * 8 if name == "cluster" else 2
+    plan = make_plan(config, facts, Have(), Limits(memory=8 * 2**30, slots=slots))
     told = float(cost(templates()[name]).removesuffix(" TFLOP").replace(",", ""))
-    assert told == pytest.approx(sum(task.cost.flops for task in plan.tasks) / 1e12, rel=0.05)
+    # how grafts are cut into jobs depends on memory and slots, and moves the sum by a few per cent
+    assert told == pytest.approx(sum(task.cost.flops for task in plan.tasks) / 1e12, rel=0.08)
 
 
 def cost(template):
