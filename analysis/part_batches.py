@@ -52,9 +52,11 @@ Read = tuple[list[pa.Table] | PartColumns, dict[str, int | None]]
 made of, None of one that is gone."""
 
 
-def in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
-    """The batches in order, some read ahead."""
-    largest = max([1, *(sum(batch.values()) for batch in batches)])
+def in_turn(
+    read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int, share: float = 1.0
+) -> Iterator[Read]:
+    """The batches in order, some read ahead; `share` is about how much of each part is read."""
+    largest = max([1, *(round(share * sum(batch.values())) for batch in batches)])
     ahead = max(1, min(8 * workers, AT_ONCE_BYTES // largest))
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Read]] = deque()

@@ -48,11 +48,11 @@ class Pieces:
         if not self._identity:
             return
         if len(self._identity) == 1 and len(counts) < 2:
-            found = [_distinct_bits(rows.column(self._identity[0]))]
+            self._found.append(_distinct_bits(rows.column(self._identity[0])))
         else:
             mixed = sum((_bits(rows.column(name), place) for place, name in enumerate(self._identity)), _NONE)
-            found = np.split(np.broadcast_to(mixed, rows.num_rows), np.cumsum(counts)[:-1])
-        self._found += [np.unique(bits) for bits in found]
+            parts = np.split(np.broadcast_to(mixed, rows.num_rows), np.cumsum(counts)[:-1])
+            self._found += [np.unique(bits) for bits in parts]
 
     def repeated(self) -> bool:
         """Whether a piece is in two parts."""
@@ -65,10 +65,11 @@ _FACTORS = np.random.default_rng(0).integers(0, 2**63, 64, np.uint64) * np.uint6
 
 
 def _distinct_bits(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """The bits of a column's values; of a column of dictionaries, each seldom more than once."""
-    if pa.types.is_dictionary(column.type):
-        return _mixed([_of_texts(each.dictionary) for each in column.chunks])
-    return _bits(column)
+    """The bits of a column's values, each once."""
+    if not pa.types.is_dictionary(column.type):
+        return np.unique(_bits(column))
+    found = _mixed([_of_texts(each.dictionary) for each in column.chunks])
+    return found if len(column.chunks) == 1 else np.unique(found)  # a dictionary has each once
 
 
 def _bits(column: pa.ChunkedArray, place: int = 0) -> NDArray[np.uint64]:
@@ -90,9 +91,9 @@ def _of_texts(texts: pa.StringArray) -> NDArray[np.uint64]:
     """64 bits of each text: its words of eight bytes, each times a number of its own."""
     raw_RB = _bytes_of(texts)
     width = -(-raw_RB.shape[1] // 8)
-    padded_RB = np.zeros((len(texts), 8 * width), np.uint8)
-    padded_RB[:, : raw_RB.shape[1]] = raw_RB
-    word_RW = padded_RB.view("<u8")
+    if raw_RB.shape[1] < 8 * width:
+        raw_RB = np.pad(raw_RB, ((0, 0), (0, 8 * width - raw_RB.shape[1])))
+    word_RW = raw_RB.view("<u8")
     return ((word_RW ^ (word_RW >> np.uint64(29))) * np.resize(_FACTORS, width)).sum(axis=1, dtype=np.uint64)
 
 

@@ -121,7 +121,7 @@ class Reading:
         workers = 8 * cores if "://" in files.root else cores  # of objects the time is the round trips
         batches = list(in_batches(parts, -(-len(parts) // (4 * workers))))
         before, whole, done = sum(self._rows.values()), sum(parts.values()), 0
-        read = in_turn(lambda batch: read_batch(files, batch, asked), batches, workers)
+        read = in_turn(lambda batch: read_batch(files, batch, asked), batches, workers, asked.share)
         # one thread decodes, so that the memory that a column gave up is what the next one takes
         with ThreadPoolExecutor(1) as decoding:
             for batch, (found, counts) in zip(batches, read, strict=True):

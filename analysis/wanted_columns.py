@@ -48,6 +48,11 @@ class Wanted:
         """The columns that are not decoded."""
         return self._ordered({*SCHEMAS[self.table].names} - {*self.kept, *self.first})
 
+    @property
+    def share(self) -> float:
+        """About how much of a large part is read."""
+        return 1.0 if self.verified else 1 - len(self.left_out) / len(SCHEMAS[self.table])
+
     def with_identity(self) -> Self:
         """The same, and in the frame what tells of which piece of work a row is."""
         return replace(self, kept=tuple(self._ordered({*self.kept, *self.identity})))

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -121,18 +122,19 @@ def _told() -> Iterator[None]:
         raise PageError(str(error)) from None
 
 
-def _footer(data: Bytes) -> Bytes:
+def _footer(data: Bytes) -> bytes:
     length = int.from_bytes(data[-TAIL : -TAIL + 4], "little")
     if not 0 < length <= min(len(data) - TAIL, LARGEST_FOOTER):
         raise PageError(f"its footer would take {length} bytes")
     return data[len(data) - TAIL - length : len(data) - TAIL]
 
 
-def _chunks(footer: Bytes, whole: int) -> Iterator[Chunk]:
+@lru_cache(maxsize=8)
+def _chunks(footer: bytes, whole: int) -> tuple[Chunk, ...]:
+    """Those of all columns; kept for a moment, since who reads some of a file asks twice."""
     found, _ = struct(footer, 0, FOOTER)
-    for group in found.get(4, ()):
-        for column in group.get(1, ()):
-            yield _chunk(column.get(3, {}), whole)
+    columns = (column for group in found.get(4, ()) for column in group.get(1, ()))
+    return tuple(_chunk(column.get(3, {}), whole) for column in columns)
 
 
 def _chunk(column: dict[int, Any], whole: int) -> Chunk:
