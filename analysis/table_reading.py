@@ -138,10 +138,12 @@ class Reading:
                     self._add_rows(sweep, found, [count for count in counts.values() if count is not None])
         return gone
 
-    def _add_rows(self, sweep: int, tables: Sequence[pa.Table], counts: Sequence[int]) -> None:
+    def _add_rows(self, sweep: int, tables: list[pa.Table], counts: Sequence[int]) -> None:
         """Put rows into the frame: a table of each part, or one of several parts of so many rows."""
-        for rows in tables:
-            self._pieces_of(sweep).add(rows, counts if len(tables) == 1 else ())
+        together = counts if len(tables) == 1 else ()
+        while tables:  # each given up once it is in the frame, before another large one is read
+            rows = tables.pop(0)
+            self._pieces_of(sweep).add(rows, together)
             self._builder.add(rows.select(self._builder.columns))
 
     def _pieces_of(self, sweep: int) -> Pieces:
