@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
+import numpy as np
 import pyarrow as pa
 
+from espalier.analysis.row_filters import met
+from espalier.analysis.wanted_columns import Wanted
 from espalier.orchestrator.store.files import Files, Misplaced
 from espalier.orchestrator.store.parquet_parts import (
     OtherSchema,
@@ -17,7 +20,7 @@ from espalier.orchestrator.store.parquet_parts import (
     decode,
     decode_together,
 )
-from espalier.orchestrator.store.part_columns import PartColumns, open_columns
+from espalier.orchestrator.store.part_columns import PartColumns, open_columns, read_columns
 from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import SCHEMAS
 
@@ -25,6 +28,9 @@ BATCH_BYTES = 2**20
 """Of files, below which parts are read together."""
 AT_ONCE_BYTES = 16 * 2**20
 """Of files, which take several times as much when they are decoded, that are read ahead."""
+SPARSE_BYTES = 2**20
+"""Of files, from which on columns that are not asked for are not read: of smaller ones it takes longer to ask
+for some bytes than to read them all."""
 Batch = dict[str, int]
 """Parts that follow each other, and their bytes."""
 
@@ -41,14 +47,16 @@ def in_batches(parts: Mapping[str, int], at_most: int) -> Iterator[Batch]:
         yield batch
 
 
-Read = tuple[list[pa.Table | PartColumns], dict[str, int | None]]
-"""Tables, or a large part's columns, and the rows of each part that they are made of; None of one that is
-gone."""
+Read = tuple[list[pa.Table] | PartColumns, dict[str, int | None]]
+"""Tables, one of all parts or one of each, or a large part's columns; and the rows of each part that they are
+made of, None of one that is gone."""
 
 
-def in_turn(read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int) -> Iterator[Read]:
-    """The batches in order, some read ahead."""
-    largest = max([1, *(sum(batch.values()) for batch in batches)])
+def in_turn(
+    read: Callable[[Batch], Read], batches: Sequence[Batch], workers: int, share: float = 1.0
+) -> Iterator[Read]:
+    """The batches in order, some read ahead; `share` is about how much of each part is read."""
+    largest = max([1, *(round(share * sum(batch.values())) for batch in batches)])
     ahead = max(1, min(8 * workers, AT_ONCE_BYTES // largest))
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Read]] = deque()
@@ -68,34 +76,59 @@ def decoded_ahead(columns: Iterator[pa.Table], pool: ThreadPoolExecutor) -> Iter
         yield found
 
 
-def read_batch(files: Files, batch: Batch, name: str, left_out: Container[str] | None) -> Read:
-    """The parts of a batch, of large ones as yet no column.
+def read_batch(files: Files, batch: Batch, asked: Wanted) -> Read:
+    """The parts of a batch: of small ones the rows that are asked for, of large ones as yet no column.
 
     Raises:
         ValueError: A part is damaged or does not have its table's columns; it names the part.
     """
     if len(batch) > 1:
         with suppress(OSError, PartError):  # which part it is will be found below
-            table, rows = decode_together(name, [files.read(path) for path in batch])
-            return [table.replace_schema_metadata(None)], dict(zip(batch, rows, strict=True))
-        left_out = None  # of small parts all columns at once
-    read = {path: _read_part(files, path, size, name, left_out) for path, size in batch.items()}
+            table, rows = decode_together(asked.table, [files.read(path) for path in batch])
+            table, counts = _kept(table, rows, asked)
+            return [table], dict(zip(batch, counts, strict=True))
+    read = {path: _read_part(files, path, size, asked, whole=len(batch) > 1) for path, size in batch.items()}
     counts = {path: None if part is None else len(part) for path, part in read.items()}
-    return [part for part in read.values() if part is not None], counts
+    for part in read.values():
+        if isinstance(part, PartColumns):
+            return part, counts
+    return [part for part in read.values() if isinstance(part, pa.Table)], counts
 
 
 def _read_part(
-    files: Files, path: str, size: int, name: str, left_out: Container[str] | None
+    files: Files, path: str, size: int, asked: Wanted, *, whole: bool
 ) -> pa.Table | PartColumns | None:
     """The rows of a part, of a large one as yet undecoded; None if it is gone, since another has its rows."""
-    with part_named(files, path, name):
+    with part_named(files, path, asked.table):
         check_size(size)
+        sparse = not (whole or asked.verified or size < SPARSE_BYTES)
         try:
+            if sparse and (part := _without_the_rest(files, path, size, asked)) is not None:
+                return part
             data = files.read(path)
         except FileNotFoundError:
             return None
-        part = None if left_out is None else open_columns(name, data, left_out)
-        return decode(name, data).replace_schema_metadata(None) if part is None else part
+        part = None if whole else open_columns(asked.table, data, asked.left_out, asked.first)
+        return _kept(decode(asked.table, data), (), asked)[0] if part is None else part
+
+
+def _without_the_rest(files: Files, path: str, size: int, asked: Wanted) -> PartColumns | None:
+    """A large part of which the columns that are asked for alone are read; None of any other part."""
+    columns = [name for name in SCHEMAS[asked.table].names if name not in asked.left_out]
+    with suppress(ValueError):  # what is wrong with the file is told by who reads it whole
+        data = read_columns(files, path, size, columns)
+        return open_columns(asked.table, data, asked.left_out, asked.first, absent=True)
+    return None
+
+
+def _kept(rows: pa.Table, counts: Sequence[int], asked: Wanted) -> tuple[pa.Table, list[int]]:
+    """The rows that meet the conditions, and how many of each of the parts that they are from."""
+    rows, counts = rows.replace_schema_metadata(None), list(counts)
+    if asked.filters:
+        kept_R = met(rows, asked.filters)
+        ends = np.cumsum(np.concatenate([[0], kept_R]))[np.cumsum([0, *counts])]
+        rows, counts = rows.filter(pa.array(kept_R)), np.diff(ends).tolist()
+    return rows, counts
 
 
 @contextmanager

@@ -75,18 +75,18 @@ def parts_to_open(files: Files, table: str, filters: Filters) -> dict[str, int]:
     }
 
 
-def meeting(frame: pd.DataFrame, filters: Filters) -> pd.DataFrame:
-    """The rows that meet all conditions; a missing value meets none."""
-    if not filters:
-        return frame
-    met = np.ones(len(frame), np.bool_)
+def met(rows: pa.Table, filters: Filters) -> NDArray[np.bool_]:
+    """Which rows of some columns, those of the filters among them, meet all conditions; a missing value
+    meets none."""
+    found = np.ones(rows.num_rows, np.bool_)
     for name, how, value in filters:
-        met &= frame[name].notna().to_numpy() & _meets(pd.Series(frame[name]), how, value)
-    return frame.take(np.flatnonzero(met)).reset_index(drop=True)
+        column = rows.column(name).to_pandas()
+        found &= column.notna().to_numpy() & _meets(column, how, value)
+    return found
 
 
 def _meets(column: pd.Series, how: str, value: Any) -> NDArray[np.bool_]:
     if how in ("in", "not in"):
         found = column.isin(list(value)).to_numpy()
         return found if how == "in" else ~found
-    return _COMPARED[how](column, value).to_numpy()
+    return _COMPARED[how](column, value).to_numpy(np.bool_, na_value=False)

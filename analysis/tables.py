@@ -1,29 +1,22 @@
-"""The result tables of a sweep folder as pandas frames, every page's checksum verified."""
+"""The result tables of one sweep folder or several as pandas frames, every page that is read checked."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Container, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from shlex import quote
+from typing import Literal, Self, get_args
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from espalier.analysis.frames import FrameBuilder
-from espalier.analysis.part_batches import decoded_ahead, in_batches, in_turn, part_named, read_batch
-from espalier.analysis.row_filters import check_filters, meeting, of_table, parts_to_open
+from espalier.analysis.row_filters import check_filters
+from espalier.analysis.sweep_folders import Folders, open_sweeps
+from espalier.analysis.table_reading import read_table
+from espalier.analysis.wanted_columns import asked_tables, wanted
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.orchestrator.store.files import Files
-from espalier.orchestrator.store.merging import MERGED
-from espalier.orchestrator.store.part_columns import PartColumns
 from espalier.orchestrator.store.part_ranges import Filters
-from espalier.orchestrator.store.places import open_files
-from espalier.orchestrator.store.table_parts import MOST_LISTINGS
-from espalier.tasks.tables.image_blocks import BY_BLOCK
-from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
+from espalier.tasks.tables.schemas import SCHEMAS
+
+Shared = Literal["once", "each"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,116 +43,73 @@ class Tables:
     def __getattr__(self, name: str) -> pd.DataFrame:
         """A table of a further kind of work."""
         more = self.__dict__.get("more", {})
-        if name not in more:
-            raise AttributeError(f"there is no table '{name}'; there are {', '.join(SCHEMAS)}")
-        return more[name]
+        if name in more:
+            return more[name]
+        if name in SCHEMAS:
+            raise AttributeError(f"table '{name}' was not read: {', '.join(self.frames())} were asked for")
+        raise AttributeError(f"there is no table '{name}'; there are {', '.join(SCHEMAS)}")
 
     def frames(self) -> dict[str, pd.DataFrame]:
-        """All tables by name."""
-        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "more"}
+        """All tables that were read, by name."""
+        known = self.__dict__
+        named = {name: known[name] for name in self.__dataclass_fields__ if name != "more" and name in known}
         return named | dict(self.more)
 
+    @classmethod
+    def _of(cls, frames: Mapping[str, pd.DataFrame]) -> Self:
+        """The tables of these frames; one that is not among them is no attribute, rather than an empty frame
+        which would say that nothing is there."""
+        fields = [name for name in cls.__dataclass_fields__ if name != "more"]
+        more = {name: frame for name, frame in frames.items() if name not in fields}
+        tables = cls(**{name: frames.get(name, pd.DataFrame()) for name in fields}, more=more)
+        for name in fields:
+            if name not in frames:
+                del tables.__dict__[name]
+        return tables
 
-def load(folder: str | os.PathLike[str], filters: Filters = (), *, image_blocks: bool = False) -> Tables:
-    """Read all tables of a sweep folder, finished or still running.
+
+def load(
+    folder: Folders,
+    filters: Filters = (),
+    *,
+    columns: Sequence[str] | None = None,
+    tables: Sequence[str] | None = None,
+    shared: Shared = "once",
+    image_blocks: bool = False,
+) -> Tables:
+    """Read the tables of a sweep folder, or of several, finished or still running.
+
+    Texts are categories, since names repeat themselves: they compare, sort, group and merge as texts do.
+    Those of one axis, such as `source_net` and `target_net`, have the same categories. A category takes no
+    text that it does not know: `frame.astype({"null": "str"})` makes texts of it (docs/reading.md).
 
     Args:
-        folder: The sweep's folder: a local path, or a URL such as `s3://bucket/sweep`.
+        folder: The sweep's folder: a local path, or a URL such as `s3://bucket/sweep`. Of several, a list or
+            `{name: folder}`, each table has a first column `sweep`, a category: the name, which in a list is
+            the folder's own, or the folder as it was given where two have one name.
         filters: Conditions that all rows meet, as `[("target_width", ">=", 16), ("null", "==", "none")]`.
             Each holds for those tables that have its column. Of widths and epochs it is remembered which
-            parts have which, so that the others are not opened.
+            parts have which, so that the others are not opened; rows that do not meet the rest are dropped
+            part by part.
+        columns: Columns that are read: each table has those of them that are its own, in its own order, and
+            tables that have none are not read. Of large parts no other bytes are read, and no other checksums
+            looked at. `espalier.AXES` are those by which fits tell rows apart. All by default.
+        tables: Tables that are read. All by default; what is not read is no attribute of the result.
+        shared: What is done with a piece of work that several of the folders hold, which has the same key and
+            is the same result: `"once"` keeps the rows from the first folder that has it, `"each"` keeps them
+            for each folder. Of studies with the same key the trials of the first folder are kept.
         image_blocks: Whether `grafts` gets its column `drop_by_block`: 64 bytes a row, which the error of an
             accuracy drop needs alone. Without it that error is an upper bound (docs/method.md, section 5).
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: A part is damaged or does not have its table's columns, and the error names it; or a
-            filter is none.
+            filter, a column, a table or a list of folders is none.
     """
-    files = open_files(os.fspath(folder))
-    if not files.is_there():
-        raise FileNotFoundError(
-            f"no sweep folder at '{folder}'; `espalier new {quote(str(folder))}` makes one"
-        )
+    sweeps = open_sweeps(folder)
     know_tables()
     check_filters(filters)
-    left_out = () if image_blocks else (BY_BLOCK,)
-    frames = {name: _read_table(files, name, of_table(filters, name), left_out) for name in SCHEMAS}
-    named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
-    return Tables(**named, more=frames)
-
-
-def _read_table(files: Files, name: str, filters: Filters, left_out: Container[str]) -> pd.DataFrame:
-    kept = pa.schema([field for field in SCHEMAS[name] if field.name not in left_out])
-    builder, rows = FrameBuilder(kept), dict[str, int]()
-    listed = parts_to_open(files, name, filters)
-    for _ in range(MOST_LISTINGS):
-        parts = {path: size for path, size in listed.items() if path not in rows}
-        gone = _add_parts(files, name, parts, builder, rows)
-        if not gone:
-            break
-        for path in gone:
-            del rows[path]
-        listed = parts_to_open(files, name, filters)
-    frame = builder.frame()
-    return meeting(_each_once(frame, rows, listed, ROW_IDENTITY.get(name, ())), filters)
-
-
-def _add_parts(
-    files: Files, name: str, parts: Mapping[str, int], builder: FrameBuilder, rows: dict[str, int]
-) -> list[str]:
-    """Put parts into the builder and their numbers of rows into `rows`. Gives those that are gone by now."""
-    gone = list[str]()
-    cores = os.cpu_count() or 1
-    workers = 8 * cores if "://" in files.root else cores  # on object storage the time is the round trips
-    batches = list(in_batches(parts, -(-len(parts) // (4 * workers))))
-    before, whole, done = sum(rows.values()), sum(parts.values()), 0
-    left_out = [column for column in SCHEMAS[name].names if column not in builder.columns]
-    read = in_turn(lambda batch: read_batch(files, batch, name, left_out), batches, workers)
-    # one thread decodes, so that the memory that a column gave up is what the next one takes
-    with ThreadPoolExecutor(1) as decoding:
-        for batch, (tables, counts) in zip(batches, read, strict=True):
-            gone += [path for path, count in counts.items() if count is None]
-            rows |= {path: count or 0 for path, count in counts.items()}
-            done += sum(batch.values())
-            builder.expect(before + round(1.05 * (sum(rows.values()) - before) * whole / max(1, done)))
-            while tables:  # each given up once it is in the frame, before another large one is read
-                _add_part(files, next(iter(batch)), name, tables.pop(0), builder, decoding)
-    return gone
-
-
-def _add_part(
-    files: Files,
-    path: str,
-    name: str,
-    part: pa.Table | PartColumns,
-    builder: FrameBuilder,
-    decoding: ThreadPoolExecutor,
-) -> None:
-    if not isinstance(part, PartColumns):
-        return builder.add(part.select(builder.columns))
-    with part_named(files, path, name):
-        return builder.add_columns(decoded_ahead(part.columns, decoding))
-
-
-def _each_once(
-    frame: pd.DataFrame, rows: Mapping[str, int], listed: Container[str], identity: tuple[str, ...]
-) -> pd.DataFrame:
-    """Keep each piece of work from the first part that holds it.
-
-    While parts are being merged, a reader can see a row both in its own part and in the merged one. `rows`
-    are the parts' numbers of rows; those of a part that is no longer `listed` are in one that is.
-    """
-    if len(rows) < 2:
-        return frame
-    part = pd.Series(np.repeat(np.arange(len(rows)), list(rows.values())), index=frame.index)
-    once = np.array([path in listed for path in rows])[part]
-    if identity:
-        kept = part.where(once, len(rows))
-        first = kept.groupby([frame[column] for column in identity]).transform("min")
-        once &= (kept == first).to_numpy()
-    elif any(MERGED in path for path in rows):
-        once &= ~frame.duplicated().to_numpy()
-    if once.all():  # a copy of all rows would take as much memory again
-        return frame
-    return frame.take(np.flatnonzero(once)).reset_index(drop=True)
+    if shared not in get_args(Shared):
+        raise ValueError(f"shared: found {shared!r}; 'once' or 'each' would do")
+    asked = [wanted(name, columns, filters, image_blocks) for name in asked_tables(tables, columns)]
+    return Tables._of({each.table: read_table(sweeps, each, apart=shared == "each") for each in asked})

@@ -194,11 +194,14 @@ def tables(
     remembered_parts: Annotated[int, typer.Option(min=10, help="Small parts that a start knows.")] = 20_000,
     remembered_rows: Annotated[int, typer.Option(min=1000, help="Rows that a start knows.")] = 10_000_000,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each reading; the median counts.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="Such as 'remembered rows'; all by default.")] = None,
+    keep: Annotated[str | None, typer.Option(help="Folder in which the tables are kept, and reused.")] = None,
 ) -> None:
     """How long `load`, a scan of the store, a run's start and a report take, and their memory."""
     from benchmarks.table_reading import Setup, run
 
-    result = run(Setup(parts, rows, report_rows, remembered_parts, remembered_rows, repeats))
+    setup = Setup(parts, rows, report_rows, remembered_parts, remembered_rows, repeats)
+    result = run(setup, only or (), keep)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
     else:

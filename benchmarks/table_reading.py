@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,24 @@ TEXTS = {
     "warning": "",
 }
 STORE = "from espalier.orchestrator.store.sweep_store import Store"
+COLUMNS = """
+from espalier import AXES, load
+mean = ["target_width", "target_epoch", "layer", "null", "fvu_test"]
+read = lambda folder, columns, filters=(): load(folder, filters, tables=["grafts"], columns=columns).grafts"""
+"""What follows reads a few columns alone."""
 WORK = {
     "load": "from espalier import load as work",
     "scan": f"{STORE}; work = lambda folder: Store(folder).scan(False, everything=True)",
     "start": f"{STORE}; work = lambda folder: Store(folder).scan(False)",
     "load one width": "from espalier import load; work = lambda f: load(f, [('target_width', '==', 64)])",
     "report": "from espalier.analysis.report.html_page import make_report as work",
+    "load the columns of a mean": f"{COLUMNS}; work = lambda folder: read(folder, mean)",
+    "load one width's": f"{COLUMNS}; work = lambda folder: read(folder, mean, [('target_width', '==', 64)])",
+    "group": f"{COLUMNS}; frame = read(folder, mean)\n"
+    "work = lambda folder: frame.groupby(mean[:-1])['fvu_test'].agg(['mean', 'sem', 'size'])",
+    "load the columns of a fit": f"{COLUMNS}; work = lambda folder: read(folder, AXES)",
 }
+PUSHED_DOWN = ("load the columns of a mean", "load one width's", "group", "load the columns of a fit")
 MEASURE = """
 import json, sys, time
 folder = sys.argv[1]
@@ -81,20 +92,29 @@ class Setup:
     repeats: int = 3
 
 
-def run(setup: Setup) -> dict[str, Any]:
-    """Medians of seconds, by the clock and of the CPU, and of the growth of the process's peak memory."""
+def run(setup: Setup, only: Sequence[str] = (), keep: str | None = None) -> dict[str, Any]:
+    """Medians of seconds, by the clock and of the CPU, and of the growth of the process's peak memory.
+
+    Args:
+        setup: What is read.
+        only: The names of some of the folders; all where there are none.
+        keep: Where the folders are kept; one that is there is read as it is.
+    """
     sizes = {
         "small parts": (setup.parts, setup.parts * LAYERS * len(NULLS), ("load", "scan", "start")),
         "large parts": (10, setup.rows, ("load", "load one width", "scan", "start")),
         "report": (10, setup.report_rows, ("report",)),
         "remembered parts": (known := setup.remembered_parts, known * LAYERS * len(NULLS), ("start",)),
-        "remembered rows": (100, setup.remembered_rows, ("start",)),
+        "remembered rows": (100, setup.remembered_rows, ("start", *PUSHED_DOWN)),
     }
     rows = []
     with tempfile.TemporaryDirectory() as place:
         for name, (parts, count, works) in sizes.items():
-            folder = Path(place) / name
-            write(folder, count, parts)
+            if only and name not in only:
+                continue
+            folder = Path(keep or place) / name
+            if not folder.exists():
+                write(folder, count, parts)
             Store(folder).scan()  # as the run that wrote them remembers them
             for work in works:
                 found = [measured(WORK[work], folder) for _ in range(setup.repeats)]

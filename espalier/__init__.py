@@ -2,12 +2,12 @@
 
     from espalier import Sweep, SweepConfig, load, fit_width_limit, fit_excess, similarity_summary
 
-`Sweep` runs what a `SweepConfig` describes, `load` reads a sweep's tables as pandas frames,
-`fit_width_limit` fits how a measure falls with the width, `fit_excess` what training adds to that, and
-`similarity_summary` averages measures without a fit beside their nulls. What is beneath:
-`espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done), `espalier.cluster`
-(where it runs) and `espalier.analysis` (what it says). Each name is imported when it is first asked for, so
-that reading tables loads neither PyTorch nor Ray.
+`Sweep` runs what a `SweepConfig` describes, and `load` reads the tables of sweeps as pandas frames (`AXES`
+are the columns that fits need beside a measure). `fit_width_limit` fits how a measure falls with the width,
+`fit_excess` what training adds to that, and `similarity_summary` averages measures without a fit beside
+their nulls. What is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work
+is done), `espalier.cluster` (where it runs) and `espalier.analysis` (what it says). Each name is imported
+when it is first asked for, so that reading tables loads neither PyTorch nor Ray.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from espalier.analysis.limits.excess import fit_excess
+    from espalier.analysis.limits.selection import AXES
     from espalier.analysis.limits.similarity_summary import similarity_summary
     from espalier.analysis.limits.width_limit import fit_width_limit
     from espalier.analysis.tables import load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AXES",
     "Sweep",
     "SweepConfig",
     "__version__",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AXES": "espalier.analysis.limits.selection",
     "Sweep": "espalier.orchestrator.sweep",
     "SweepConfig": "espalier.orchestrator.config.sweep_config",
     "fit_excess": "espalier.analysis.limits.excess",

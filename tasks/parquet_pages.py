@@ -9,8 +9,10 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,7 +49,7 @@ class Chunk:
     size: int  # of all pages when they are decompressed
 
 
-def may_swell(data: bytes, limit: int) -> bool:
+def may_swell(data: Bytes, limit: int) -> bool:
     """Whether a page of a file could take more than `limit` bytes, whatever its headers claim.
 
     Of small files no more than this needs to be asked, and it takes a hundredth of the time to read them.
@@ -63,36 +65,76 @@ def _may_name_brotli(footer: Bytes) -> bool:
     return bool((((code[:-1] & 15) == I32) & ((code[1:] & 127) == 2 * BROTLI)).any())
 
 
-def check_pages(data: Bytes, unread: Container[str] = ()) -> int:
+def check_pages(data: Bytes, unread: Container[str] = (), absent: Container[str] = ()) -> int:
     """The bytes that all columns take, of a file whose pages are what the footer tells of them.
 
     Args:
         data: The whole file.
         unread: Columns that will not be read: the checksums of their pages are looked at here.
+        absent: Columns that will not be read either, and whose pages are not looked at.
 
     Raises:
         PageError: A page takes more than the footer says, or is not where it says.
     """
-    try:
-        footer, _ = struct(_footer(data), 0, FOOTER)
+    with _told():
         whole = 0
-        for group in footer.get(4, ()):
-            for column in group.get(1, ()):
-                chunk = _chunk(column.get(3, {}), len(data))
+        for chunk in _chunks(_footer(data), len(data)):
+            if chunk.name not in absent:
                 _check_chunk(data, chunk, chunk.name in unread)
-                whole += chunk.size
+            whole += chunk.size
         return whole
+
+
+def footer_bytes(tail: bytes) -> int:
+    """How many bytes the footer of a file takes with what follows it, by the last bytes of the file.
+
+    Raises:
+        PageError: More than a footer may.
+    """
+    length = int.from_bytes(tail[-TAIL : -TAIL + 4], "little")
+    if not 0 < length <= LARGEST_FOOTER:
+        raise PageError(f"its footer would take {length} bytes")
+    return length + TAIL
+
+
+def places(tail: bytes, size: int, names: Container[str]) -> list[tuple[int, int]]:
+    """Where some columns are in a file: first byte and the one after the last, group by group.
+
+    Args:
+        tail: The file's last bytes, the footer among them.
+        size: Bytes of the whole file.
+        names: The columns.
+
+    Raises:
+        PageError: The footer is none, or tells of what lies outside of the file.
+    """
+    with _told():
+        return [(each.start, each.end) for each in _chunks(_footer(tail), size) if each.name in names]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
     except IndexError:
         raise PageError("it is cut short, or tells of what lies outside of it") from None
     except ThriftError as error:
         raise PageError(str(error)) from None
 
 
-def _footer(data: Bytes) -> Bytes:
+def _footer(data: Bytes) -> bytes:
     length = int.from_bytes(data[-TAIL : -TAIL + 4], "little")
     if not 0 < length <= min(len(data) - TAIL, LARGEST_FOOTER):
         raise PageError(f"its footer would take {length} bytes")
     return data[len(data) - TAIL - length : len(data) - TAIL]
+
+
+@lru_cache(maxsize=8)
+def _chunks(footer: bytes, whole: int) -> tuple[Chunk, ...]:
+    """Those of all columns; kept for a moment, since who reads some of a file asks twice."""
+    found, _ = struct(footer, 0, FOOTER)
+    columns = (column for group in found.get(4, ()) for column in group.get(1, ()))
+    return tuple(_chunk(column.get(3, {}), whole) for column in columns)
 
 
 def _chunk(column: dict[int, Any], whole: int) -> Chunk:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("tasks", "orchestrator", "analysis", "cluster")
 FOLDERS = sorted(
-    {path.parent for top in (*PACKAGES, "benchmarks") for path in ROOT.glob(f"{top}/**/*.py")}
+    {path.parent for top in (*PACKAGES, "benchmarks", "examples") for path in ROOT.glob(f"{top}/**/*.py")}
     | {ROOT / "espalier"}
 )
 ROOMS = [folder for folder in FOLDERS if folder.relative_to(ROOT).parts[0] in PACKAGES]

@@ -15,8 +15,18 @@ from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 SETTING = ("architecture", "parametrization", "init", "dataset", "regularizer", "reg_weight", "recipe")
 """The axes of a net that say what it is, apart from its width, its seed and its epoch."""
 
-_ROW_AXES = ("null", "pairing", "skip", "method", "bn", "graft_layer", "layer", "measure")
+_ROW_AXES = ("sweep", "null", "pairing", "skip", "method", "bn", "graft_layer", "layer", "measure")
 _EPOCHS = ("source_epoch", "target_epoch", "epoch")
+_TELLS_NOTHING = ("warning", "fvu_test", "fvu_channel_mean")
+
+AXES = (
+    *(side + name for side in ("source_", "target_", "") for name in ("width", "seed", "epoch", *SETTING)),
+    *_ROW_AXES[1:],
+    "layer_name",
+    *_TELLS_NOTHING,
+)
+"""The columns of all tables by which fits and means know which rows may be taken together, and which rows'
+errors tell nothing: what they have to be given besides the measure itself."""
 
 
 def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -31,10 +41,14 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     then their axis is the narrower width (`narrower_width`). Their wide nets are the same at every
     narrower width, so that the means share an error, of which a fit does not know.
 
+    Rows of several sweeps (column `sweep`) are told apart like settings, since not all that sweeps may differ
+    in is a column (the number of images, say). Sweeps that are parts of one are made one by
+    `frame.drop(columns="sweep")`.
+
     Raises:
         ValueError: A column of `by` is missing; a group mixes pairs of one width with pairs across
             widths, or several wider widths or directions of these; or another axis (`layer`, `method`,
-            `bn`, a setting of the nets) has several values within a group, which would be averaged
+            `bn`, `sweep`, a setting of the nets) has several values within a group, which would be averaged
             silently.
     """
     missing = [name for name in by if name not in frame.columns]

@@ -12,7 +12,7 @@ import errno
 import math
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
@@ -110,6 +110,11 @@ class Files(Protocol):
             Misplaced: It is none, but a folder, a link or a pipe.
         """
         ...
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Some bytes of a file, each range from its first byte to before its second. Raises as `read`."""
+        data = self.read(name)
+        return [data[first:end] for first, end in ranges]
 
     def exists(self, name: str) -> bool:
         """Whether there is a file `name`."""

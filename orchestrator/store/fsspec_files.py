@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fsspec
@@ -58,6 +58,11 @@ class FsspecFiles(RemoteFiles):
     def read(self, name: str) -> bytes:
         """See `Files.read`."""
         return self._fs.cat_file(self._path(name))
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See `Files.read_ranges`."""
+        starts, ends = [first for first, _ in ranges], [end for _, end in ranges]
+        return self._fs.cat_ranges([self._path(name)] * len(ranges), starts, ends, on_error="raise")
 
     def exists(self, name: str) -> bool:
         """See `Files.exists`."""

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from espalier.tasks.parquet_pages import check_pages, may_swell
 from espalier.tasks.plain_text import printable
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
+from espalier.tasks.thrift_structs import Bytes
 
 Identity = tuple[Any, ...]
 
@@ -114,8 +115,10 @@ def told() -> Iterator[None]:
 class PartFile(pq.ParquetFile):
     """A Parquet file whose columns are not asked for by name, so that no index of their names is made."""
 
-    def __init__(self, data: bytes, **options: Any) -> None:
-        super().__init__(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False, **options)
+    def __init__(self, data: Bytes, **options: Any) -> None:
+        super().__init__(
+            pa.BufferReader(pa.py_buffer(data)), page_checksum_verification=True, pre_buffer=False, **options
+        )
 
     def _build_nested_paths(self) -> defaultdict[str, list[int]]:
         return defaultdict(list)
@@ -169,14 +172,14 @@ def is_small(rows: int, pages: int) -> bool:
     return rows * pages <= PART_LIMIT
 
 
-def check_swelling(data: bytes, pages: int, unread: Container[str] = ()) -> None:
+def check_swelling(data: Bytes, pages: int, unread: Container[str] = (), absent: Container[str] = ()) -> None:
     """Refuse a part whose pages take more than its footer says; see `check_pages`.
 
     A small one need not be looked at: no page of it can take a quarter of what a part may, and it is
     decompressed and decoded in a few copies.
     """
-    if unread or may_swell(data, PART_LIMIT // 4):
-        found = check_pages(data, unread)
+    if unread or absent or may_swell(data, PART_LIMIT // 4):
+        found = check_pages(data, unread, absent)
         if found > pages:
             raise PartError(f"its columns take {found} bytes, where the footer says {pages}")
 

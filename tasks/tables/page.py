@@ -13,8 +13,9 @@ def page() -> str:
         "# The tables",
         "",
         "Parquet, one folder per table under `<sweep>/tables/`, one part per finished job. Every row carries",
-        "its axes as plain columns, so that `pandas.read_parquet` of a folder is enough to plot. This page",
-        "is made from `tasks/tables/schemas.py` by `make docs`.",
+        "its axes as plain columns, so that `pandas.read_parquet` of a folder is enough to plot.",
+        "[reading.md](reading.md) asks a question of pandas, DuckDB and polars. This page is made from",
+        "`tasks/tables/schemas.py` by `make docs`.",
     ]
     for name, schema in SCHEMAS.items():
         lines += ["", f"## `{name}`", "", f"One row per {ROW_PER[name]}.", "", *_columns(schema)]

@@ -2,12 +2,12 @@
 
 import shutil
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from espalier import load
-from espalier.analysis.row_filters import meeting
+from espalier.analysis.row_filters import met
 from espalier.orchestrator.store import known_parts, local_files
 from espalier.orchestrator.store.local_files import LocalFiles
 from espalier.orchestrator.store.sweep_store import Store
@@ -86,10 +86,13 @@ def test_a_part_that_is_not_as_it_was_is_opened(sweep, tmp_path, opened):
     pd.testing.assert_frame_equal(plain(found.grafts), plain(wanted))
 
 
-def test_a_missing_value_meets_no_condition(sweep):
-    grafts = load(sweep).grafts
-    grafts.loc[0, "fvu_test"] = np.nan
-    assert len(meeting(grafts, [("fvu_test", "!=", -1.0)])) == len(grafts) - 1
+@pytest.mark.parametrize("how", ["!=", "not in", "<"])
+def test_a_missing_value_meets_no_condition(how):
+    value = [-1.0] if how == "not in" else 9.0
+    rows = pa.table({"fvu_test": pa.array([1.0, None, 2.0]), "null": pa.array(["none", "self", None])})
+    assert met(rows, [("fvu_test", how, value)]).tolist() == [True, False, True]
+    texts = rows.set_column(1, "null", rows["null"].dictionary_encode())
+    assert met(texts, [("null", "!=", "self")]).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
