@@ -34,19 +34,28 @@ class PowerFit:
         return self.c_B[:, None] + self.a_B[:, None] * np.asarray(width_N) ** -self.alpha_B[:, None]
 
 
-def fit_power(width_W: Floats, y_BW: Floats, seeds_W: Floats, *, plateau: bool) -> PowerFit:
+def fit_power(
+    width_W: Floats, y_BW: Floats, seeds_W: Floats, *, plateau: bool, alphas: Floats | None = None
+) -> PowerFit:
     """Fit a power law, with a plateau `c >= 0` or with c = 0.
 
     Minimises `sum_w seeds_w (f(w) / y_w - 1)^2`: errors of these measures are relative, and seeds weigh
     a mean by what it rests on. For a given alpha the best (a, c) is linear (variable projection,
     Golub & Pereyra 1973), so the search is over alpha alone: a grid, then golden section. The floor of
     an error is not negative; without `c >= 0`, alpha and c run off together to 0 and minus infinity.
+
+    Args:
+        width_W: The widths.
+        y_BW: The means of each bootstrap.
+        seeds_W: The weights, or `[B, W]` where each bootstrap has its own.
+        plateau: Whether c is fitted.
+        alphas: The grid that brackets alpha, by default `PLATEAU_ALPHAS` or `POWER_ALPHAS`.
     """
     logw_W = np.log(width_W) - np.log(width_W).mean()  # centred, so that a is of the size of y
-    grid_G = PLATEAU_ALPHAS if plateau else POWER_ALPHAS
+    grid_G = (PLATEAU_ALPHAS if plateau else POWER_ALPHAS) if alphas is None else alphas
     best_B = _grid_misfit(np.exp(-grid_G[:, None] * logw_W), y_BW, seeds_W, plateau).argmin(axis=1)
     low_B, high_B = grid_G[np.maximum(best_B - 1, 0)], grid_G[np.minimum(best_B + 1, len(grid_G) - 1)]
-    search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), seeds_W[:, None], plateau)
+    search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), np.atleast_2d(seeds_W).T, plateau)
     alpha_B = _golden(search, low_B, high_B)
     a_B, c_B, misfit_B = search.linear(alpha_B)
     return PowerFit(alpha_B, a_B * np.exp(alpha_B * np.log(width_W).mean()), c_B, misfit_B)
@@ -59,28 +68,29 @@ def _grid_misfit(x_GW: Floats, y_BW: Floats, seeds_W: Floats, plateau: bool) -> 
     """
     r_BW, rr_BW = seeds_W / y_BW, seeds_W / y_BW**2
     u_BG, uu_BG, ur_BG = r_BW @ x_GW.T, rr_BW @ (x_GW**2).T, rr_BW @ x_GW.T
-    plain_BG = seeds_W.sum() - u_BG**2 / uu_BG
+    total_B1 = np.atleast_2d(seeds_W).sum(1, keepdims=True)
+    plain_BG = total_B1 - u_BG**2 / uu_BG
     if not plateau:
         return plain_BG
     r_B1, rr_B1 = r_BW.sum(1, keepdims=True), rr_BW.sum(1, keepdims=True)
     rest_BG, norm_BG = u_BG - ur_BG * r_B1 / rr_B1, uu_BG - ur_BG**2 / rr_B1
     c_BG = (r_B1 - ur_BG * rest_BG / norm_BG) / rr_B1
-    free_BG = seeds_W.sum() - r_B1**2 / rr_B1 - rest_BG**2 / norm_BG
+    free_BG = total_B1 - r_B1**2 / rr_B1 - rest_BG**2 / norm_BG
     return np.where(c_BG > 0, free_BG, plain_BG)
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """The least-squares problem of all bootstraps, widths first: `[W, 1]`, `[W, B]`, `[W, 1]`."""
+    """The least-squares problem of all bootstraps, widths first: `[W, 1]`, `[W, B]`, `[W, 1 or B]`."""
 
     logw_W1: Floats
     r_WB: Floats
-    seeds_W1: Floats
+    weight_W: Floats
     plateau: bool
 
     def linear(self, alpha_B: Floats) -> tuple[Floats, Floats, Floats]:
         """Best a, c and the misfit for given alphas, each `[B]`."""
-        r, s = self.r_WB, self.seeds_W1
+        r, s = self.r_WB, self.weight_W
         u = np.exp(-alpha_B * self.logw_W1) * r
         a = (s * u).sum(0) / (s * u * u).sum(0)
         c = np.zeros_like(a)
