@@ -22,7 +22,7 @@ from espalier.orchestrator.store.part_columns import PartColumns
 from espalier.orchestrator.store.part_ranges import Filters
 from espalier.orchestrator.store.places import open_files
 from espalier.orchestrator.store.table_parts import MOST_LISTINGS
-from espalier.tasks.tables.image_blocks import BY_BLOCK
+from espalier.tasks.tables.image_blocks import WIDE_COLUMNS
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 
@@ -68,8 +68,10 @@ def load(folder: str | os.PathLike[str], filters: Filters = (), *, image_blocks:
         filters: Conditions that all rows meet, as `[("target_width", ">=", 16), ("null", "==", "none")]`.
             Each holds for those tables that have its column. Of widths and epochs it is remembered which
             parts have which, so that the others are not opened.
-        image_blocks: Whether `grafts` gets its column `drop_by_block`: 64 bytes a row, which the error of an
-            accuracy drop needs alone. Without it that error is an upper bound (docs/method.md, section 5).
+        image_blocks: Whether `grafts` gets its columns `drop_by_block` and `fvu_by_block`: 192 bytes a row,
+            which the held-out images' part of an error alone needs. Without the first the error of an
+            accuracy drop is an upper bound, without the second nothing is known of that of an FVU
+            (docs/method.md, section 5).
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -83,7 +85,7 @@ def load(folder: str | os.PathLike[str], filters: Filters = (), *, image_blocks:
         )
     know_tables()
     check_filters(filters)
-    left_out = () if image_blocks else (BY_BLOCK,)
+    left_out = () if image_blocks else WIDE_COLUMNS
     frames = {name: _read_table(files, name, of_table(filters, name), left_out) for name in SCHEMAS}
     named = {name: frames.pop(name) for name in Tables.__dataclass_fields__ if name in frames}
     return Tables(**named, more=frames)

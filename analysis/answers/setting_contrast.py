@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from espalier.analysis.limits.intervals import spread_interval
 from espalier.analysis.limits.profiles import alpha_response
+from espalier.analysis.limits.requirements import Plateau
 from espalier.analysis.limits.resample import WidthMean, groups
 from espalier.analysis.limits.selection import (
     SETTING,
@@ -23,7 +24,7 @@ from espalier.analysis.limits.selection import (
     where,
 )
 from espalier.analysis.limits.together import Holding, among, check_interval
-from espalier.analysis.limits.width_limit import Plateau, WidthLimit, fit_groups
+from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 COLUMNS = (
     *("axis", "first", "second"),

@@ -44,8 +44,8 @@ def fit_candidate(
     """Fit one model to the means of the widths and to their bootstraps `[B, W]`."""
     width_W = np.array([m.width for m in means], dtype=np.float64)
     mean_W, seeds_W = np.array([m.mean for m in means]), np.array([float(m.seeds) for m in means])
-    point = fit_power(width_W, mean_W[None], seeds_W, plateau=with_plateau)
-    draws = fit_power(width_W, draws_BW, seeds_W, plateau=with_plateau)
+    every = fit_power(width_W, np.vstack([mean_W, draws_BW]), seeds_W, plateau=with_plateau)
+    point, draws = every.part(slice(0, 1)), every.part(slice(1, None))
     parameters = 4 if with_plateau else 3  # alpha, a, the noise, and c
     nets, within = int(seeds_W.sum()), scatter(means)
     return Candidate(

@@ -29,6 +29,10 @@ class PowerFit:
     c_B: Floats
     misfit_B: Floats
 
+    def part(self, which: slice) -> PowerFit:
+        """Some of the fits."""
+        return PowerFit(self.alpha_B[which], self.a_B[which], self.c_B[which], self.misfit_B[which])
+
     def at(self, width_N: Floats) -> Floats:
         """The fitted curves at the given widths, `[B, N]`."""
         return self.c_B[:, None] + self.a_B[:, None] * np.asarray(width_N) ** -self.alpha_B[:, None]

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from espalier.analysis.limits.image_parts import ImageParts
 from espalier.analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit, fit_power
 from espalier.analysis.limits.resample import WidthMean
 
@@ -48,15 +49,32 @@ class RelativeMeans:
     seeds_W: Floats
     variance_W: Floats
     freedom_W: Floats
+    images: ImageParts | None = None
 
     @classmethod
-    def of(cls, means: Sequence[WidthMean]) -> RelativeMeans:
+    def of(cls, means: Sequence[WidthMean], images: ImageParts | None = None) -> RelativeMeans:
         """Of the means over nets; variances become those of the relative residuals."""
         logw_W = np.log([float(m.width) for m in means])
         y_W = np.array([m.mean for m in means])
         variance_W = np.array([m.variance for m in means]) / y_W**2
         seeds_W, freedom_W = np.array([[m.seeds, m.freedom] for m in means], dtype=np.float64).T
-        return cls(float(logw_W[0]), logw_W - logw_W[0], y_W, seeds_W, variance_W, freedom_W)
+        return cls(float(logw_W[0]), logw_W - logw_W[0], y_W, seeds_W, variance_W, freedom_W, images)
+
+    def variance(self, weight_GW: Floats) -> tuple[Floats, Floats, Floats]:
+        """The variance of weighted sums of relative residuals, its degrees of freedom and the images' part.
+
+        Each `[G]`; over nets, and over images where they are known: then the sum of both parts, less what
+        both count, and no less than one of them.
+        """
+        share_GW = weight_GW**2 * self.variance_W
+        total_G, spread_G = share_GW.sum(axis=1), (share_GW**2 / self.freedom_W).sum(axis=1)
+        of_images_G = np.zeros_like(total_G)
+        if self.images is not None:
+            of_images_G, twice_G = self.images.variance(weight_GW)
+            spread_G = spread_G + of_images_G**2 / self.images.freedom
+            total_G = np.max([total_G + of_images_G - twice_G, total_G, of_images_G], axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):  # without variance there is no freedom
+            return total_G, total_G**2 / spread_G, of_images_G
 
     def powers(self, alpha_G: Floats) -> Floats:
         """The relative curves `w^-alpha / y`, `[G, W]`, with widths as multiples of the narrowest."""
@@ -72,10 +90,8 @@ class RelativeMeans:
         """
         own_GW = less(slope_GW, others, self.seeds_W)
         norm_G = (self.seeds_W * own_GW**2).sum(axis=1)
-        share_GW = (self.seeds_W * own_GW) ** 2 * self.variance_W
-        total_G = share_GW.sum(axis=1)
+        total_G, freedom_G, _ = self.variance(self.seeds_W * own_GW)
         with np.errstate(invalid="ignore", divide="ignore"):  # without variance nothing is allowed
-            freedom_G = total_G**2 / (share_GW**2 / self.freedom_W).sum(axis=1)
             rise_G = stdtrit(freedom_G, (1 + level) / 2) ** 2 * total_G / norm_G
         return np.where(total_G > 0, np.nan_to_num(rise_G), 0.0), norm_G
 
@@ -98,6 +114,7 @@ def alpha_interval(
     chosen: PowerFit,
     plateau: bool | None,
     level: float,
+    images: ImageParts | None = None,
 ) -> tuple[float, float]:
     """The exponents that are plausible, the fitted one among them.
 
@@ -109,8 +126,9 @@ def alpha_interval(
         chosen: That one of which the exponent is told.
         plateau: Whether there is a limit; None where both may be.
         level: Coverage.
+        images: What the held-out images add; None where that is left out.
     """
-    seen, least = RelativeMeans.of(means), min(float(model.misfit_B[0]) for model in models)
+    seen, least = RelativeMeans.of(means, images), min(float(model.misfit_B[0]) for model in models)
     tried = [FALLING] if plateau else [RISING, np.zeros(1), FALLING]
     tried += [_around(seen, model, level) for model in models]
     alpha_G = np.unique(np.concatenate(tried))
@@ -126,6 +144,13 @@ def alpha_response(means: Sequence[WidthMean], model: PowerFit) -> Floats:
     factor = model.a_B[0] * np.exp(-model.alpha_B[0] * seen.first)
     own_W = seen.seeds_W * less(-factor * seen.logw_W * x_GW, others, seen.seeds_W)[0]
     return own_W / float((own_W**2 / seen.seeds_W).sum())
+
+
+def images_share(means: Sequence[WidthMean], model: PowerFit, images: ImageParts) -> float:
+    """The share of the fitted exponent's squared error that the draw of the held-out images has."""
+    seen = RelativeMeans.of(means, images)
+    total_G, _, of_images_G = seen.variance(alpha_response(means, model)[None])
+    return float(of_images_G[0] / total_G[0]) if total_G[0] > 0 else np.nan
 
 
 def _around(seen: RelativeMeans, model: PowerFit, level: float) -> Floats:
@@ -174,7 +199,11 @@ def _both(seen: RelativeMeans, x_GW: Floats, one_GW: Floats) -> tuple[Floats, Fl
 
 
 def limit_interval(
-    means: Sequence[WidthMean], plateau: PowerFit, chosen: PowerFit, level: float
+    means: Sequence[WidthMean],
+    plateau: PowerFit,
+    chosen: PowerFit,
+    level: float,
+    images: ImageParts | None = None,
 ) -> tuple[float, float]:
     """The limits that are plausible, the fitted one among them, for a curve that falls.
 
@@ -186,8 +215,9 @@ def limit_interval(
         plateau: The fit of the model with a limit.
         chosen: That one of which the limit is told.
         level: Coverage.
+        images: What the held-out images add; None where that is left out.
     """
-    seen = RelativeMeans.of(means)
+    seen = RelativeMeans.of(means, images)
     limit_G = np.unique([*(LIMITS * seen.y_W.min()), *_around_limit(seen, plateau, level)])
     weight_GW = seen.seeds_W * (1 - limit_G[:, None] / seen.y_W) ** 2
     widths_W = np.exp(seen.logw_W)

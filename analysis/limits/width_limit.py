@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from espalier.analysis.limits.candidates import Candidate, fit_candidate, select_draws
 from espalier.analysis.limits.cautions import fit_warnings, not_finite, row_warning, twice, uninformative
+from espalier.analysis.limits.image_parts import ImageParts, image_parts
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
-from espalier.analysis.limits.profiles import alpha_interval, limit_interval
+from espalier.analysis.limits.profiles import alpha_interval, images_share, limit_interval
+from espalier.analysis.limits.requirements import Plateau, check_fit, refuse_few, too_few
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
 from espalier.analysis.limits.selection import comparable, each_once, measured, where
 from espalier.analysis.limits.together import Holding, among, check_interval
 
-MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [
     "alpha",
     "alpha_low",
@@ -33,9 +34,9 @@ COLUMNS = [
     "nets",
     "widths",
     "interval",
+    "images_share",
     "warning",
 ]
-Plateau = Literal["auto"] | bool
 NOT_KNOWN = np.nan, np.nan
 
 
@@ -48,6 +49,7 @@ def fit_width_limit(
     bootstraps: int = 2000,
     seed: int = 0,
     interval: Holding = "each",
+    images: bool = False,
 ) -> pd.DataFrame:
     """Fit `y(w) = c + a w^-alpha` in each group of `by`, with intervals over nets.
 
@@ -85,20 +87,21 @@ def fit_width_limit(
         seed: Seed of the resampling.
         interval: Whether an interval covers by itself (`"each"`), or those of a parameter in all groups of
             the frame at once (`"together"`, Bonferroni).
+        images: Whether intervals count the draw of the held-out images too, of rows with `fvu_by_block`.
 
     Returns:
         One row per group: the columns of `by`, `alpha`, `alpha_low`, `alpha_high`, `c`, `c_low`, `c_high`,
         `a`, `model` (`power` or `power+plateau`), `aicc` and that of both models, `nets` and `widths`
-        (numbers), `interval` (`each` or `together`), `warning` (empty, or what to beware of, such as rows
-        with a warning of their own). `c` and `a` are in the unit of `y`. Where `power` is chosen over a
-        plateau, `c` is 0 and `c_high` the upper limit of the plateau fit: how large a floor could hide. A
-        parameter that was not fitted is NaN.
+        (numbers), `interval` (`each` or `together`), `images_share` (the held-out images' part of alpha's
+        squared error; NaN unless asked for), `warning` (empty, or what to beware of, such as rows with a
+        warning of their own). `c` and `a` are in the unit of `y`. Where `power` is chosen over a plateau, `c`
+        is 0 and `c_high` says how large a floor could hide. A parameter that was not fitted is NaN.
 
     Raises:
         ValueError: Fewer than 4 widths, fewer than 3 seeds at a width, mixed rows, or an option that is
             out of its range; the error says what was found.
     """
-    options: dict[str, Any] = {"plateau": plateau, "bootstraps": bootstraps, "seed": seed}
+    options: dict[str, Any] = {"plateau": plateau, "bootstraps": bootstraps, "seed": seed, "images": images}
     fits = fit_groups(frame, y, by, level=level, interval=interval, **options)
     return pd.DataFrame([fit.row() for fit in fits], columns=[*by, *COLUMNS])
 
@@ -116,6 +119,7 @@ class WidthLimit:
     draws: PowerFit | None = None
     alpha_interval: tuple[float, float] = NOT_KNOWN
     limit_interval: tuple[float, float] = NOT_KNOWN
+    images_share: float = np.nan
     holding: Holding = "each"
 
     @property
@@ -129,6 +133,7 @@ class WidthLimit:
         nets, widths = sum(m.seeds for m in self.means), len(self.means)
         fitted = self._fitted(self.chosen) if self.chosen else {}
         counts = {"nets": nets, "widths": widths, "interval": self.holding}
+        counts["images_share"] = self.images_share
         return {**self.group, **blank, **fitted, **counts, "warning": self.warning}
 
     def _fitted(self, chosen: Candidate) -> dict[str, Any]:
@@ -167,21 +172,23 @@ def fit_groups(
     bootstraps: int = 2000,
     seed: int = 0,
     interval: Holding = "each",
+    images: bool = False,
 ) -> list[WidthLimit]:
     """The fits behind `fit_width_limit`, with their draws; arguments and errors are the same."""
     check_interval(interval, level)
-    _check_options(frame, y, plateau, bootstraps)
+    check_fit(frame, y, plateau, bootstraps, images)
     rows = comparable(frame, by)
     if rows.empty:
         raise ValueError(f"no rows to fit '{y}' from: {len(frame)} came, none is of a real pair or net")
     parts = groups(rows, by)
     shared = 1 - (1 - level) / among(interval, len(parts))
-    fits = [_fit_measured(group, part, y, plateau, shared, bootstraps, seed) for group, part in parts]
+    options: dict[str, Any] = {"plateau": plateau, "level": shared, "bootstraps": bootstraps, "seed": seed}
+    fits = [_fit_measured(group, part, y, images, options) for group, part in parts]
     return [replace(fit, holding=interval) for fit in fits]
 
 
 def _fit_measured(
-    group: dict[str, Any], part: pd.DataFrame, y: str, plateau: Plateau, level: float, draws: int, seed: int
+    group: dict[str, Any], part: pd.DataFrame, y: str, images: bool, options: dict[str, Any]
 ) -> WidthLimit:
     """The fit of the rows that tell something, each once, and what to say of the others."""
     once = each_once(part, y)
@@ -189,25 +196,16 @@ def _fit_measured(
     means = width_means(where(kept, np.isfinite(kept[y].to_numpy(dtype=float))), y)
     left = len(once) - len(kept)
     said = twice(len(part) - len(once)), uninformative(left, len(once))
-    odd = not_finite(kept, y) or (left and _too_few(means))
+    odd = not_finite(kept, y) or (left and too_few(means))
     if odd:
         return WidthLimit(group, means, _listed(f"no fit: {odd}", *said))
-    options: dict[str, Any] = {"level": level, "bootstraps": draws, "plateau": plateau, "seed": seed}
-    fit = fit_means(group, means, warned=row_warning(kept), **options)
+    parts = image_parts(kept, means) if images else None
+    fit = fit_means(group, means, warned=row_warning(kept), images=parts, **options)
     return replace(fit, warning=_listed(fit.warning, *said))
 
 
 def _listed(*warnings: str) -> str:
     return "; ".join(filter(None, warnings))
-
-
-def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, bootstraps: int) -> None:
-    if y not in frame.columns or not pd.api.types.is_numeric_dtype(frame[y]):
-        raise ValueError(f"y must name a column of numbers, got '{y}'; the frame has {sorted(frame.columns)}")
-    if plateau not in ("auto", True, False):
-        raise ValueError(f'plateau must be "auto", True or False, got {plateau!r}')
-    if bootstraps < 1:
-        raise ValueError(f"bootstraps must be at least 1, got {bootstraps}")
 
 
 def fit_means(
@@ -219,6 +217,7 @@ def fit_means(
     plateau: Plateau = "auto",
     warned: str = "",
     seed: int = 0,
+    images: ImageParts | None = None,
 ) -> WidthLimit:
     """The fit of the means of one group; `warned` is the warning about its rows, the rest as elsewhere.
 
@@ -226,11 +225,13 @@ def fit_means(
         ValueError: There are too few widths or nets, or one net has a part in every row.
     """
     name = ", ".join(f"{key} {value}" for key, value in group.items()) or "all rows"
-    _refuse_few(name, means)
+    refuse_few(name, means)
     negative = [m.width for m in means if m.mean <= 0]
     if negative:
         return WidthLimit(group, means, f"no fit: the mean is not positive at width {negative}")
     draws_BW = bootstrap_means(means, bootstraps, seed)
+    if images is not None:
+        draws_BW = draws_BW * np.exp(images.draws(bootstraps, seed))
     power, with_plateau = (
         None if plateau is not_this else fit_candidate(means, draws_BW, level, with_plateau=not not_this)
         for not_this in (True, False)
@@ -238,27 +239,10 @@ def fit_means(
     both = [fit for fit in (power, with_plateau) if fit]
     chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
     forced = None if plateau == "auto" else bool(plateau)
-    ends = alpha_interval(means, [fit.point for fit in both], chosen.point, forced, level)
-    limits = limit_interval(means, with_plateau.point, chosen.point, level) if with_plateau else NOT_KNOWN
+    ends = alpha_interval(means, [fit.point for fit in both], chosen.point, forced, level, images)
+    limits = (
+        limit_interval(means, with_plateau.point, chosen.point, level, images) if with_plateau else NOT_KNOWN
+    )
     warning = fit_warnings(chosen, both, ends, means, warned)
-    return WidthLimit(group, means, warning, chosen, power, with_plateau, draws, ends, limits)
-
-
-def _too_few(means: Sequence[WidthMean]) -> str:
-    """What a fit lacks, or nothing."""
-    seeds = {m.width: m.seeds for m in means}
-    if len(means) < MIN_WIDTHS:
-        return f"a fit needs {MIN_WIDTHS} widths or more, found {len(means)}: {list(seeds)}"
-    few = {width: count for width, count in seeds.items() if count < MIN_SEEDS}
-    return f"a fit needs {MIN_SEEDS} seeds or more at each width, found {few} (width: seeds)" if few else ""
-
-
-def _refuse_few(name: str, means: Sequence[WidthMean]) -> None:
-    if few := _too_few(means):
-        raise ValueError(f"{name}: {few}")
-    stuck = [m.width for m in means if np.isfinite(m.mean) and not np.isfinite(m.variance)]
-    if stuck:
-        raise ValueError(
-            f"{name}: one net has a part in every row at width {stuck}, so nets cannot be resampled; "
-            "a fit needs rows of pairs that do not all share a net"
-        )
+    share = images_share(means, chosen.point, images) if images is not None else np.nan
+    return WidthLimit(group, means, warning, chosen, power, with_plateau, draws, ends, limits, share)
