@@ -11,7 +11,8 @@ Legend: N sets, R ordered pairs, S seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -101,12 +102,18 @@ def covered(case: Case, count: int, seed: int) -> dict[str, Any]:
         for means in sets(case, count, seed)
         for fit in [fit_means({}, means, level=LEVEL, bootstraps=1)]
     ]
-    share = {name: float(np.mean([row[name] for row in rows])) for name in _SHARED if name in rows[0]}
-    length = {name: float(np.median([row[name] for row in rows])) for name in _LENGTHS if name in rows[0]}
+    share = {name: _all(rows, name, np.mean) for name in _SHARED}
+    length = {name: _all(rows, name, np.median) for name in _LENGTHS}
     return asdict(case) | share | length
 
 
 _SHARED = ("alpha_covers", "alpha_too_low", "alpha_too_high", "c_covers", "floor_found", "reaches_0")
+
+
+def _all(rows: list[dict[str, Any]], name: str, how: Callable[[list[Any]], Any]) -> float | None:
+    return float(how([row[name] for row in rows])) if name in rows[0] else None
+
+
 _LENGTHS = ("alpha_low", "alpha_high", "c_low", "c_high")
 
 
@@ -128,41 +135,53 @@ def _told(fit: WidthLimit, case: Case) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Setup:
-    """So many sets of each case; all cases, or those whose number leaves `part` when divided by `parts`."""
+    """So many sets of each case; all cases, or those whose number leaves `part` when divided by `parts`.
 
-    sets: int = 1000
+    Each case has a random stream of its own, so that parts together are the whole.
+    """
+
+    sets: int = 500
     seed: int = 0
     part: int = 0
     parts: int = 1
 
 
 def run(setup: Setup) -> dict[str, Any]:
-    """The grid's table, and of each group of cases the least and the mean coverage."""
+    """The grid's table, and its summary."""
     chosen = [case for number, case in enumerate(cases()) if number % setup.parts == setup.part]
     rows = [covered(case, setup.sets, setup.seed) for case in chosen]
-    return {"machine": asdict(setup), "cases": rows, "summary": summary(rows)}
+    return {"machine": {"sets": setup.sets, "seed": setup.seed}, "summary": summary(rows), "cases": rows}
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """By plateau the least and mean coverage, and the median lengths."""
-    lines = []
-    for name in [*SHARES, "rising"]:
-        part = [row for row in rows if (name == "rising") == (row["alpha"] < 0)]
-        part = part if name == "rising" else [row for row in part if row["plateau"] == name]
-        if not part:
-            continue
-        line: dict[str, Any] = {"plateau": name, "cases": len(part)}
-        for column in ("alpha_covers", "c_covers"):
-            found = [row[column] for row in part if column in row]
-            line |= {f"{column}_least": min(found, default=None), f"{column}_mean": _mean(found)}
-        line |= {
-            "alpha_length": _mean([row["alpha_high"] - row["alpha_low"] for row in part]),
-            "c_length": _mean([row["c_high"] - row["c_low"] for row in part if "c_low" in row]),
-            "floor_found": _mean([row["floor_found"] for row in part if "floor_found" in row]),
-        }
-        lines.append(line)
-    return lines
+    """By plateau and seeds the least and the mean coverage, and the median length of alpha's interval."""
+    found = {(_shape(row), row["seeds"]): [] for row in rows}
+    for row in rows:
+        found[_shape(row), row["seeds"]].append(row)
+    return [
+        {"plateau": shape, "seeds": seeds, "cases": len(part)}
+        | {f"{name}_{end}": _of(part, name, end) for name in ("alpha_covers", "c_covers") for end in _ENDS}
+        | {"floor_found": _of(part, "floor_found", "mean")}
+        | {f"length_{widths}": _length(part, widths) for widths in RANGES}
+        for (shape, seeds), part in found.items()
+    ]
 
 
-def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+_ENDS = {"least": min, "mean": lambda values: math.fsum(values) / len(values)}
+
+
+def _shape(row: dict[str, Any]) -> str:
+    return "rising" if row["alpha"] < 0 else row["plateau"]
+
+
+def _of(rows: list[dict[str, Any]], name: str, end: str) -> float | None:
+    values = [row[name] for row in rows if row[name] is not None]
+    return _ENDS[end](values) if values else None
+
+
+def _length(rows: list[dict[str, Any]], widths: int) -> float | None:
+    """The median over cases of the median length of alpha's interval, as a share of alpha."""
+    lengths = [
+        (row["alpha_high"] - row["alpha_low"]) / abs(row["alpha"]) for row in rows if row["widths"] == widths
+    ]
+    return statistics.median(lengths) if lengths else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from espalier.analysis.answers.null_ratios import column_mean, two_sided, with_ends
+from espalier.analysis.answers.null_ratios import as_log, column_mean, ratio_ends, two_sided, with_ends
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.ratios import paired_ratio
 from espalier.analysis.limits.resample import groups, width_means
@@ -35,14 +34,14 @@ def asymmetry(
     A row for each pairing, layer and `width` (the narrower one): `low` and `high` are the two nets' widths,
     of `cross_epoch` their epochs. `forward` is the mean error from the low net into the high one, `backward`
     that of the same pairs the other way, and `ratio` forward over backward (`p_value` of equal errors, and
-    `p_holm` over the layers of a width and pairing); nets of one width and epoch have no order and no ratio.
-    `apart` is the mean of `|y_AB - y_BA|` as a share of the mean error. Both have intervals over nets, `_low`
-    and `_high`, which hold for `each` row or `together` (Bonferroni). Where all pairs of at least 4 nets of
-    one width are there, the variance of their errors is parted into `source_share`, `target_share` and
-    `pair_share`, what good sources, easy targets and single pairs explain, and `reciprocity` is the
-    correlation of `y_AB` with `y_BA` beyond the nets' own effects (the social relations model: Warner, Kenny
-    and Stoto 1979). `pairs` counts unordered pairs. Source: table `grafts`, real rows of one setting and
-    method, of the last epoch.
+    `p_holm` over the layers of a width and pairing); nets of one width and epoch have no order, and so none
+    of these. `apart` is the mean of `|y_AB - y_BA|` as a share of the mean error. Both have intervals over
+    nets, `_low` and `_high`, which hold for `each` row or `together` (Bonferroni). Where all pairs of at
+    least 4 nets of one width are there, the variance of their errors is parted into `source_share`,
+    `target_share` and `pair_share`, what good sources, easy targets and single pairs explain, and
+    `reciprocity` is the correlation of `y_AB` with `y_BA` beyond the nets' own effects (the social relations
+    model: Warner, Kenny and Stoto 1979). `pairs` counts unordered pairs. Source: table `grafts`, real rows of
+    one setting and method, of the last epoch.
 
     Raises:
         ValueError: No pair is grafted both ways, or an option is out of range.
@@ -97,12 +96,11 @@ def _line(rows: pd.DataFrame, level: float, count: int) -> dict[str, Any]:
     sized = sized.assign(_apart=paired_ratio(sized, "_gap", "_mean", by))
     (apart,) = width_means(sized, "_apart")
     told = {**with_ends("apart", apart, level, count), "pairs": len(rows), "nets": apart.seeds}
-    told |= {"forward": column_mean(rows, "there"), "backward": column_mean(rows, "back")}
     if rows["pairing"].iloc[0] not in ORDERED:
         return told | dict(zip(SHARES, variance_shares(rows), strict=True))
     (ratio,) = width_means(sized.assign(_ratio=paired_ratio(sized, "there", "back", by)), "_ratio")
-    beyond = replace(ratio, mean=ratio.mean - 1)
-    return told | with_ends("ratio", ratio, level, count) | {"p_value": two_sided(beyond)}
+    told |= {"forward": column_mean(rows, "there"), "backward": column_mean(rows, "back")}
+    return told | ratio_ends(ratio, level, count) | {"p_value": two_sided(as_log(ratio))}
 
 
 def variance_shares(rows: pd.DataFrame) -> tuple[float, float, float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.special import stdtr
 from espalier.analysis.limits.excess import paired
 from espalier.analysis.limits.intervals import Mean, mean_interval
 from espalier.analysis.limits.ratios import paired_ratio
-from espalier.analysis.limits.resample import groups, width_means
+from espalier.analysis.limits.resample import WidthMean, groups, width_means
 from espalier.analysis.limits.selection import comparable, each_once, measured, warnings_of, where
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
 
@@ -41,9 +42,10 @@ def compare_to_null(
     rows of the same target. What the target does cancels within such a pair, and intervals are over nets,
     which the pairs follow (Student's t; docs/method.md, section 5). Columns: those of `by`, `null`, `width`,
     `error` and `null_error` (the two means), `difference` (`error - null_error`) and `ratio` (of the means),
-    each with `_low` and `_high`; `p_value` of no difference and `p_holm`, after Holm over the layers of a
-    width; `pairs`, `nets`, `warned` (share of pairs with a warning of either row) and `interval`: whether an
-    interval covers by itself (`each`) or all rows of the frame at once (`together`, Bonferroni).
+    each with `_low` and `_high` (of the ratio on the log scale); `p_value` of no difference and `p_holm`,
+    after Holm over the layers of a width; `pairs`, `nets`, `warned` (share of pairs with a warning of either
+    row) and `interval`: whether an interval covers by itself (`each`) or all rows of the frame at once
+    (`together`, Bonferroni).
 
     Raises:
         ValueError: No real row has the null beside it, an option is out of range, or as `fit_width_limit`.
@@ -108,7 +110,7 @@ def _compared(rows: pd.DataFrame, y: str, level: float, count: int) -> dict[str,
         "error": column_mean(rows, y),
         "null_error": column_mean(rows, "beside"),
         **with_ends("difference", difference, level, count),
-        **with_ends("ratio", ratio, level, count),
+        **ratio_ends(ratio, level, count),
         "p_value": two_sided(difference),
         "pairs": len(rows),
         "nets": difference.seeds,
@@ -125,6 +127,17 @@ def with_ends(name: str, mean: Mean, level: float, count: int) -> dict[str, floa
     """A mean and the ends of its interval, under the columns of that name."""
     low, high = mean_interval(mean, level, count)
     return {name: mean.mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def ratio_ends(ratio: WidthMean, level: float, count: int) -> dict[str, float]:
+    """A ratio and the ends of its interval, on the log scale: none of them is below 0."""
+    told = with_ends("ratio", as_log(ratio), level, count)
+    return {name: float(np.exp(value)) for name, value in told.items()}
+
+
+def as_log(ratio: WidthMean) -> WidthMean:
+    """The logarithm of a mean above 0, to first order in its error."""
+    return replace(ratio, mean=float(np.log(ratio.mean)), variance=ratio.variance / ratio.mean**2)
 
 
 def two_sided(mean: Mean) -> float:

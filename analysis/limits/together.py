@@ -57,4 +57,8 @@ def holm_over_layers(frame: pd.DataFrame, column: str = "p_value") -> Floats:
 
 def families(frame: pd.DataFrame) -> Sequence[str]:
     """The columns, but for the layer, that tell families of rows apart."""
-    return [name for name in ("null", "measure", "width", "epoch", "pairing") if name in frame.columns]
+    return [
+        name
+        for name in ("null", "measure", "width", "epoch", "pairing", "low", "high")
+        if name in frame.columns
+    ]

@@ -45,11 +45,12 @@ LOST = [
 
 SHARE = "<f4"
 """NumPy's name of the type of one block's part in an error."""
+SHARES = pa.binary(4 * BLOCKS)
 ERROR_BY_BLOCK = "fvu_by_block"
 ERRORS = [
     (
         ERROR_BY_BLOCK,
-        pa.binary(4 * BLOCKS),
+        SHARES,
         f"what each of these blocks adds to fvu_test, to first order: floats of 32 bits that sum to 0, low "
         f"byte first ('{SHARE}'), from which the held-out images' part of an error bar follows; null unless "
         "graft.error_blocks is true, and of nulls made of several nets; `load` leaves it out unless "
