@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from espalier.analysis.limits.intervals import spread_interval
+from espalier.analysis.limits.intervals import mean_interval
 from espalier.analysis.limits.profiles import alpha_response
+from espalier.analysis.limits.ratios import log_of_ratio, relative_variance, shared_covariance
 from espalier.analysis.limits.requirements import Plateau
-from espalier.analysis.limits.resample import WidthMean, groups
+from espalier.analysis.limits.resample import groups
 from espalier.analysis.limits.selection import (
     SETTING,
     comparable,
@@ -127,75 +127,38 @@ def _seeds(rows: pd.DataFrame, y: str) -> dict[int, NDArray[np.int64]]:
     return {int(width): np.unique(seeds[width_R == width]) for width in np.unique(width_R)}
 
 
-@dataclass(frozen=True, eq=False)
-class _Shared:
-    """One width's means in both settings, and the covariance that its common nets give their logarithms."""
-
-    first: WidthMean
-    second: WidthMean
-    covariance: float
-    nets: int
-
-    @classmethod
-    def of(cls, first: WidthMean, second: WidthMean, seeds: Sequence[NDArray[np.int64]]) -> _Shared:
-        _, *places = np.intersect1d(*seeds, assume_unique=True, return_indices=True)
-        one_S, other_S = (mean.influence_S[at] for mean, at in zip((first, second), places, strict=True))
-        return cls(first, second, float(one_S @ other_S) * _scale(first) * _scale(second), len(one_S))
-
-    @property
-    def log_ratio(self) -> tuple[float, float, float]:
-        """The logarithm of first over second, its standard error and degrees of freedom."""
-        variance = _relative(self.first) + _relative(self.second) - 2 * self.covariance
-        freedom = min(self.first.freedom, self.second.freedom)
-        return float(np.log(self.first.mean / self.second.mean)), max(variance, 0.0) ** 0.5, freedom
-
-
-def _relative(mean: WidthMean) -> float:
-    return mean.variance / mean.mean**2
-
-
-def _scale(mean: WidthMean) -> float:
-    """What makes the relative standard error of a mean of the length of its influences."""
-    length = float(mean.influence_S @ mean.influence_S) ** 0.5
-    return _relative(mean) ** 0.5 / length if length > 0 else 0.0
-
-
 def _line(
     first: WidthLimit, second: WidthLimit, seeds: Sequence[dict[int, NDArray[np.int64]]], level: float
 ) -> dict[str, Any]:
     found = {mean.width: mean for mean in second.means}
-    common = {
-        mean.width: _Shared.of(mean, found[mean.width], [of_width[mean.width] for of_width in seeds])
-        for mean in first.means
-        if mean.width in found
+    common = {mean.width: mean for mean in first.means if mean.width in found}
+    paired = {width: [of_width[width] for of_width in seeds] for width in common}
+    covariances = {
+        width: shared_covariance(mean, found[width], paired[width]) for width, mean in common.items()
     }
     told: dict[str, Any] = {
-        "nets": sum(shared.nets for shared in common.values()),
+        "nets": sum(len(np.intersect1d(both[0], both[1])) for both in paired.values()),
         "widths": len(common),
         "warning": "; ".join(dict.fromkeys(text for text in (first.warning, second.warning) if text)),
     }
     if common:
-        told |= _ratio(common[max(common)], level) | {"width": max(common)}
+        width = max(common)
+        log = log_of_ratio(common[width], found[width], covariances[width])
+        ends = (float(np.exp(end)) for end in (log.mean, *mean_interval(log, level)))
+        told |= _ends("ratio", *ends) | {"width": width}
     for name, fit in (("alpha_first", first), ("alpha_second", second)):
         told |= _ends(name, fit.alpha, *fit.alpha_interval)
     if not first.chosen or not second.chosen:
         return told
-    correlation = _correlation(first, second, common)
+    correlation = _correlation(first, second, covariances)
     return told | {"correlation": correlation} | _difference(first, second, correlation)
-
-
-def _ratio(shared: _Shared, level: float) -> dict[str, float]:
-    log, error, freedom = shared.log_ratio
-    return _ends(
-        "ratio", *(float(np.exp(end)) for end in (log, *spread_interval(log, error, freedom, level)))
-    )
 
 
 def _ends(name: str, value: float, low: float, high: float) -> dict[str, float]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _correlation(first: WidthLimit, second: WidthLimit, common: dict[int, _Shared]) -> float:
+def _correlation(first: WidthLimit, second: WidthLimit, covariances: dict[int, float]) -> float:
     """Of the two exponents, to first order in the logarithms of the means."""
     responses, variances = [], []
     for fit in (first, second):
@@ -203,11 +166,9 @@ def _correlation(first: WidthLimit, second: WidthLimit, common: dict[int, _Share
         slope_W = alpha_response(fit.means, fit.chosen.point)
         responses.append(dict(zip([mean.width for mean in fit.means], slope_W, strict=True)))
         variances.append(
-            sum(slope**2 * _relative(mean) for slope, mean in zip(slope_W, fit.means, strict=True))
+            sum(slope**2 * relative_variance(mean) for slope, mean in zip(slope_W, fit.means, strict=True))
         )
-    both = sum(
-        responses[0][width] * responses[1][width] * shared.covariance for width, shared in common.items()
-    )
+    both = sum(responses[0][width] * responses[1][width] * each for width, each in covariances.items())
     length = float(np.sqrt(np.prod(variances)))
     return float(np.clip(both / length, -1, 1)) if length > 0 else 0.0
 

@@ -65,18 +65,50 @@ def mean_estimates(means: pd.DataFrame, level: float) -> list[Estimate]:
 def log_ratio(top: pd.DataFrame, bottom: pd.DataFrame, y: str) -> WidthMean:
     """The logarithm of the ratio of two means of `y`, paired over nets: its variance knows what they share.
 
-    What a net adds to either mean is taken together before nets are held against each other, to first order
-    in both means (`mean_over_nets` of the rows of both, each relative to its mean). Targets that are hard for
-    both sources so cancel, as do sources that serve both targets well.
+    The variance of either mean, less twice the covariance that their common nets give them, to first order in
+    both means. Targets that are hard for both sources so cancel, and sources that serve both targets well.
     """
-    rows = pd.concat([top, bottom], ignore_index=True)
-    weight_R = np.repeat([1 / len(top), -1 / len(bottom)], [len(top), len(bottom)])
-    y_R = rows[y].to_numpy(dtype=np.float64)
-    means = float(y_R[: len(top)].mean()), float(y_R[len(top) :].mean())
-    relative_R = y_R / np.repeat(means, [len(top), len(bottom)]) - 1
-    codes = [code.to_numpy() for code in net_codes(rows)]
-    both = mean_over_nets(0, len(rows) * weight_R * relative_R, codes)
-    return replace(both, mean=float(np.log(means[0] / means[1])))
+    codes = [code.to_numpy() for code in net_codes(pd.concat([top, bottom], ignore_index=True))]
+    sides = (top, slice(None, len(top))), (bottom, slice(len(top), None))
+    nets = [np.unique(np.concatenate([code[part] for code in codes])) for _, part in sides]
+    first, second = (
+        mean_over_nets(0, rows[y].to_numpy(dtype=np.float64), [code[part] for code in codes])
+        for rows, part in sides
+    )
+    return log_of_ratio(first, second, shared_covariance(first, second, nets))
+
+
+def log_of_ratio(first: WidthMean, second: WidthMean, covariance: float) -> WidthMean:
+    """The logarithm of a ratio of two means above 0, of this covariance relative to both."""
+    variance = max(relative_variance(first) + relative_variance(second) - 2 * covariance, 0.0)
+    freedom = min(first.freedom, second.freedom)
+    return replace(first, mean=float(np.log(first.mean / second.mean)), variance=variance, freedom=freedom)
+
+
+def shared_covariance(first: WidthMean, second: WidthMean, nets: Sequence[NDArray[np.int64]]) -> float:
+    """The covariance that common nets give two means, relative to both.
+
+    By what each net adds to either mean, scaled as the means' own variances are.
+
+    Args:
+        first: A mean.
+        second: Another.
+        nets: Of each its nets, as numbers in rising order.
+    """
+    _, *places = np.intersect1d(*nets, assume_unique=True, return_indices=True)
+    one_S, other_S = (mean.influence_S[at] for mean, at in zip((first, second), places, strict=True))
+    return float(one_S @ other_S) * _scale(first) * _scale(second)
+
+
+def relative_variance(mean: WidthMean) -> float:
+    """The variance of a mean as a share of its square."""
+    return mean.variance / mean.mean**2
+
+
+def _scale(mean: WidthMean) -> float:
+    """What makes the influences as long as the relative standard error."""
+    length = float(mean.influence_S @ mean.influence_S) ** 0.5
+    return relative_variance(mean) ** 0.5 / length if length > 0 else 0.0
 
 
 def ratio_estimates(

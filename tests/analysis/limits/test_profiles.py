@@ -50,7 +50,7 @@ def test_without_a_plateau_by_assumption_the_interval_is_shorter_and_lies_in_the
         fit_width_limit(frame, "y", [], plateau=which, bootstraps=1).iloc[0] for which in ("auto", False)
     )
     assert free["alpha_high"] > assumed["alpha_high"] > assumed["alpha_low"] >= free["alpha_low"] - 1e-9
-    assert free["c_high"] > 0.02
+    assert free["c_high"] > 0
     assert np.isnan(assumed["c_high"])
 
 
@@ -65,12 +65,12 @@ def test_intervals_of_several_groups_together_are_those_of_a_higher_level():
     assert together["interval"].tolist() == ["together"] * 2
 
 
-@pytest.mark.parametrize("plateau", [False, True])
-def test_the_response_of_the_exponent_is_its_derivative(plateau):
-    frame = pairs(lambda w: 0.1 + w**-0.8, net=0.02, noise=0.02)
-    (fit,) = fit_groups(frame, "y", [], plateau=plateau, bootstraps=1)
+@pytest.mark.parametrize("c", [0.0, 0.1])
+def test_the_response_of_the_exponent_is_its_derivative(c):
+    frame = pairs(lambda w: c + w**-0.8)
+    (fit,) = fit_groups(frame, "y", [], plateau=c > 0, bootstraps=1)
     slope = alpha_response(width_means(frame, "y"), fit.chosen.point)
     for place, width in enumerate((4, 8, 16, 32, 64)):
-        moved = frame.assign(y=frame["y"].where(frame["target_width"] != width, frame["y"] * np.exp(1e-5)))
-        (other,) = fit_groups(moved, "y", [], plateau=plateau, bootstraps=1)
-        assert (other.alpha - fit.alpha) / 1e-5 == pytest.approx(slope[place], rel=0.08, abs=0.01)
+        moved = frame.assign(y=frame["y"].where(frame["target_width"] != width, frame["y"] * np.exp(1e-4)))
+        (other,) = fit_groups(moved, "y", [], plateau=c > 0, bootstraps=1)
+        assert (other.alpha - fit.alpha) / 1e-4 == pytest.approx(slope[place], rel=0.01, abs=1e-3)
