@@ -43,9 +43,9 @@ def test_intervals_that_count_the_images_cover_where_those_over_nets_alone_do_no
 
 
 def test_the_covariance_over_images_is_that_of_the_means():
-    """Over 300 draws of images that are as hard at every width: one factor for all means."""
+    """Over 150 draws of images that are as hard at every width: one factor for all means."""
     rng, means, found = np.random.default_rng(1), [], []
-    for _ in range(300):
+    for _ in range(150):
         part = rng.exponential(1.0, IMAGES)
         added = (part - part.mean()).reshape(BLOCKS, -1).sum(1) / IMAGES
         told = (part.mean(), IMAGES, added.astype(SHARE).tobytes())
@@ -57,7 +57,7 @@ def test_the_covariance_over_images_is_that_of_the_means():
         weight = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0]])
         found.append(parts.variance(weight)[0] * part.mean() ** 2)
     of_one, of_other, of_difference = np.mean(found, axis=0)
-    assert of_one == pytest.approx(np.var(means), rel=0.2)
+    assert of_one == pytest.approx(np.var(means), rel=0.35)  # 3 deviations of a variance
     assert of_other == pytest.approx(of_one)
     assert of_difference == pytest.approx(0, abs=1e-12)  # an exponent does not move with them
 

@@ -11,7 +11,8 @@ from espalier.analysis.limits.resample import width_means
 from espalier.analysis.limits.width_limit import fit_groups
 from tests.analysis.limits.test_width_limit import pairs
 
-SETS = 100
+SETS = 80
+DOWN = 3 * (LEAST * (1 - LEAST) / SETS) ** 0.5
 HARD = [
     Case(0.5, 3, 4, "large", "gaussian"),
     Case(0.5, 4, 4, "small", "unequal"),
@@ -23,17 +24,17 @@ HARD = [
 
 @pytest.mark.parametrize("case", HARD, ids=lambda case: f"{case.seeds}-{case.widths}-{case.plateau}")
 def test_exponents_and_plateaus_are_covered_where_a_real_plateau_is_hardly_seen(case):
-    """3 binomial deviations below the least that the grid has (0.86): 0.104."""
+    """No more than 3 binomial deviations below what the whole grid is held to."""
     row = covered(case, SETS, seed=1)
-    assert row["alpha_covers"] >= LEAST - 0.104
-    assert row["c_covers"] >= LEAST - 0.104
+    assert row["alpha_covers"] >= LEAST - DOWN
+    assert row["c_covers"] >= LEAST - DOWN
     assert row["alpha_high"] < 6  # the range searched: an interval that says nothing would cover too
 
 
 def test_a_rising_curve_is_not_told_to_be_level_because_of_a_plateau():
     row = covered(Case(-0.31, 3, 5, "none", "gaussian"), SETS, seed=2)
     assert row["reaches_0"] <= 0.02
-    assert row["alpha_covers"] >= LEAST - 0.104
+    assert row["alpha_covers"] >= LEAST - DOWN
 
 
 def test_the_grid_has_every_case():
