@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -20,10 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from espalier.analysis.limits.candidates import scatter
+from espalier.analysis.limits.powerlaw import PowerFit, aicc, fit_power
+from espalier.analysis.limits.profiles import alpha_interval, limit_interval
 from espalier.analysis.limits.resample import WidthMean, mean_over_nets
-from espalier.analysis.limits.width_limit import WidthLimit, fit_means
 
 Floats = NDArray[np.float64]
+Ends = tuple[float, float]
 
 LEVEL, LEAST = 0.9, 0.86
 NET, PAIR = 0.1, 0.05
@@ -97,14 +100,31 @@ def _factors(
 
 def covered(case: Case, count: int, seed: int) -> dict[str, Any]:
     """One row of the grid's table."""
-    rows = [
-        _told(fit, case)
-        for means in sets(case, count, seed)
-        for fit in [fit_means({}, means, level=LEVEL, bootstraps=1)]
-    ]
+    drawn = list(sets(case, count, seed))
+    rows = [_told(*ends, case) for ends in intervals(drawn)]
     share = {name: _all(rows, name, np.mean) for name in _SHARED}
     length = {name: _all(rows, name, np.median) for name in _LENGTHS}
     return asdict(case) | share | length
+
+
+def intervals(drawn: Sequence[Sequence[WidthMean]]) -> Iterator[tuple[Ends, Ends]]:
+    """The intervals of exponent and limit of each set, as `fit_means` has them, with all point fits at once."""
+    width_W, seeds_W = (np.array([float(getattr(m, name)) for m in drawn[0]]) for name in ("width", "seeds"))
+    mean_NW = np.array([[mean.mean for mean in means] for means in drawn])
+    both = [fit_power(width_W, mean_NW, seeds_W, plateau=plateau) for plateau in (False, True)]
+    for place, means in enumerate(drawn):
+        models = [fit.part(slice(place, place + 1)) for fit in both]
+        chosen = min(zip(models, (3, 4), strict=True), key=lambda pair: criterion(pair[0], means, pair[1]))[0]
+        yield (
+            alpha_interval(means, models, chosen, None, LEVEL),
+            limit_interval(means, models[1], chosen, LEVEL),
+        )
+
+
+def criterion(model: PowerFit, means: Sequence[WidthMean], parameters: int) -> float:
+    """The AICc by which one of the models is chosen."""
+    nets = sum(mean.seeds for mean in means)
+    return float(aicc(model.misfit_B, scatter(means), nets, parameters)[0])
 
 
 _SHARED = ("alpha_covers", "alpha_too_low", "alpha_too_high", "c_covers", "floor_found", "reaches_0")
@@ -117,8 +137,8 @@ def _all(rows: list[dict[str, Any]], name: str, how: Callable[[list[Any]], Any])
 _LENGTHS = ("alpha_low", "alpha_high", "c_low", "c_high")
 
 
-def _told(fit: WidthLimit, case: Case) -> dict[str, Any]:
-    (low, high), (c_low, c_high) = fit.alpha_interval, fit.limit_interval
+def _told(alpha: Ends, limit: Ends, case: Case) -> dict[str, Any]:
+    (low, high), (c_low, c_high) = alpha, limit
     told: dict[str, Any] = {
         "alpha_covers": low <= case.alpha <= high,
         "alpha_too_low": high < case.alpha,

@@ -17,7 +17,8 @@ PLATEAU_ALPHAS = np.geomspace(0.02, 6.0, 48)
 """Grids that bracket alpha; an exponent at the end of its grid is a fit that failed to find one."""
 
 _GOLDEN = (np.sqrt(5.0) - 1) / 2
-_STEPS = 45  # shrinks a bracket of 0.4 below 1e-9
+STEPS = 45
+"""Shrinks a bracket of 0.4 below 1e-9."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,13 @@ class PowerFit:
 
 
 def fit_power(
-    width_W: Floats, y_BW: Floats, seeds_W: Floats, *, plateau: bool, alphas: Floats | None = None
+    width_W: Floats,
+    y_BW: Floats,
+    seeds_W: Floats,
+    *,
+    plateau: bool,
+    alphas: Floats | None = None,
+    steps: int = STEPS,
 ) -> PowerFit:
     """Fit a power law, with a plateau `c >= 0` or with c = 0.
 
@@ -54,13 +61,14 @@ def fit_power(
         seeds_W: The weights, or `[B, W]` where each bootstrap has its own.
         plateau: Whether c is fitted.
         alphas: The grid that brackets alpha, by default `PLATEAU_ALPHAS` or `POWER_ALPHAS`.
+        steps: Of the golden section, each of which shrinks the bracket by 0.618.
     """
     logw_W = np.log(width_W) - np.log(width_W).mean()  # centred, so that a is of the size of y
     grid_G = (PLATEAU_ALPHAS if plateau else POWER_ALPHAS) if alphas is None else alphas
     best_B = _grid_misfit(np.exp(-grid_G[:, None] * logw_W), y_BW, seeds_W, plateau).argmin(axis=1)
     low_B, high_B = grid_G[np.maximum(best_B - 1, 0)], grid_G[np.minimum(best_B + 1, len(grid_G) - 1)]
     search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), np.atleast_2d(seeds_W).T, plateau)
-    alpha_B = _golden(search, low_B, high_B)
+    alpha_B = _golden(search, low_B, high_B, steps)
     a_B, c_B, misfit_B = search.linear(alpha_B)
     return PowerFit(alpha_B, a_B * np.exp(alpha_B * np.log(width_W).mean()), c_B, misfit_B)
 
@@ -109,11 +117,11 @@ class _Search:
         return a, c, (s * residual * residual).sum(0)
 
 
-def _golden(search: _Search, low: Floats, high: Floats) -> Floats:
+def _golden(search: _Search, low: Floats, high: Floats, steps: int) -> Floats:
     """Golden-section search of alpha in every bootstrap's own bracket at once."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = search.linear(left)[2], search.linear(right)[2]
-    for _ in range(_STEPS):
+    for _ in range(steps):
         down = at_left < at_right
         low, high = np.where(down, low, left), np.where(down, right, high)
         kept, at_kept = np.where(down, left, right), np.where(down, at_left, at_right)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -33,6 +34,8 @@ RISING = np.linspace(POWER_ALPHAS[0], 0.0, 81)[:-1]
 FALLING = np.geomspace(PLATEAU_ALPHAS[0], PLATEAU_ALPHAS[-1], 240)
 LIMITS = np.concatenate([[0.0], np.geomspace(1e-6, 1 - 1e-6, 120)])
 """Limits that are tried, as shares of the least mean."""
+ENOUGH = 22
+"""Steps of a search of which the misfit alone counts: it is off by the square of what the exponent is."""
 _NEAR = np.linspace(-3.0, 3.0, 61)
 
 
@@ -221,7 +224,8 @@ def limit_interval(
     limit_G = np.unique([*(LIMITS * seen.y_W.min()), *_around_limit(seen, plateau, level)])
     weight_GW = seen.seeds_W * (1 - limit_G[:, None] / seen.y_W) ** 2
     widths_W = np.exp(seen.logw_W)
-    best = fit_power(widths_W, seen.y_W - limit_G[:, None], weight_GW, plateau=False, alphas=PLATEAU_ALPHAS)
+    options: dict[str, Any] = {"alphas": PLATEAU_ALPHAS, "steps": ENOUGH}
+    best = fit_power(widths_W, seen.y_W - limit_G[:, None], weight_GW, plateau=False, **options)
     over_G = best.misfit_B - plateau.misfit_B[0] - _allowed_limit(seen, best.alpha_B, level)[0]
     return _ends(limit_G, over_G, float(chosen.c_B[0]))
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.coverage import LEAST, Case, cases, covered
+from benchmarks.coverage import LEAST, Case, cases, covered, intervals, sets
 from espalier import fit_width_limit
 from espalier.analysis.limits.profiles import alpha_response
 from espalier.analysis.limits.resample import width_means
-from espalier.analysis.limits.width_limit import fit_groups
+from espalier.analysis.limits.width_limit import fit_groups, fit_means
 from tests.analysis.limits.test_width_limit import pairs
 
 SETS = 80
@@ -35,6 +35,14 @@ def test_a_rising_curve_is_not_told_to_be_level_because_of_a_plateau():
     row = covered(Case(-0.31, 3, 5, "none", "gaussian"), SETS, seed=2)
     assert row["reaches_0"] <= 0.02
     assert row["alpha_covers"] >= LEAST - DOWN
+
+
+def test_the_grid_simulates_the_intervals_that_fits_have():
+    drawn = list(sets(HARD[1], 3, seed=0))
+    for means, (alpha, limit) in zip(drawn, intervals(drawn), strict=True):
+        fit = fit_means({}, means, level=0.9, bootstraps=1)
+        assert fit.alpha_interval == pytest.approx(alpha)
+        assert fit.limit_interval == pytest.approx(limit)
 
 
 def test_the_grid_has_every_case():
