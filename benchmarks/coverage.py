@@ -108,7 +108,7 @@ def covered(case: Case, count: int, seed: int) -> dict[str, Any]:
 
 
 def intervals(drawn: Sequence[Sequence[WidthMean]]) -> Iterator[tuple[Ends, Ends]]:
-    """The intervals of exponent and limit of each set, as `fit_means` has them, with all point fits at once."""
+    """The intervals of exponent and limit of each set as `fit_means` has them; all point fits at once."""
     width_W, seeds_W = (np.array([float(getattr(m, name)) for m in drawn[0]]) for name in ("width", "seeds"))
     mean_NW = np.array([[mean.mean for mean in means] for means in drawn])
     both = [fit_power(width_W, mean_NW, seeds_W, plateau=plateau) for plateau in (False, True)]
