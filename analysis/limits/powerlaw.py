@@ -53,7 +53,9 @@ def fit_power(
     Minimises `sum_w seeds_w (f(w) / y_w - 1)^2`: errors of these measures are relative, and seeds weigh
     a mean by what it rests on. For a given alpha the best (a, c) is linear (variable projection,
     Golub & Pereyra 1973), so the search is over alpha alone: a grid, then golden section. The floor of
-    an error is not negative; without `c >= 0`, alpha and c run off together to 0 and minus infinity.
+    an error is not negative; without `c >= 0`, alpha and c run off together to 0 and minus infinity. Nor is a
+    with a plateau: a curve that rises to its limit is level at best, and a falling exponent would not be told
+    of one that rises.
 
     Args:
         width_W: The widths.
@@ -87,8 +89,9 @@ def _grid_misfit(x_GW: Floats, y_BW: Floats, seeds_W: Floats, plateau: bool) -> 
     r_B1, rr_B1 = r_BW.sum(1, keepdims=True), rr_BW.sum(1, keepdims=True)
     rest_BG, norm_BG = u_BG - ur_BG * r_B1 / rr_B1, uu_BG - ur_BG**2 / rr_B1
     c_BG = (r_B1 - ur_BG * rest_BG / norm_BG) / rr_B1
-    free_BG = total_B1 - r_B1**2 / rr_B1 - rest_BG**2 / norm_BG
-    return np.where(c_BG > 0, free_BG, plain_BG)
+    level_B1 = total_B1 - r_B1**2 / rr_B1
+    falling_BG = level_B1 - np.maximum(rest_BG, 0.0) ** 2 / norm_BG
+    return np.where(c_BG > 0, falling_BG, plain_BG)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +116,8 @@ class _Search:
             a_free = (s * rest).sum(0) / (s * rest * rest).sum(0)
             c_free = (s * r).sum(0) / rr - along * a_free
             a, c = np.where(c_free > 0, a_free, a), np.maximum(c_free, 0.0)
+            level = a_free <= 0
+            a, c = np.where(level, 0.0, a), np.where(level, (s * r).sum(0) / rr, c)
         residual = a * u + c * r - 1
         return a, c, (s * residual * residual).sum(0)
 

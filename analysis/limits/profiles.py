@@ -146,7 +146,8 @@ def alpha_response(means: Sequence[WidthMean], model: PowerFit) -> Floats:
     others = [x_GW, one_GW] if model.c_B[0] > 0 else [x_GW]
     factor = model.a_B[0] * np.exp(-model.alpha_B[0] * seen.first)
     own_W = seen.seeds_W * less(-factor * seen.logw_W * x_GW, others, seen.seeds_W)[0]
-    return own_W / float((own_W**2 / seen.seeds_W).sum())
+    norm = float((own_W**2 / seen.seeds_W).sum())
+    return own_W / norm if norm > 0 else own_W  # a level curve has no exponent to move
 
 
 def images_share(means: Sequence[WidthMean], model: PowerFit, images: ImageParts) -> float:

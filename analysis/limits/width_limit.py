@@ -62,7 +62,8 @@ def fit_width_limit(
     A row that is there several times counts once, and `warning` says so. A group with rows that are not
     finite is not fitted; `warning` says how many they are at which widths.
 
-    **Point fit.** Means per width, least squares of the relative residuals, `c >= 0`. `"auto"` takes the
+    **Point fit.** Means per width, least squares of the relative residuals, `c >= 0`, and beside a limit
+    `a >= 0`: a curve that rises has none (fit 1 - y of what rises to one). `"auto"` takes the
     plateau if its AICc is the lower one. The AICc counts nets as observations, so that the scatter between
     nets says how much misfit is noise; counting widths, it would not exist for 5 widths or fewer.
 
