@@ -42,14 +42,14 @@ def test_means_of_different_nets_have_the_sum_of_their_variances():
 
 
 def test_the_interval_covers_the_ratio_at_its_nominal_rate():
-    """150 data sets; 3 binomial deviations are 0.073. Pure noise of pairs errs on the safe side."""
+    """60 data sets; 3 binomial deviations are 0.116. Pure noise of pairs errs on the safe side."""
     rng, covered, lengths = np.random.default_rng(2), [], []
-    for _ in range(150):
+    for _ in range(60):
         (one,) = ratio_estimates(*two_ways(rng, pair=0.1), 0.9)
         covered.append(one.low <= 0.8 <= one.high)
         lengths.append(one.high / one.low)
-    assert np.mean(covered) >= 0.827
-    assert np.median(lengths) < 1.2  # means of targets that differ by 30 %, taken as independent: about 2
+    assert np.mean(covered) >= 0.784
+    assert np.median(lengths) < 1.3  # means of targets that differ by 30 %, taken as independent: about 2
 
 
 def test_layers_of_both_are_told_together_and_the_others_left_out():
