@@ -98,8 +98,10 @@ def load(
         shared: What is done with a piece of work that several of the folders hold, which has the same key and
             is the same result: `"once"` keeps the rows from the first folder that has it, `"each"` keeps them
             for each folder. Of studies with the same key the trials of the first folder are kept.
-        image_blocks: Whether `grafts` gets its column `drop_by_block`: 64 bytes a row, which the error of an
-            accuracy drop needs alone. Without it that error is an upper bound (docs/method.md, section 5).
+        image_blocks: Whether `grafts` gets its columns `drop_by_block` and `fvu_by_block`: 192 bytes a row,
+            which the held-out images' part of an error alone needs. Without the first the error of an
+            accuracy drop is an upper bound, without the second nothing is known of that of an FVU
+            (docs/method.md, section 5).
 
     Raises:
         FileNotFoundError: There is no such folder.

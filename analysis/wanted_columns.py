@@ -8,7 +8,7 @@ from typing import Self
 
 from espalier.analysis.row_filters import of_table
 from espalier.orchestrator.store.part_ranges import Filters
-from espalier.tasks.tables.image_blocks import BY_BLOCK
+from espalier.tasks.tables.image_blocks import WIDE_COLUMNS
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS
 
 SWEEP = "sweep"
@@ -68,7 +68,7 @@ def wanted(table: str, columns: Iterable[str] | None, filters: Filters, image_bl
     """
     names = SCHEMAS[table].names
     if columns is None:
-        shown = tuple(name for name in names if image_blocks or name != BY_BLOCK)
+        shown = tuple(name for name in names if image_blocks or name not in WIDE_COLUMNS)
     else:
         asked = {*columns}
         shown = tuple(name for name in names if name in asked)

@@ -312,6 +312,22 @@ def partners(
         show(result)
 
 
+@app.command()
+def coverage(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    sets: Annotated[int, typer.Option(min=10, help="Simulated sweeps of each case.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
+) -> None:
+    """How often the intervals of width limits hold the truth, and how long they are: simulated sweeps."""
+    from benchmarks.coverage import Setup, run
+
+    result = run(Setup(sets, seed))
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        show(result)
+
+
 def show(result: dict[str, Any]) -> None:
     """The machine, and every list of rows as a table."""
     console = Console()

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from espalier.orchestrator.store.parquet_parts import encode
 from espalier.orchestrator.store.sweep_store import Store
-from espalier.tasks.tables.image_blocks import BLOCKS, COUNT, COUNTS
+from espalier.tasks.tables.image_blocks import BLOCKS, COUNT, COUNTS, SHARES
 from espalier.tasks.tables.schemas import SCHEMAS
 
 WIDTHS, EPOCHS, LAYERS = (4, 8, 16, 32, 64), (0, 1, 2, 5, 10), 6
@@ -204,10 +204,12 @@ def _column(
 
 
 def plain_column(kind: pa.DataType, rows: int, rng: np.random.Generator) -> pa.Array:
-    """Counts of few lost images by block, real numbers, or ones."""
+    """Counts of few lost images by block, no errors by block, real numbers, or ones."""
     if kind == COUNTS:
         lost = rng.binomial(IMAGES // BLOCKS, 0.05, (rows, BLOCKS)).astype(COUNT)
         return pa.array([counts.tobytes() for counts in lost], kind)
+    if kind == SHARES:  # as of a sweep that does not ask for them
+        return pa.nulls(rows, kind)
     if pa.types.is_floating(kind):
         return pa.array(rng.random(rows), kind)
     return pa.array(np.ones(rows, np.int64)).cast(kind)

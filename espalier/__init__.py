@@ -5,9 +5,12 @@
 `Sweep` runs what a `SweepConfig` describes, and `load` reads the tables of sweeps as pandas frames (`AXES`
 are the columns that fits need beside a measure). `fit_width_limit` fits how a measure falls with the width,
 `fit_excess` what training adds to that, and `similarity_summary` averages measures without a fit beside
-their nulls. What is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work
-is done), `espalier.cluster` (where it runs) and `espalier.analysis` (what it says). Each name is imported
-when it is first asked for, so that reading tables loads neither PyTorch nor Ray.
+their nulls. Answers in tidy frames: `compare_to_null` (real grafts beside a null), `excess` (over the
+sampling floor of few channels), `exchangeability` (p-values over layers), `trajectory` (nets at two epochs),
+`asymmetry` (A into B, B into A), `variance_over_seeds`, and `contrast` (two settings). What is beneath:
+`espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done), `espalier.cluster`
+(where it runs) and `espalier.analysis` (what it says). Each name is imported when it is first asked for, so
+that reading tables loads neither PyTorch nor Ray.
 """
 
 from __future__ import annotations
@@ -16,6 +19,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from espalier.analysis.answers.directions import asymmetry
+    from espalier.analysis.answers.epoch_trajectory import trajectory
+    from espalier.analysis.answers.floor_excess import excess
+    from espalier.analysis.answers.null_ratios import compare_to_null
+    from espalier.analysis.answers.pool_tests import exchangeability
+    from espalier.analysis.answers.seed_variance import variance_over_seeds
+    from espalier.analysis.answers.setting_contrast import contrast
     from espalier.analysis.limits.excess import fit_excess
     from espalier.analysis.limits.selection import AXES
     from espalier.analysis.limits.similarity_summary import similarity_summary
@@ -30,20 +40,34 @@ __all__ = [
     "Sweep",
     "SweepConfig",
     "__version__",
+    "asymmetry",
+    "compare_to_null",
+    "contrast",
+    "excess",
+    "exchangeability",
     "fit_excess",
     "fit_width_limit",
     "load",
     "similarity_summary",
+    "trajectory",
+    "variance_over_seeds",
 ]
 
 _HOMES = {
     "AXES": "espalier.analysis.limits.selection",
     "Sweep": "espalier.orchestrator.sweep",
     "SweepConfig": "espalier.orchestrator.config.sweep_config",
+    "asymmetry": "espalier.analysis.answers.directions",
+    "compare_to_null": "espalier.analysis.answers.null_ratios",
+    "contrast": "espalier.analysis.answers.setting_contrast",
+    "excess": "espalier.analysis.answers.floor_excess",
+    "exchangeability": "espalier.analysis.answers.pool_tests",
     "fit_excess": "espalier.analysis.limits.excess",
     "fit_width_limit": "espalier.analysis.limits.width_limit",
     "load": "espalier.analysis.tables",
     "similarity_summary": "espalier.analysis.limits.similarity_summary",
+    "trajectory": "espalier.analysis.answers.epoch_trajectory",
+    "variance_over_seeds": "espalier.analysis.answers.seed_variance",
 }
 
 

@@ -321,6 +321,7 @@ class GraftOptions:
     training images go through before a layer is fitted on them.
     `adam_*` belong to the method `adam`: its learning rate, and epochs of so many batches of 64. `ridges`
     are tried instead of `ridge`, and that share of the training images is held back for the choice.
+    `error_blocks` keeps what each block of held-out images adds to an error; no other number depends on it.
     """
 
     ridge: float = 0.0
@@ -334,6 +335,7 @@ class GraftOptions:
     ridges: tuple[float, ...] = ()
     validation: float = 0.2
     augment: Augment = "none"
+    error_blocks: bool = False
 
     def validation_images(self, images: int) -> int:
         """How many of the training images are held back to choose the ridge: none without a choice."""

@@ -42,12 +42,12 @@ def findings(tables: Tables, level: float) -> list[str]:
     rows = setting_rows(tables)
     if rows.empty:
         return []
-    names, means = labels(known_settings(tables)), setting_means(rows)
+    names = labels(known_settings(tables))
     return [
         f"Into nets of {names[int(target)]}, error of sources of {names[int(source)]} over that of "
         f"sources of the same setting: {ratio} (width {largest(rows['target_width'])} {_when(rows)}; "
         f"{ratio_note(level)}; {rows_in_words(where(rows, rows['target'] == target))})."
-        for target, source, ratio in _ratios(means, level)
+        for target, source, ratio in _ratios(rows, level)
     ]
 
 
@@ -101,10 +101,10 @@ def _broken(text: str) -> str:
     return text.replace(", ", ",\n")
 
 
-def _ratios(means: pd.DataFrame, level: float) -> Iterator[tuple[int, int, str]]:
+def _ratios(rows: pd.DataFrame, level: float) -> Iterator[tuple[int, int, str]]:
     """Target and source setting, and by layer the error over that within the target's."""
-    for target in sorted(set(means["target"])):
-        into = where(means, means["target"] == target)
+    for target in sorted(set(rows["target"])):
+        into = where(rows, rows["target"] == target)
         own = where(into, into["source"] == target)
         for source in sorted(set(into["source"]) - {target}):
             words = in_layers(ratio_estimates(where(into, into["source"] == source), own, level))

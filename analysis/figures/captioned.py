@@ -91,4 +91,4 @@ def layers_in_words(layers: Sequence[int]) -> str:
 
 def ratio_note(level: float) -> str:
     """What the intervals of `analysis.limits.ratios.ratio_estimates` are."""
-    return f"{100 * level:g} % intervals, together for all layers, both means as independent"
+    return f"{100 * level:g} % intervals, together for all layers, paired over nets"

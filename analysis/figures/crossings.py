@@ -168,16 +168,15 @@ def _real(grafts: pd.DataFrame, pairings: list[str]) -> pd.DataFrame:
 def _widths_in_words(rows: pd.DataFrame, level: float) -> list[str]:
     if rows.empty:
         return []
-    means = width_means(rows)
-    narrow, wide = means["width"].min(), rows[["source_width", "target_width"]].max().max()
-    means = where(means, means["width"] == narrow)
-    own = where(means, means["direction"] == "")
+    widths, wide = narrower_width(rows), rows[["source_width", "target_width"]].max().max()
+    narrow = widths.min()
+    here = where(rows, widths == narrow)
+    own = where(here, here["direction"] == "")
     into, out = (
-        in_layers(ratio_estimates(where(means, means["direction"] == way), own, level)) for way in (INTO, OUT)
+        in_layers(ratio_estimates(where(here, here["direction"] == way), own, level)) for way in (INTO, OUT)
     )
     if not into or not out:
         return []
-    here = where(rows, narrower_width(rows) == narrow)
     return [
         f"Between widths {narrow} and {wide} the error of a graft, over that between nets of width {narrow}: "
         f"into the wide net {into}; into the narrow net {out} ({ratio_note(level)}; {rows_in_words(here)})."
@@ -187,10 +186,10 @@ def _widths_in_words(rows: pd.DataFrame, level: float) -> list[str]:
 def _epochs_in_words(rows: pd.DataFrame, untrained: pd.DataFrame, level: float) -> list[str]:
     if rows.empty:
         return []
-    means, last = epoch_means(rows), largest(rows["target_epoch"])
-    first, width = -largest(-means["source_epoch"]), largest(rows["target_width"])
+    last = largest(rows["target_epoch"])
+    first, width = -largest(-rows["source_epoch"]), largest(rows["target_width"])
 
-    def at(source: int, target: int, frame: pd.DataFrame = means) -> pd.DataFrame:
+    def at(source: int, target: int, frame: pd.DataFrame = rows) -> pd.DataFrame:
         return where(frame, (frame["source_epoch"] == source) & (frame["target_epoch"] == target))
 
     early, back = (
@@ -199,8 +198,7 @@ def _epochs_in_words(rows: pd.DataFrame, untrained: pd.DataFrame, level: float) 
     )
     if not early or not back:
         return []
-    null = epoch_means(untrained) if len(untrained) else means.iloc[:0]
-    beside = in_layers(ratio_estimates(at(0, first, null), at(last, last), level))
+    beside = in_layers(ratio_estimates(at(0, first, untrained), at(last, last), level))
     told = f" (an untrained source: {beside})" if beside and first else ""
     return [
         f"At width {width}, errors over those of sources of epoch {last} into targets of epoch {last}: "

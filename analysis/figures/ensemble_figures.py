@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from espalier.analysis.answers.seed_variance import latest
 from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.main_figures import layer_names
 from espalier.analysis.figures.style import (
@@ -44,16 +45,6 @@ def captioned_figures(spread: pd.DataFrame, ensembles: pd.DataFrame) -> Iterator
 def _any(rows: pd.DataFrame, column: str) -> bool:
     """Whether a column has any value."""
     return bool(np.any(rows[column].notna()))
-
-
-def latest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the last epoch: of each width those beside the widest nets, of the most nets."""
-    if rows.empty:
-        return rows
-    rows = where(rows, rows["epoch"] == rows["epoch"].max())
-    for column in ("widest", "nets", "widest_nets"):
-        rows = where(rows, rows[column] == rows.groupby("width")[column].transform("max"))
-    return rows.sort_values("width", kind="stable")
 
 
 def of_outputs(scores: pd.DataFrame) -> tuple[str, pd.DataFrame]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from espalier.analysis.answers.pool_tests import largest_pools
 from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.main_figures import layer_axis, layer_names
 from espalier.analysis.figures.style import (
@@ -37,7 +38,7 @@ TITLES = {
 
 def captioned_figures(rows: pd.DataFrame) -> Iterator[CaptionedFigure]:
     """For each null a figure of the last epoch and one of the first; rows of one setting."""
-    rows = current(rows)
+    rows = largest_pools(rows)
     for null, name in NAMES.items():
         of_null = where(rows, rows["null"] == null)
         epochs = sorted(set(of_null["target_epoch"]), reverse=True)
@@ -51,18 +52,6 @@ def captioned_figures(rows: pd.DataFrame) -> Iterator[CaptionedFigure]:
         if len(of_null) and testable(of_null):
             title = f"{TITLES[null]}: how often it is rejected"
             yield CaptionedFigure(f"{name}_tests", title, _TESTS, rejections(of_null))
-
-
-def current(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each null, target and layer: a sweep that grew keeps the rows of its smaller pools.
-
-    Those of the most nets are taken, of `wider_subset` those drawn from the widest nets alone.
-    """
-    rows = where(rows, rows["ratio"].notna())  # of a constant target nothing is known
-    widest = rows.groupby("null")["null_width"].transform("max")
-    rows = where(rows, (rows["null"] == "pooled") | (rows["null_width"] == widest))
-    target = ["null", "target_net", "target_epoch", "layer"]
-    return rows.sort_values("nets", kind="stable").drop_duplicates(target, keep="last").sort_index()
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from espalier.analysis.answers.pool_tests import largest_pools
 from espalier.analysis.figures.captioned import layers_in_words, rows_in_words, span, when
-from espalier.analysis.figures.pool_nulls import LEVEL, NAMES, TIE, current, rates, summary, testable
+from espalier.analysis.figures.pool_nulls import LEVEL, NAMES, TIE, rates, summary, testable
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.selection import largest, where
 
@@ -28,7 +29,7 @@ _DEPENDENT = (
 
 def findings(rows: pd.DataFrame) -> list[str]:
     """Sentences about the ratios of the first and the last epoch of each null, its tests and their power."""
-    rows, said = current(rows), []
+    rows, said = largest_pools(rows), []
     rows = where(rows, np.isfinite(rows["ratio"]))
     for null in NAMES:
         of_null = where(rows, rows["null"] == null)

@@ -120,9 +120,10 @@ _EXCESS = (
 _WIDTH = (
     "Each point is the mean over the ordered pairs of differently seeded nets of one width; bars are one "
     "standard error over nets (often smaller than the mark). A straight line is a power law, its slope is "
-    "−α; a line that bends level would have a limit above zero. Bands and brackets are bootstrap intervals "
-    "over nets. Dotted lines with full marks: no fit. Hollow marks: untrained sources into the same targets. "
-    "A fall that both share needs no training of the sources: more channels serve better, and wide targets "
+    "−α; a line that bends level would have a limit above zero. Bands are bootstrap intervals, brackets "
+    "profile intervals, both over nets. Dotted lines with full marks: no fit. Hollow marks: untrained "
+    "sources into the same targets. A fall that both share needs no training of the sources: more channels "
+    "serve better, and wide targets "
     "are easier to serve. Only what lies between the two is owed to the sources' training."
 )
 _START = (

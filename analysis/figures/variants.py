@@ -37,14 +37,14 @@ def captioned_figures(grafts: pd.DataFrame) -> Iterator[CaptionedFigure]:
 def findings(grafts: pd.DataFrame, level: float) -> list[str]:
     """A sentence for each number of layers left out, and for each other method."""
     rows, said = skip_rows(grafts), []
-    for skip, ratio in _ratios(skip_means(rows), 0, level).items() if len(rows) else ():
+    for skip, ratio in _ratios(rows, "skip", 0, level).items() if len(rows) else ():
         words = "1 layer" if skip == 1 else f"{skip} layers"
         said.append(
             f"Leaving {words} out multiplies the error of a graft at width {_place(rows)}: {ratio} "
             f"({ratio_note(level)}; {rows_in_words(rows)})."
         )
     rows = method_rows(grafts)
-    for method, ratio in _ratios(method_means(rows), "exact", level).items() if len(rows) else ():
+    for method, ratio in _ratios(rows, "method", "exact", level).items() if len(rows) else ():
         name = {"adam": "Adam", "stitch": "A stitch"}[str(method)]
         said.append(
             f"{name} over the exact fit, held-out error at width {_place(rows)}: {ratio} "
@@ -106,12 +106,12 @@ def _widest(rows: pd.DataFrame, column: str, plain: str) -> pd.DataFrame:
     return rows
 
 
-def _ratios(means: pd.DataFrame, plain: object, level: float) -> dict[object, str]:
+def _ratios(rows: pd.DataFrame, kind: str, plain: object, level: float) -> dict[object, str]:
     """For each other kind its error over the plain one's, by layer."""
-    own = where(means, means["kind"] == plain)
-    kinds = [kind for kind in dict.fromkeys(means["kind"]) if kind != plain]
+    own = where(rows, rows[kind] == plain)
+    others = [value for value in sorted(set(rows[kind])) if value != plain]
     told = {
-        kind: in_layers(ratio_estimates(where(means, means["kind"] == kind), own, level)) for kind in kinds
+        value: in_layers(ratio_estimates(where(rows, rows[kind] == value), own, level)) for value in others
     }
     return {kind: words for kind, words in told.items() if words}
 

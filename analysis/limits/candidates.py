@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from espalier.analysis.limits.floor_bound import floor_bound
 from espalier.analysis.limits.intervals import tail_probability
 from espalier.analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit, aicc, fit_power
 from espalier.analysis.limits.resample import WidthMean
@@ -26,22 +25,10 @@ class Candidate:
     freedom_W: Floats
     level: float
 
-    def tail(self, parameter: str) -> float:
-        """Share of the draws beyond each end of the interval of `alpha` or `c`."""
-        return tail_probability(
-            getattr(self.draws, f"{parameter}_B"), self.logmeans_BW, self.freedom_W, self.level
-        )
-
-    def interval(self, parameter: str) -> tuple[float, float]:
-        """The expanded percentile interval of `alpha` or `c` if this is the model."""
-        return quantiles(getattr(self.draws, f"{parameter}_B"), self.tail(parameter))
-
-    def limit_interval(self, means: Sequence[WidthMean]) -> tuple[float, float]:
-        """The interval of c; where the fit puts c at 0 its upper end is `floor_bound` or more."""
-        low, high = self.interval("c")
-        if self.point.c_B[0] > 0:
-            return low, high
-        return 0.0, max(high, floor_bound(means, scatter(means), self.level))
+    @property
+    def tail(self) -> float:
+        """Share of the draws beyond each edge of the curve's band: that of an interval of alpha from them."""
+        return tail_probability(self.draws.alpha_B, self.logmeans_BW, self.freedom_W, self.level)
 
     @property
     def at_edge(self) -> bool:
@@ -57,8 +44,8 @@ def fit_candidate(
     """Fit one model to the means of the widths and to their bootstraps `[B, W]`."""
     width_W = np.array([m.width for m in means], dtype=np.float64)
     mean_W, seeds_W = np.array([m.mean for m in means]), np.array([float(m.seeds) for m in means])
-    point = fit_power(width_W, mean_W[None], seeds_W, plateau=with_plateau)
-    draws = fit_power(width_W, draws_BW, seeds_W, plateau=with_plateau)
+    every = fit_power(width_W, np.vstack([mean_W, draws_BW]), seeds_W, plateau=with_plateau)
+    point, draws = every.part(slice(0, 1)), every.part(slice(1, None))
     parameters = 4 if with_plateau else 3  # alpha, a, the noise, and c
     nets, within = int(seeds_W.sum()), scatter(means)
     return Candidate(
@@ -76,7 +63,7 @@ def fit_candidate(
 def select_draws(candidates: Sequence[Candidate]) -> PowerFit:
     """The draws of the model with the lower AICc, chosen anew in each bootstrap.
 
-    An interval from the chosen model's draws alone takes the choice for granted and covers too rarely
+    A band from the chosen model's draws alone takes the choice for granted and covers too rarely
     (Efron 2014, Estimation and Accuracy After Model Selection).
     """
     best_B = np.argmin([candidate.aicc_B for candidate in candidates], axis=0)
@@ -85,12 +72,6 @@ def select_draws(candidates: Sequence[Candidate]) -> PowerFit:
         return np.choose(best_B, [getattr(candidate.draws, name) for candidate in candidates])
 
     return PowerFit(pick("alpha_B"), pick("a_B"), pick("c_B"), pick("misfit_B"))
-
-
-def quantiles(values_B: Floats, tail: float) -> tuple[float, float]:
-    """The values that leave a share of `tail` of the draws below and above."""
-    low, high = np.quantile(values_B, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def scatter(means: Sequence[WidthMean]) -> float:

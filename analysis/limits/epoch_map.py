@@ -37,6 +37,14 @@ class BestEpoch:
 
 
 @dataclass(frozen=True, eq=False)
+class Cells:
+    """Of each unordered pair of nets its value at every two epochs, both orders averaged, and its nets."""
+
+    value_PEE: Floats
+    nets_P: list[NDArray[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
 class EpochMap:
     """One measure of the widest nets over two epochs.
 
@@ -47,7 +55,8 @@ class EpochMap:
         epochs: The E epochs.
         mean_LEE: By layer the mean over unordered pairs of nets, one at either epoch; symmetric.
         best: For each layer and epoch the epoch most alike; none where a row lacks a value.
-        rows: How many rows of the table are in it.
+        rows: The rows of the table that are in it.
+        cells: By layer the values of the single pairs.
     """
 
     measure: str
@@ -57,6 +66,7 @@ class EpochMap:
     mean_LEE: dict[int, Floats]
     best: Sequence[BestEpoch]
     rows: pd.DataFrame
+    cells: dict[int, Cells]
 
 
 def epoch_map(similarity: pd.DataFrame, measure: str, level: float) -> EpochMap | None:
@@ -85,18 +95,10 @@ def epoch_map(similarity: pd.DataFrame, measure: str, level: float) -> EpochMap 
         for row in range(len(epochs))
         if np.isfinite(means[layer][row]).all()
     ]
-    return EpochMap(measure, distance, width, [int(epoch) for epoch in epochs], means, best, rows)
+    return EpochMap(measure, distance, width, [int(epoch) for epoch in epochs], means, best, rows, layers)
 
 
-@dataclass(frozen=True, eq=False)
-class _Cells:
-    """Of each unordered pair of nets its value at every two epochs, both orders averaged, and its nets."""
-
-    value_PEE: Floats
-    nets_P: list[NDArray[np.int64]]
-
-
-def _cells(rows: pd.DataFrame, epochs: Sequence[int]) -> _Cells:
+def _cells(rows: pd.DataFrame, epochs: Sequence[int]) -> Cells:
     one_R, other_R = (code.to_numpy() for code in net_codes(rows))
     both = np.stack([np.minimum(one_R, other_R), np.maximum(one_R, other_R)])
     pairs, pair_R = np.unique(both, axis=1, return_inverse=True)
@@ -107,7 +109,7 @@ def _cells(rows: pd.DataFrame, epochs: Sequence[int]) -> _Cells:
         np.add.at(total, at, rows["value"].to_numpy(dtype=np.float64))
         np.add.at(count, at, 1)
     with np.errstate(invalid="ignore"):
-        return _Cells(total / count, list(pairs))
+        return Cells(total / count, list(pairs))
 
 
 def _mean(value_PEE: Floats) -> Floats:
@@ -120,7 +122,7 @@ def _mean(value_PEE: Floats) -> Floats:
 def _best(
     layer: int,
     mean_EE: Floats,
-    cells: _Cells,
+    cells: Cells,
     row: int,
     epochs: Sequence[int],
     distance: bool,

@@ -17,7 +17,8 @@ PLATEAU_ALPHAS = np.geomspace(0.02, 6.0, 48)
 """Grids that bracket alpha; an exponent at the end of its grid is a fit that failed to find one."""
 
 _GOLDEN = (np.sqrt(5.0) - 1) / 2
-_STEPS = 45  # shrinks a bracket of 0.4 below 1e-9
+STEPS = 45
+"""Shrinks a bracket of 0.4 below 1e-9."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,25 +30,47 @@ class PowerFit:
     c_B: Floats
     misfit_B: Floats
 
+    def part(self, which: slice) -> PowerFit:
+        """Some of the fits."""
+        return PowerFit(self.alpha_B[which], self.a_B[which], self.c_B[which], self.misfit_B[which])
+
     def at(self, width_N: Floats) -> Floats:
         """The fitted curves at the given widths, `[B, N]`."""
         return self.c_B[:, None] + self.a_B[:, None] * np.asarray(width_N) ** -self.alpha_B[:, None]
 
 
-def fit_power(width_W: Floats, y_BW: Floats, seeds_W: Floats, *, plateau: bool) -> PowerFit:
+def fit_power(
+    width_W: Floats,
+    y_BW: Floats,
+    seeds_W: Floats,
+    *,
+    plateau: bool,
+    alphas: Floats | None = None,
+    steps: int = STEPS,
+) -> PowerFit:
     """Fit a power law, with a plateau `c >= 0` or with c = 0.
 
     Minimises `sum_w seeds_w (f(w) / y_w - 1)^2`: errors of these measures are relative, and seeds weigh
     a mean by what it rests on. For a given alpha the best (a, c) is linear (variable projection,
     Golub & Pereyra 1973), so the search is over alpha alone: a grid, then golden section. The floor of
-    an error is not negative; without `c >= 0`, alpha and c run off together to 0 and minus infinity.
+    an error is not negative; without `c >= 0`, alpha and c run off together to 0 and minus infinity. Nor is a
+    with a plateau: a curve that rises to its limit is level at best, and a falling exponent would not be told
+    of one that rises.
+
+    Args:
+        width_W: The widths.
+        y_BW: The means of each bootstrap.
+        seeds_W: The weights, or `[B, W]` where each bootstrap has its own.
+        plateau: Whether c is fitted.
+        alphas: The grid that brackets alpha, by default `PLATEAU_ALPHAS` or `POWER_ALPHAS`.
+        steps: Of the golden section, each of which shrinks the bracket by 0.618.
     """
     logw_W = np.log(width_W) - np.log(width_W).mean()  # centred, so that a is of the size of y
-    grid_G = PLATEAU_ALPHAS if plateau else POWER_ALPHAS
+    grid_G = (PLATEAU_ALPHAS if plateau else POWER_ALPHAS) if alphas is None else alphas
     best_B = _grid_misfit(np.exp(-grid_G[:, None] * logw_W), y_BW, seeds_W, plateau).argmin(axis=1)
     low_B, high_B = grid_G[np.maximum(best_B - 1, 0)], grid_G[np.minimum(best_B + 1, len(grid_G) - 1)]
-    search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), seeds_W[:, None], plateau)
-    alpha_B = _golden(search, low_B, high_B)
+    search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), np.atleast_2d(seeds_W).T, plateau)
+    alpha_B = _golden(search, low_B, high_B, steps)
     a_B, c_B, misfit_B = search.linear(alpha_B)
     return PowerFit(alpha_B, a_B * np.exp(alpha_B * np.log(width_W).mean()), c_B, misfit_B)
 
@@ -59,28 +82,30 @@ def _grid_misfit(x_GW: Floats, y_BW: Floats, seeds_W: Floats, plateau: bool) -> 
     """
     r_BW, rr_BW = seeds_W / y_BW, seeds_W / y_BW**2
     u_BG, uu_BG, ur_BG = r_BW @ x_GW.T, rr_BW @ (x_GW**2).T, rr_BW @ x_GW.T
-    plain_BG = seeds_W.sum() - u_BG**2 / uu_BG
+    total_B1 = np.atleast_2d(seeds_W).sum(1, keepdims=True)
+    plain_BG = total_B1 - u_BG**2 / uu_BG
     if not plateau:
         return plain_BG
     r_B1, rr_B1 = r_BW.sum(1, keepdims=True), rr_BW.sum(1, keepdims=True)
     rest_BG, norm_BG = u_BG - ur_BG * r_B1 / rr_B1, uu_BG - ur_BG**2 / rr_B1
     c_BG = (r_B1 - ur_BG * rest_BG / norm_BG) / rr_B1
-    free_BG = seeds_W.sum() - r_B1**2 / rr_B1 - rest_BG**2 / norm_BG
-    return np.where(c_BG > 0, free_BG, plain_BG)
+    level_B1 = total_B1 - r_B1**2 / rr_B1
+    falling_BG = level_B1 - np.maximum(rest_BG, 0.0) ** 2 / norm_BG
+    return np.where(c_BG > 0, falling_BG, plain_BG)
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """The least-squares problem of all bootstraps, widths first: `[W, 1]`, `[W, B]`, `[W, 1]`."""
+    """The least-squares problem of all bootstraps, widths first: `[W, 1]`, `[W, B]`, `[W, 1 or B]`."""
 
     logw_W1: Floats
     r_WB: Floats
-    seeds_W1: Floats
+    weight_W: Floats
     plateau: bool
 
     def linear(self, alpha_B: Floats) -> tuple[Floats, Floats, Floats]:
         """Best a, c and the misfit for given alphas, each `[B]`."""
-        r, s = self.r_WB, self.seeds_W1
+        r, s = self.r_WB, self.weight_W
         u = np.exp(-alpha_B * self.logw_W1) * r
         a = (s * u).sum(0) / (s * u * u).sum(0)
         c = np.zeros_like(a)
@@ -91,15 +116,17 @@ class _Search:
             a_free = (s * rest).sum(0) / (s * rest * rest).sum(0)
             c_free = (s * r).sum(0) / rr - along * a_free
             a, c = np.where(c_free > 0, a_free, a), np.maximum(c_free, 0.0)
+            level = a_free <= 0
+            a, c = np.where(level, 0.0, a), np.where(level, (s * r).sum(0) / rr, c)
         residual = a * u + c * r - 1
         return a, c, (s * residual * residual).sum(0)
 
 
-def _golden(search: _Search, low: Floats, high: Floats) -> Floats:
+def _golden(search: _Search, low: Floats, high: Floats, steps: int) -> Floats:
     """Golden-section search of alpha in every bootstrap's own bracket at once."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = search.linear(left)[2], search.linear(right)[2]
-    for _ in range(_STEPS):
+    for _ in range(steps):
         down = at_left < at_right
         low, high = np.where(down, low, left), np.where(down, right, high)
         kept, at_kept = np.where(down, left, right), np.where(down, at_left, at_right)

@@ -32,7 +32,8 @@ class WidthMean:
         variance: Squared standard error of `mean` over draws of the nets; NaN for fewer than 2 nets.
         influence_S: What each net adds to the mean to first order; sums to zero.
         rows: Number of rows.
-        freedom: Degrees of freedom of `variance`: S - 1, or fewer where only some of the pairs are there.
+        freedom: Degrees of freedom of `variance`: S - 1, or fewer where the pairs' noise was taken out of it
+            or only some of the pairs are there.
     """
 
     width: int
@@ -111,19 +112,31 @@ def _variance(y_KR: Floats, sides: NDArray[np.int64], influences: Sequence[Float
     partial = partial_variance(centred_KR, sides, seeds)
     if partial is not None:
         return partial
-    return _of_influences(influences, centred_KR, sides), seeds - 1.0
+    return _of_influences(influences, centred_KR, sides)
 
 
-def _of_influences(influences: Sequence[Floats], centred_KR: Floats, sides: NDArray[np.int64]) -> float:
-    """The jackknife's variances, summed, less the surplus of the pairs' noise."""
+LEAST_FREEDOM = 2 / 3
+"""Share of the nets' degrees of freedom that a variance keeps at least when the pairs' noise is taken out."""
+
+
+def _of_influences(
+    influences: Sequence[Floats], centred_KR: Floats, sides: NDArray[np.int64]
+) -> tuple[float, float]:
+    """The jackknife's variances, summed, less the surplus of the pairs' noise; and their degrees of freedom.
+
+    Those of a difference of two estimates (Satterthwaite 1946). Where the noise rules, the difference is set
+    to its least, and is too large rather than too small, so that they need not fall without end.
+    """
     seeds = len(influences[0])
     noises = [_pair_noise(y_R, sides, one) for y_R, one in zip(centred_KR, influences, strict=True)]
-    variance = sum(float(one @ one) for one in influences) / (seeds * (seeds - 1))
+    whole = sum(float(one @ one) for one in influences) / (seeds * (seeds - 1))
     noise = sum(one for one in noises if one is not None)
     if noise == 0:
-        return variance
+        return whole, seeds - 1.0
     surplus = 2 * noise / ((seeds - 1) * (seeds - 2))
-    return max(variance - surplus, 2 * noise / (seeds * (seeds - 1)))
+    variance = max(whole - surplus, 2 * noise / (seeds * (seeds - 1)))
+    spread = whole**2 / (seeds - 1) + surplus**2 / (seeds * (seeds - 3) / 2)
+    return variance, float(np.clip(variance**2 / spread, LEAST_FREEDOM * (seeds - 1), seeds - 1))
 
 
 def _touched(y_R: Floats, sides: NDArray[np.int64], seeds: int) -> tuple[Floats, NDArray[np.integer]]:

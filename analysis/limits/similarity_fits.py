@@ -10,10 +10,11 @@ import pandas as pd
 
 from espalier.analysis.limits.epoch_map import EpochMap, epoch_map
 from espalier.analysis.limits.intervals import mean_interval
+from espalier.analysis.limits.requirements import MIN_SEEDS
 from espalier.analysis.limits.resample import groups, width_means
 from espalier.analysis.limits.selection import each_once, largest, where
 from espalier.analysis.limits.similarity_summary import similarity_summary
-from espalier.analysis.limits.width_limit import MIN_SEEDS, WidthLimit, fit_groups
+from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 FITTED = ("energy", "cka", "procrustes", "match")
 """The measures whose change with the width is drawn and fitted; the others are in the table."""

@@ -1,21 +1,24 @@
-"""Width limits `y(w) = c + a w^-alpha`, intervals from a bootstrap over nets (docs/method.md, section 5)."""
+"""Width limits `y(w) = c + a w^-alpha` with intervals over nets (docs/method.md, section 5)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from espalier.analysis.limits.candidates import Candidate, fit_candidate, quantiles, select_draws
+from espalier.analysis.limits.candidates import Candidate, fit_candidate, select_draws
 from espalier.analysis.limits.cautions import fit_warnings, not_finite, row_warning, twice, uninformative
+from espalier.analysis.limits.image_parts import ImageParts, image_parts
 from espalier.analysis.limits.powerlaw import Floats, PowerFit
+from espalier.analysis.limits.profiles import alpha_interval, images_share, limit_interval
+from espalier.analysis.limits.requirements import Plateau, check_fit, refuse_few, too_few
 from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
 from espalier.analysis.limits.selection import comparable, each_once, measured, where
+from espalier.analysis.limits.together import Holding, among, check_interval
 
-MIN_WIDTHS, MIN_SEEDS = 4, 3
 COLUMNS = [
     "alpha",
     "alpha_low",
@@ -30,9 +33,11 @@ COLUMNS = [
     "aicc_plateau",
     "nets",
     "widths",
+    "interval",
+    "images_share",
     "warning",
 ]
-Plateau = Literal["auto"] | bool
+NOT_KNOWN = np.nan, np.nan
 
 
 def fit_width_limit(
@@ -43,8 +48,10 @@ def fit_width_limit(
     level: float = 0.9,
     bootstraps: int = 2000,
     seed: int = 0,
+    interval: Holding = "each",
+    images: bool = False,
 ) -> pd.DataFrame:
-    """Fit `y(w) = c + a w^-alpha` in each group of `by`, with intervals from a bootstrap over nets.
+    """Fit `y(w) = c + a w^-alpha` in each group of `by`, with intervals over nets.
 
     **Rows.** Of pair tables (`source_width`, `source_seed`, `target_width`, `target_seed`; both widths
     equal) or of net tables (`width`, `seed`). Rows with `null != "none"` are left out unless `by` has
@@ -55,19 +62,21 @@ def fit_width_limit(
     A row that is there several times counts once, and `warning` says so. A group with rows that are not
     finite is not fitted; `warning` says how many they are at which widths.
 
-    **Point fit.** Means per width, least squares of the relative residuals, `c >= 0`. `"auto"` takes the
+    **Point fit.** Means per width, least squares of the relative residuals, `c >= 0`, and beside a limit
+    `a >= 0`: a curve that rises has none (fit 1 - y of what rises to one). `"auto"` takes the
     plateau if its AICc is the lower one. The AICc counts nets as observations, so that the scatter between
     nets says how much misfit is noise; counting widths, it would not exist for 5 widths or fewer.
 
-    **Interval.** Seeds are resampled within each width and rows follow their two nets. A plain
-    percentile interval covers too rarely at a few seeds, for three reasons, each mended:
-    S resampled values vary too little by (S-1)/S (draws are scaled up); a duplicated seed has no pair
-    with itself and the pairs' own noise is counted twice or more (`analysis.limits.resample`); and the spread
-    is itself an estimate from few nets, so that quantiles are those of Student's t, carried over to the
-    percentiles (the expanded percentile interval of Hesterberg 2015), with Welch-Satterthwaite degrees of
-    freedom from each width's share in the parameter's variance. With `"auto"` the model is chosen anew in
-    every bootstrap (Efron 2014), or alpha's interval would take the choice for granted. Where a plateau is
-    real but too small to see, no interval can know of it: read `c_high`.
+    **Interval.** The values that are plausible under either model, by the profile of the misfit
+    (`analysis.limits.profiles`): an exponent is in the interval if some curve with it fits hardly worse than
+    the best one, whatever its limit. How much worse is allowed follows from the nets' own variance at each
+    width and Student's t with Welch-Satterthwaite degrees of freedom. With three or four nets and widths such
+    intervals are long, since the nets then know no more. `plateau=False` shortens them by an assumption: that
+    there is no limit. An end that the nets do not bound is that of the range searched (alpha: -3 and 6).
+
+    The band of `analysis.limits.width_limit.WidthLimit` is the percentile band of a bootstrap over nets:
+    seeds are resampled within each width, rows follow their two nets, and the model is chosen anew in each
+    draw.
 
     Args:
         frame: Rows of a table, such as `load(folder).grafts`.
@@ -75,21 +84,26 @@ def fit_width_limit(
         by: Columns that tell the groups apart; may be empty.
         plateau: `"auto"`, or True or False to force the model.
         level: Coverage of the intervals.
-        bootstraps: Number of resamples.
+        bootstraps: Number of resamples, for the band.
         seed: Seed of the resampling.
+        interval: Whether an interval covers by itself (`"each"`), or those of a parameter in all groups of
+            the frame at once (`"together"`, Bonferroni).
+        images: Whether intervals count the draw of the held-out images too, of rows with `fvu_by_block`.
 
     Returns:
         One row per group: the columns of `by`, `alpha`, `alpha_low`, `alpha_high`, `c`, `c_low`, `c_high`,
         `a`, `model` (`power` or `power+plateau`), `aicc` and that of both models, `nets` and `widths`
-        (numbers), `warning` (empty, or what to beware of, such as rows with a warning of their own). `c` and
-        `a` are in the unit of `y`. Where `power` is chosen over a plateau, `c` is 0 and `c_high` the upper
-        limit of the plateau fit: how large a floor could hide. A parameter that was not fitted is NaN.
+        (numbers), `interval` (`each` or `together`), `images_share` (the held-out images' part of alpha's
+        squared error; NaN unless asked for), `warning` (empty, or what to beware of, such as rows with a
+        warning of their own). `c` and `a` are in the unit of `y`. Where `power` is chosen over a plateau, `c`
+        is 0 and `c_high` says how large a floor could hide. A parameter that was not fitted is NaN.
 
     Raises:
         ValueError: Fewer than 4 widths, fewer than 3 seeds at a width, mixed rows, or an option that is
             out of its range; the error says what was found.
     """
-    fits = fit_groups(frame, y, by, plateau=plateau, level=level, bootstraps=bootstraps, seed=seed)
+    options: dict[str, Any] = {"plateau": plateau, "bootstraps": bootstraps, "seed": seed, "images": images}
+    fits = fit_groups(frame, y, by, level=level, interval=interval, **options)
     return pd.DataFrame([fit.row() for fit in fits], columns=[*by, *COLUMNS])
 
 
@@ -104,36 +118,34 @@ class WidthLimit:
     power: Candidate | None = None
     plateau: Candidate | None = None
     draws: PowerFit | None = None
+    alpha_interval: tuple[float, float] = NOT_KNOWN
+    limit_interval: tuple[float, float] = NOT_KNOWN
+    images_share: float = np.nan
+    holding: Holding = "each"
 
     @property
     def alpha(self) -> float:
         """The fitted exponent; NaN where nothing could be fitted."""
         return float(self.chosen.point.alpha_B[0]) if self.chosen else np.nan
 
-    @property
-    def alpha_interval(self) -> tuple[float, float]:
-        """The interval of alpha, the choice of the model included."""
-        if self.chosen is None or self.draws is None:
-            return np.nan, np.nan
-        return quantiles(self.draws.alpha_B, self.chosen.tail("alpha"))
-
     def row(self) -> dict[str, Any]:
         """The group as a row of `fit_width_limit`."""
         blank = dict.fromkeys(COLUMNS, np.nan) | {"model": ""}
         nets, widths = sum(m.seeds for m in self.means), len(self.means)
         fitted = self._fitted(self.chosen) if self.chosen else {}
-        return {**self.group, **blank, **fitted, "nets": nets, "widths": widths, "warning": self.warning}
+        counts = {"nets": nets, "widths": widths, "interval": self.holding}
+        counts["images_share"] = self.images_share
+        return {**self.group, **blank, **fitted, **counts, "warning": self.warning}
 
     def _fitted(self, chosen: Candidate) -> dict[str, Any]:
         power, plateau = self.power, self.plateau
-        alpha_low, alpha_high = self.alpha_interval
-        c_low, c_high = plateau.limit_interval(self.means) if plateau else (np.nan, np.nan)
+        (alpha_low, alpha_high), (c_low, c_high) = self.alpha_interval, self.limit_interval
         return {
             "alpha": chosen.point.alpha_B[0],
             "alpha_low": alpha_low,
             "alpha_high": alpha_high,
             "c": chosen.point.c_B[0],
-            "c_low": c_low if chosen is plateau else (0.0 if plateau else np.nan),
+            "c_low": c_low,
             "c_high": c_high,
             "a": chosen.point.a_B[0],
             "model": chosen.model,
@@ -146,7 +158,7 @@ class WidthLimit:
         """The fitted curve and its interval (pointwise, at `level`), each `[N]`."""
         if self.chosen is None or self.draws is None:
             raise ValueError(f"no fit for {self.group}: {self.warning}")
-        tail = self.chosen.tail("alpha")
+        tail = self.chosen.tail
         low, high = np.quantile(self.draws.at(width_N), [tail, 1 - tail], axis=0)
         return self.chosen.point.at(width_N)[0], low, high
 
@@ -160,19 +172,24 @@ def fit_groups(
     level: float = 0.9,
     bootstraps: int = 2000,
     seed: int = 0,
+    interval: Holding = "each",
+    images: bool = False,
 ) -> list[WidthLimit]:
     """The fits behind `fit_width_limit`, with their draws; arguments and errors are the same."""
-    _check_options(frame, y, plateau, level, bootstraps)
+    check_interval(interval, level)
+    check_fit(frame, y, plateau, bootstraps, images)
     rows = comparable(frame, by)
     if rows.empty:
         raise ValueError(f"no rows to fit '{y}' from: {len(frame)} came, none is of a real pair or net")
-    return [
-        _fit_measured(group, part, y, plateau, level, bootstraps, seed) for group, part in groups(rows, by)
-    ]
+    parts = groups(rows, by)
+    shared = 1 - (1 - level) / among(interval, len(parts))
+    options: dict[str, Any] = {"plateau": plateau, "level": shared, "bootstraps": bootstraps, "seed": seed}
+    fits = [_fit_measured(group, part, y, images, options) for group, part in parts]
+    return [replace(fit, holding=interval) for fit in fits]
 
 
 def _fit_measured(
-    group: dict[str, Any], part: pd.DataFrame, y: str, plateau: Plateau, level: float, draws: int, seed: int
+    group: dict[str, Any], part: pd.DataFrame, y: str, images: bool, options: dict[str, Any]
 ) -> WidthLimit:
     """The fit of the rows that tell something, each once, and what to say of the others."""
     once = each_once(part, y)
@@ -180,10 +197,11 @@ def _fit_measured(
     means = width_means(where(kept, np.isfinite(kept[y].to_numpy(dtype=float))), y)
     left = len(once) - len(kept)
     said = twice(len(part) - len(once)), uninformative(left, len(once))
-    odd = not_finite(kept, y) or (left and _too_few(means))
+    odd = not_finite(kept, y) or (left and too_few(means))
     if odd:
         return WidthLimit(group, means, _listed(f"no fit: {odd}", *said))
-    fit = _fit_group(group, means, row_warning(kept), plateau, level, draws, seed)
+    parts = image_parts(kept, means) if images else None
+    fit = fit_means(group, means, warned=row_warning(kept), images=parts, **options)
     return replace(fit, warning=_listed(fit.warning, *said))
 
 
@@ -191,58 +209,41 @@ def _listed(*warnings: str) -> str:
     return "; ".join(filter(None, warnings))
 
 
-def _check_options(frame: pd.DataFrame, y: str, plateau: Plateau, level: float, bootstraps: int) -> None:
-    if y not in frame.columns or not pd.api.types.is_numeric_dtype(frame[y]):
-        raise ValueError(f"y must name a column of numbers, got '{y}'; the frame has {sorted(frame.columns)}")
-    if plateau not in ("auto", True, False):
-        raise ValueError(f'plateau must be "auto", True or False, got {plateau!r}')
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    if bootstraps < 1:
-        raise ValueError(f"bootstraps must be at least 1, got {bootstraps}")
-
-
-def _fit_group(
+def fit_means(
     group: dict[str, Any],
     means: list[WidthMean],
-    warned: str,
-    plateau: Plateau,
+    *,
     level: float,
     bootstraps: int,
-    seed: int,
+    plateau: Plateau = "auto",
+    warned: str = "",
+    seed: int = 0,
+    images: ImageParts | None = None,
 ) -> WidthLimit:
+    """The fit of the means of one group; `warned` is the warning about its rows, the rest as elsewhere.
+
+    Raises:
+        ValueError: There are too few widths or nets, or one net has a part in every row.
+    """
     name = ", ".join(f"{key} {value}" for key, value in group.items()) or "all rows"
-    _refuse_few(name, means)
+    refuse_few(name, means)
     negative = [m.width for m in means if m.mean <= 0]
     if negative:
         return WidthLimit(group, means, f"no fit: the mean is not positive at width {negative}")
     draws_BW = bootstrap_means(means, bootstraps, seed)
+    if images is not None:
+        draws_BW = draws_BW * np.exp(images.draws(bootstraps, seed))
     power, with_plateau = (
         None if plateau is not_this else fit_candidate(means, draws_BW, level, with_plateau=not not_this)
         for not_this in (True, False)
     )
     both = [fit for fit in (power, with_plateau) if fit]
     chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
-    interval = quantiles(draws.alpha_B, chosen.tail("alpha"))
-    warning = fit_warnings(chosen, both, interval, means, warned)
-    return WidthLimit(group, means, warning, chosen, power, with_plateau, draws)
-
-
-def _too_few(means: Sequence[WidthMean]) -> str:
-    """What a fit lacks, or nothing."""
-    seeds = {m.width: m.seeds for m in means}
-    if len(means) < MIN_WIDTHS:
-        return f"a fit needs {MIN_WIDTHS} widths or more, found {len(means)}: {list(seeds)}"
-    few = {width: count for width, count in seeds.items() if count < MIN_SEEDS}
-    return f"a fit needs {MIN_SEEDS} seeds or more at each width, found {few} (width: seeds)" if few else ""
-
-
-def _refuse_few(name: str, means: Sequence[WidthMean]) -> None:
-    if few := _too_few(means):
-        raise ValueError(f"{name}: {few}")
-    stuck = [m.width for m in means if np.isfinite(m.mean) and not np.isfinite(m.variance)]
-    if stuck:
-        raise ValueError(
-            f"{name}: one net has a part in every row at width {stuck}, so nets cannot be resampled; "
-            "a fit needs rows of pairs that do not all share a net"
-        )
+    forced = None if plateau == "auto" else bool(plateau)
+    ends = alpha_interval(means, [fit.point for fit in both], chosen.point, forced, level, images)
+    limits = (
+        limit_interval(means, with_plateau.point, chosen.point, level, images) if with_plateau else NOT_KNOWN
+    )
+    warning = fit_warnings(chosen, both, ends, means, warned)
+    share = images_share(means, chosen.point, images) if images is not None else np.nan
+    return WidthLimit(group, means, warning, chosen, power, with_plateau, draws, ends, limits, share)

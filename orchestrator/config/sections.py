@@ -178,6 +178,7 @@ class GraftConfig(Section):
     adam_epochs: Positive = 6
     adam_batches: Positive = 780
     augment: Literal["none", "crop_flip"] = "none"
+    error_blocks: bool = False
     bn: Annotated[
         tuple[Literal["target", "reestimated"], ...], BeforeValidator(listed), Field(min_length=1)
     ] = STATISTICS

@@ -5,14 +5,13 @@ Legend: as in `tasks.tables.image_blocks`.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from espalier.tasks.grafting.error_blocks import blocks
 from espalier.tasks.grafting.score import GraftScore
-from espalier.tasks.seeds import stream
 from espalier.tasks.tables.image_blocks import BLOCKS, COUNT, LOST, MOST_IMAGES
 from espalier.tasks.training.loss import share
 
@@ -43,12 +42,6 @@ def lost(target_N: Tensor | None, graft_N: Tensor | None) -> dict[str, Any]:
         "gained_images": int((drop_N < 0).sum()),
         "drop_by_block": _by_block(drop_N) if len(drop_N) <= MOST_IMAGES else None,
     }
-
-
-@lru_cache(maxsize=4)
-def blocks(images: int) -> Tensor:
-    """The block of each held-out image (N,): by lot, since neighbours in a data set may be alike."""
-    return torch.randperm(images, generator=stream("image blocks", images)) % BLOCKS
 
 
 def _by_block(drop_N: Tensor) -> bytes:

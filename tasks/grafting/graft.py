@@ -10,6 +10,7 @@ import torch
 
 from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.answers import answers
+from espalier.tasks.grafting.error_blocks import error_by_block
 from espalier.tasks.grafting.fit import Factors, Fits, fit
 from espalier.tasks.grafting.fvu import fraction_unexplained, fraction_unexplained_mean, live_channels
 from espalier.tasks.grafting.gram import ChannelMoments, Factor
@@ -20,6 +21,7 @@ from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Architecture, AtOnce, GraftTile, Pair, layer_name
 from espalier.tasks.tables.axes import net_axes, pairing
+from espalier.tasks.tables.image_blocks import ERROR_BY_BLOCK
 from espalier.tasks.tables.marks import BELOW_FLOOR, CONSTANT_TARGET
 
 ALL = AtOnce()
@@ -92,9 +94,18 @@ def _graft_row(nets: TileNets, scores: Scores, source: Source, pair: Pair, graft
     return {
         **held_out(scores.grafts[graft], scores.outputs[pair.target, layer], layer),
         **answers(scores.grafts[graft], scores.targets[pair.target], scores.sources[source], images),
+        ERROR_BY_BLOCK: _by_block(scores, pair, graft),
         "layer": layer,
         "layer_name": layer_name(nets.frame, layer),
     }
+
+
+def _by_block(scores: Scores, pair: Pair, graft: Graft) -> bytes | None:
+    """What blocks of images add to the error, where that is kept."""
+    place, error_K = (pair.target, graft[1].layer), scores.grafts[graft].error_K
+    if error_K is None:
+        return None
+    return error_by_block(error_K, scores.blocks[place], scores.outputs[place])
 
 
 def held_out(entry: GraftScore, output: ChannelMoments, layer: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from espalier.tasks.mixing.channels import Channels, Features
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, norms_from
 from espalier.tasks.spec import Pool, Snapshot, layer_name
 from espalier.tasks.tables.axes import net_axes
+from espalier.tasks.tables.image_blocks import ERROR_BY_BLOCK
 
 
 class Draw(NamedTuple):
@@ -134,6 +135,7 @@ def graft_rows(channels: Channels, draws: Sequence[Draw], data: Data) -> GraftRo
         scored = {
             **held_out(total, outputs[layer], layer),
             **answers(total, scores.nets[entry.pool.target], source, len(data.y_test)),
+            ERROR_BY_BLOCK: None,
             **entry.sizes,
             "fvu_train": entry.fits[entry.cut.arms[0]].fvu_train,
             "layer": layer,

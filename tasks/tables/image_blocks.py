@@ -43,6 +43,24 @@ LOST = [
 ]
 """Columns of a table that has accuracy drops."""
 
+SHARE = "<f4"
+"""NumPy's name of the type of one block's part in an error."""
+SHARES = pa.binary(4 * BLOCKS)
+ERROR_BY_BLOCK = "fvu_by_block"
+ERRORS = [
+    (
+        ERROR_BY_BLOCK,
+        SHARES,
+        f"what each of these blocks adds to fvu_test, to first order: floats of 32 bits that sum to 0, low "
+        f"byte first ('{SHARE}'), from which the held-out images' part of an error bar follows; null unless "
+        "graft.error_blocks is true, and of nulls made of several nets; `load` leaves it out unless "
+        "image_blocks is true",
+    )
+]
+"""The column of a table that has held-out errors by blocks of images."""
+WIDE_COLUMNS = (BY_BLOCK, ERROR_BY_BLOCK)
+"""What a reader leaves out unless it is asked for."""
+
 
 def block_sizes(images: int) -> list[int]:
     """Images of each block: of N images as even as can be; of fewer than K images some blocks have none.

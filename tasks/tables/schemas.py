@@ -26,7 +26,7 @@ from espalier.tasks.tables.columns import (
     WIDTH,
 )
 from espalier.tasks.tables.exchange_columns import EXCHANGEABILITY
-from espalier.tasks.tables.image_blocks import LOST
+from espalier.tasks.tables.image_blocks import ERRORS, LOST
 from espalier.tasks.tables.table import TableSpec
 from espalier.tasks.tables.trial_columns import TRIAL_CURVES, TRIALS, TUNED
 
@@ -106,6 +106,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("source_accuracy_test", REAL, "accuracy of the source net on held-out images"),
             ("accuracy_drop", REAL, "target_accuracy_test - accuracy_test"),
             *LOST,
+            *ERRORS,
             ("ridge", REAL, "ridge, given or chosen: lambda = ridge x trace(G) / d; null of Adam"),
             ("products", TEXT, "type in which the products of this layer's fit were taken"),
             ("patch_dim", INTEGER, "d, inputs of the fit per output channel: kernel^2 x source channels"),
@@ -266,7 +267,7 @@ _TUNED_ADDED: dict[str, Any] = {"source_tuned": "", "target_tuned": ""}
 ADDED: dict[str, dict[str, Any]] = {
     "nets": _NET_ADDED | {"sha256": None, "state_sha256": None},
     "curves": _NET_ADDED,
-    "grafts": _PAIR_ADDED | {name: None for name, _, _ in LOST},
+    "grafts": _PAIR_ADDED | {name: None for name, _, _ in (*LOST, *ERRORS)},
     "downstream": _PAIR_ADDED,
     "ridges": _TUNED_ADDED,
     "hybrids": _TUNED_ADDED,

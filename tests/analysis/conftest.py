@@ -68,6 +68,7 @@ def graft_row(rng, layer, null, source, target, fvu):
         "lost_images": None,
         "gained_images": None,
         "drop_by_block": None,
+        "fvu_by_block": None,
         "ridge": 0.0,
         "products": "float64",
         "patch_dim": 9 * target["target_width"],

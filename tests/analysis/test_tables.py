@@ -9,7 +9,7 @@ import pytest
 from espalier import load
 from espalier.analysis import part_batches
 from espalier.orchestrator.store.parquet_parts import encode
-from espalier.tasks.tables.image_blocks import BY_BLOCK
+from espalier.tasks.tables.image_blocks import WIDE_COLUMNS
 from espalier.tasks.tables.rows import table
 from espalier.tasks.tables.schemas import SCHEMAS
 from tests.analysis.conftest import curve_rows, graft_rows, write_tables
@@ -19,7 +19,9 @@ def test_tables_come_back_as_written(sweep):
     tables = load(sweep)
     rows = graft_rows()
     assert tables.grafts["fvu_test"].tolist() == [row["fvu_test"] for row in rows]
-    assert list(tables.grafts.columns) == [name for name in SCHEMAS["grafts"].names if name != BY_BLOCK]
+    assert list(tables.grafts.columns) == [
+        name for name in SCHEMAS["grafts"].names if name not in WIDE_COLUMNS
+    ]
     assert list(load(sweep, image_blocks=True).grafts.columns) == SCHEMAS["grafts"].names
     assert load(f"file://{sweep}").jobs.equals(tables.jobs)
 
@@ -29,7 +31,7 @@ def test_a_table_without_a_folder_is_empty_with_its_columns(tmp_path):
     for name in ("nets", "grafts", "downstream", "curves", "jobs"):
         frame = getattr(tables, name)
         assert len(frame) == 0
-        assert list(frame.columns) == [column for column in SCHEMAS[name].names if column != BY_BLOCK]
+        assert list(frame.columns) == [column for column in SCHEMAS[name].names if column not in WIDE_COLUMNS]
 
 
 def test_parts_add_up_and_private_names_are_ignored(tmp_path):

@@ -35,6 +35,7 @@ def graft_options(config: SweepConfig) -> GraftOptions:
         methods=tuple(method for method in METHODS if method in graft.methods),
         statistics=tuple(which for which in STATISTICS if which in graft.bn),
         augment=graft.augment,
+        error_blocks=graft.error_blocks,
     )
     if graft.ridges:
         options = replace(options, ridges=graft.ridges, validation=graft.validation)

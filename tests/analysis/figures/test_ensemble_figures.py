@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from espalier.analysis.answers.seed_variance import latest
 from espalier.analysis.figures import ensemble_figures
 from espalier.tasks.tables.ensemble_columns import ENSEMBLES, KERNEL_SPREAD, WIDTH_AXES
 from tests.analysis.conftest import net_axes
@@ -50,14 +51,14 @@ def drawn(axes):
 
 def test_of_a_sweep_that_grew_the_largest_ensembles_of_the_last_epoch_are_taken():
     rows = [*spread_rows(), *spread_rows(nets=6), *spread_rows(nets=8, widest=8)]
-    found = ensemble_figures.latest(frame(KERNEL_SPREAD, rows))
+    found = latest(frame(KERNEL_SPREAD, rows))
     assert set(found["epoch"]) == {5}
     assert set(zip(found["widest"], found["nets"], strict=True)) == {(16, 6)}
     assert len(found) == len(WIDTHS) * 2
 
 
 def test_lines_are_the_columns_and_distances_of_zero_or_below_stand_at_the_foot():
-    kernels = ensemble_figures.latest(frame(KERNEL_SPREAD, spread_rows()))
+    kernels = latest(frame(KERNEL_SPREAD, spread_rows()))
     figure = ensemble_figures.by_width(kernels, frame(ENSEMBLES, ensemble_rows()))
     variance, bias = figure.axes
     assert np.allclose(drawn(variance)["2 · conv2"].get_ydata(), [2 / width for width in WIDTHS])

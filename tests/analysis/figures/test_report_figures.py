@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from espalier import load
+from espalier.analysis.answers.pool_tests import largest_pools
 from espalier.analysis.figures import crossings, mixtures, pool_nulls, pool_words, ridge_path, variants
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.limits.selection import plain_grafts, usual_method
@@ -136,7 +137,7 @@ def test_of_a_sweep_that_grew_the_largest_pools_and_the_widest_nets_count():
     rows = [*exchange_rows(), *exchange_rows("wider_subset")]
     smaller = [row | {"nets": row["nets"] - 1, "ratio": 9.0} for row in rows]
     narrower = [row | {"null_width": 16, "ratio": 9.0} for row in exchange_rows("wider_subset")]
-    kept = pool_nulls.current(frame("exchangeability", [*smaller, *rows, *narrower]))
+    kept = largest_pools(frame("exchangeability", [*smaller, *rows, *narrower]))
     assert kept["ratio"].tolist() == [row["ratio"] for row in rows]
     grown = frame("grafts", [*across_width_rows(WIDTHS), *across_width_rows((*WIDTHS, 64))])
     across = crossings.width_rows(grown)

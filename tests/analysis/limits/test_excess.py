@@ -66,7 +66,7 @@ def test_the_ratio_is_that_of_the_means_and_not_the_mean_of_ratios():
 
 
 def test_known_exponents_of_null_and_excess_are_recovered():
-    fit = fit_excess(both(lambda w: -0.3 * w**-0.9), ["layer"], bootstraps=50).iloc[0]
+    fit = fit_excess(both(lambda w: -0.3 * w**-0.9), ["layer"], bootstraps=1).iloc[0]
     assert fit["alpha_untrained"] == pytest.approx(0.6, abs=1e-6)
     assert fit["alpha_excess"] == pytest.approx(0.9, abs=1e-6)
     assert fit["excess"] == pytest.approx(-0.3 * 64**-0.9)
@@ -77,14 +77,14 @@ def test_known_exponents_of_null_and_excess_are_recovered():
 @pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
 def test_sources_that_gain_nothing_with_the_width_have_no_exponent_of_their_own(factor):
     """The error falls as w^-0.6 whatever the training does: the exponent is the target's."""
-    fit = fit_excess(both(lambda w: (factor - 1) * null(w)), ["layer"], bootstraps=50).iloc[0]
+    fit = fit_excess(both(lambda w: (factor - 1) * null(w)), ["layer"], bootstraps=1).iloc[0]
     assert fit["alpha"] == pytest.approx(fit["alpha_untrained"]) == pytest.approx(0.6)
     assert fit["alpha_ratio"] == pytest.approx(0, abs=1e-6)
     assert fit["excess"] == pytest.approx((factor - 1) * null(64))
 
 
 def test_an_excess_without_one_sign_has_no_exponent_and_says_so():
-    fit = fit_excess(both(lambda w: 0.01 if w == 16 else -0.01), ["layer"], bootstraps=50).iloc[0]
+    fit = fit_excess(both(lambda w: 0.01 if w == 16 else -0.01), ["layer"], bootstraps=1).iloc[0]
     assert np.isnan(fit["alpha_excess"])
     assert "the excess changes its sign" in fit["warning"]
     assert np.isfinite(fit["alpha_ratio"])
@@ -96,7 +96,7 @@ def test_what_the_target_does_cancels_within_a_pair():
     pairs = paired(rows, ["layer"])
     apart = summarise(pairs, "fvu_test", ["layer"])["error"] / summarise(pairs, "excess", ["layer"])["error"]
     assert (apart > 15).all()
-    fit = fit_excess(rows, ["layer"], bootstraps=50).iloc[0]
+    fit = fit_excess(rows, ["layer"], bootstraps=1).iloc[0]
     assert fit["excess_high"] < 0
     assert fit["ratio_high"] - fit["ratio_low"] < 0.01
 
@@ -108,14 +108,14 @@ def test_only_pairs_with_both_sources_count():
     odd = (rows["null"] == "none") & (rows["source_seed"] == 1) & (rows["target_seed"] == 0)
     rows.loc[odd, "fvu_test"] = np.nan  # an undefined row of another kind is left out with its partner
     assert len(paired(rows, ["layer"])) == 5 * (12 - 2)
-    fit = fit_excess(rows, ["layer"], bootstraps=50).iloc[0]
+    fit = fit_excess(rows, ["layer"], bootstraps=1).iloc[0]
     assert fit["ratio"] == pytest.approx(0.9)
 
 
 def test_the_share_of_warned_pairs_is_told():
     rows = both(lambda w: -0.1 * null(w))
     rows.loc[(rows["source_seed"] == 0) & (rows["null"] == "untrained"), "warning"] = "few images"
-    fit = fit_excess(rows, ["layer"], bootstraps=50).iloc[0]
+    fit = fit_excess(rows, ["layer"], bootstraps=1).iloc[0]
     assert fit["warned"] == pytest.approx(0.25)
     assert "25 % of its rows carry a warning" in fit["warning"]
 
@@ -130,7 +130,7 @@ def test_the_intervals_cover_the_excess_and_its_exponents_at_their_nominal_rate(
     """80 sweeps; the bound is 3 binomial deviations (0.034) below 0.9."""
     effects = {"target": 0.1, "source": 0.15, "noise": 0.1, "rng": np.random.default_rng(2)}
     rows = both(lambda w: -0.2 * w**-0.9, layers=range(80), **effects)
-    fits = fit_excess(rows, ["layer"], bootstraps=100)
+    fits = fit_excess(rows, ["layer"], bootstraps=1)
     truth = {"alpha_excess": 0.9, "excess": -0.2 * 64**-0.9, "ratio": 1 - 0.2 / 0.7 * 64**-0.3}
     for name, value in (truth | {"alpha_untrained": 0.6}).items():
         covers = (fits[f"{name}_low"] <= value) & (value <= fits[f"{name}_high"])

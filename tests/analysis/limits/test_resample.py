@@ -45,23 +45,23 @@ def simulate(alpha, c=0.0, seeds=4, net=0.1, pair=0.05, repetitions=REPETITIONS,
 @pytest.mark.parametrize("plateau", [False, "auto"])
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_the_interval_covers_the_exponent_at_its_nominal_rate(alpha, plateau):
-    fits = fit_width_limit(simulate(alpha), "y", ["repetition"], plateau=plateau, bootstraps=300)
+    fits = fit_width_limit(simulate(alpha), "y", ["repetition"], plateau=plateau, bootstraps=1)
     assert LOW <= _covers(fits, "alpha", alpha).mean() <= HIGH
 
 
 @pytest.mark.parametrize("plateau", [True, "auto"])
 def test_the_intervals_cover_exponent_and_limit_where_there_is_a_plateau(plateau):
     data = simulate(1.0, c=0.1, net=0.03, pair=0.02)
-    fits = fit_width_limit(data, "y", ["repetition"], plateau=plateau, bootstraps=300)
+    fits = fit_width_limit(data, "y", ["repetition"], plateau=plateau, bootstraps=1)
     assert LOW <= _covers(fits, "alpha", 1.0).mean() <= HIGH
     assert LOW <= _covers(fits, "c", 0.1).mean() <= HIGH
 
 
 def test_three_seeds_and_noisy_pairs_err_on_the_safe_side():
-    fits = fit_width_limit(simulate(1.0, seeds=3), "y", ["repetition"], plateau=False, bootstraps=300)
+    fits = fit_width_limit(simulate(1.0, seeds=3), "y", ["repetition"], plateau=False, bootstraps=1)
     assert _covers(fits, "alpha", 1.0).mean() >= LOW
     noisy = simulate(1.0, net=0.05, pair=0.2)
-    fits = fit_width_limit(noisy, "y", ["repetition"], plateau=False, bootstraps=300)
+    fits = fit_width_limit(noisy, "y", ["repetition"], plateau=False, bootstraps=1)
     assert _covers(fits, "alpha", 1.0).mean() >= LOW
 
 

@@ -45,7 +45,7 @@ def test_neither_the_order_of_a_pair_nor_its_mirror_changes_mean_and_error():
     for other in (turned, twice):
         assert other.mean == pytest.approx(plain.mean)
         assert other.variance == pytest.approx(plain.variance)
-        assert other.freedom == plain.freedom
+        assert other.freedom == pytest.approx(plain.freedom)
 
 
 def test_the_interval_covers_the_exponent_at_its_nominal_rate():

@@ -162,6 +162,12 @@ def test_ridges_and_their_validation_change_keys_and_validation_alone_does_not()
     assert len({graft_key(*two_snapshots(), "none", one) for one in made | {GraftOptions()}}) == 4
 
 
+def test_grafts_that_keep_errors_by_blocks_are_other_results_than_those_without():
+    kept = graft_options(config(graft={"error_blocks": True}))
+    assert graft_options(config(graft={"error_blocks": False})) == GraftOptions()
+    assert graft_key(*two_snapshots(), "none", kept) != graft_key(*two_snapshots(), "none", GraftOptions())
+
+
 def two_snapshots():
     return [snapshot(net, net_key(net), 4) for net in nets(config(), DIGITS)[:2]]
 

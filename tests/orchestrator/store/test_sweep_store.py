@@ -19,7 +19,7 @@ from espalier.orchestrator.store.files import StoreFull, StoreLocked
 from espalier.orchestrator.store.parquet_parts import PartError, decode, encode
 from espalier.orchestrator.store.sweep_store import JOB_ROWS, Store
 from espalier.tasks.tables import schemas
-from espalier.tasks.tables.image_blocks import COUNTS
+from espalier.tasks.tables.image_blocks import COUNTS, SHARES
 from espalier.tasks.tables.rows import table as as_table
 
 
@@ -36,7 +36,7 @@ def local(tmp_path):
 def make(table, keys, lines=1):
     """Rows of a table: `lines` of each key; a column that names the line keeps them apart."""
     plain = {pa.string(): "text", pa.int64(): 3, pa.float64(): float("nan"), pa.bool_(): True}
-    plain |= {COUNTS: bytes(COUNTS.byte_width)}
+    plain |= {kind: bytes(kind.byte_width) for kind in (COUNTS, SHARES)}
     line = "epoch" if table == "curves" else "layer"
     made = []
     for key in keys:

@@ -7,6 +7,7 @@ import pytest
 
 from espalier.tasks import spec
 from espalier.tasks.tables.axes import net_axes, recipe_text
+from espalier.tasks.tables.image_blocks import WIDE_COLUMNS
 from espalier.tasks.tables.rows import table
 from espalier.tasks.tables.schemas import ROW_IDENTITY, SCHEMAS, completed
 from tests.tasks.conftest import make_net, make_snapshot
@@ -132,6 +133,6 @@ def test_the_recipe_in_words_tells_every_setting_of_training_apart():
 
 def test_a_graft_from_before_lost_images_were_counted_says_that_it_does_not_know():
     row = dict.fromkeys(SCHEMAS["grafts"].names) | {"key": "k", "accuracy_drop": 0.1}
-    before = table("grafts", [row]).drop_columns(["lost_images", "gained_images", "drop_by_block"])
+    before = table("grafts", [row]).drop_columns(["lost_images", "gained_images", *WIDE_COLUMNS])
     (read,) = completed("grafts", before).to_pylist()
     assert read == row
