@@ -10,7 +10,7 @@ Legend: N images, C output channels, D = d in the order of a flattened weight, M
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,9 @@ from espalier.tasks.grafting.row_gram import RowSums
 from espalier.tasks.networks.architectures import output_size
 from espalier.tasks.networks.network import linear
 from espalier.tasks.spec import Layer, in_float32
+
+if TYPE_CHECKING:
+    from espalier.tasks.kernels.compiled import ComparedNetwork
 
 FLOAT32_ROUNDING = 1e-7
 """Share of the largest eigenvalue below which float32 products say nothing (docs/decisions/products.md)."""
@@ -111,13 +114,25 @@ class LayerInput:
     def predict(self, weight_DC: Tensor, bias_C: Tensor) -> Tensor:
         """`z_l` of shape (N, C, H, W) or (N, C) for a weight and bias in float64, in the products' type."""
         if self._single:
-            size = (weight_DC.shape[1], self._h.shape[1], self._layer.kernel, self._layer.kernel)
-            weight = weight_DC.T.reshape(size).float()
-            return linear(self._layer, self._h, weight, bias_C.float())
+            return linear(self._layer, self._h, self._weight(weight_DC), bias_C.float())
         z_MC = torch.addmm(bias_C, self.patches_MD, weight_DC)
         if self._layer.kind == "dense":
             return z_MC
         return z_MC.reshape(len(self._h), -1, len(bias_C)).transpose(1, 2).unflatten(2, self._outputs)
+
+
+    def compared(
+        self, top: ComparedNetwork, layer: int, weight_DC: Tensor, bias_C: Tensor, own: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """`top.fitted` of this map at a layer, where products are float32 and kernels take it, else None."""
+        if not self._single or not top.takes(layer, self._h):
+            return None
+        return top.fitted(layer, self._h, self._weight(weight_DC), bias_C.float(), own)
+
+    def _weight(self, weight_DC: Tensor) -> Tensor:
+        """A conv's weight (C, channels, k, k) in float32."""
+        size = (weight_DC.shape[1], self._h.shape[1], self._layer.kernel, self._layer.kernel)
+        return weight_DC.T.reshape(size).float()
 
 
 def rounding(products: str, dim: int) -> float:

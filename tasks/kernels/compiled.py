@@ -25,10 +25,11 @@ Since 2 a patch of zeros gives the bias exactly (`tasks.kernels.zero_patches`).
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from espalier.tasks.kernels.compared_network import ComparedNetwork
     from espalier.tasks.kernels.sgd_kernel import Step
     from espalier.tasks.networks.network import Network
 
-__all__ = ["ROUNDING", "Use", "compiles", "faster", "kernels", "sgd_step", "usable", "work_bytes"]
+__all__ = ["ROUNDING", "Use", "comparing", "compiles", "faster", "kernels", "sgd_step", "usable", "work_bytes"]
 
 
 @dataclass
@@ -65,6 +66,15 @@ def faster(network: Network) -> Network:
     from espalier.tasks.kernels.compiled_network import compiled
 
     return compiled(network)
+
+
+def comparing(network: Network) -> ComparedNetwork | None:
+    """The network with maps that are compared while they are in the cache, if kernels take any of its convs."""
+    if not usable():
+        return None
+    from espalier.tasks.kernels import compared_network
+
+    return compared_network.comparing(network)
 
 
 def compiles(architecture: Architecture) -> bool:
