@@ -83,9 +83,10 @@ class Joiner:
     def compared(self, source: Source, pair: Pair, cut: Cut, top: Top, own: Tensor) -> Compared | None:
         """The joint compared with the target's `own` z_l, where the compiled kernels can do both at once."""
         moved = variant_of(source.variant).positions is not None
-        if top.compared is None or moved or len(cut.arms) > 1 or cut.arms[0].gives != "z":
+        arm, *others = cut.arms
+        if top.compared is None or moved or others or arm.gives != "z":
             return None
-        inputs, fitted = self._input(source, cut, cut.arms[0]), self._fits.of(pair.key, cut, cut.arms[0])
+        inputs, fitted = self._input(source, cut, arm), self._fits.of(pair.key, cut, arm)
         found = inputs.compared(top.compared, cut.layer, fitted.weight_DC, fitted.bias_C, own)
         return found and Compared(*found)
 

@@ -1,4 +1,4 @@
-"""A network in use that compares the map of each compiled conv with another's (`tasks.kernels.compared_conv`).
+"""A network in use that compares its compiled convs' maps with others (`tasks.kernels.compared_conv`).
 
 It goes on where a graft ends: from a layer's map, or from a map that was fitted in a layer's place. What a
 conv leaves to do after it is done by `after`, as in `tasks.kernels.compiled_network`.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from espalier.tasks.kernels.plane_products import LINE, Planes
+from espalier.tasks.kernels.plane_products import Planes, Stacks
 from espalier.tasks.kernels.tile_transforms import Matrix, both_sides
 from espalier.tasks.kernels.tiling import CHANNELS, POOL
 from espalier.tasks.kernels.toom_cook import TAPS
@@ -124,21 +124,21 @@ class Strip:
         """One of its lines, from a column on."""
         return Line(self.start + (self.tiles.pitch * number + column) * CHANNELS, CHANNELS)
 
-    def to_planes(self, matrix: Matrix, row: Row, planes: Planes, vector: Value) -> None:
+    def to_planes(self, matrix: Matrix, row: Row, planes: Planes | Stacks, vector: Value) -> None:
         """Planes `L d L^T` of each tile d, with its corner at the strip's."""
         code, side = self.tiles.code, len(matrix[0])
         with code.loop(self.tiles.columns) as column:
             d = [code.load(place) for place in self._tile(column, side)]
             to = planes.at(vector, 0, row.first + column)
             for number, value in enumerate(both_sides(matrix, d)):
-                code.store(to + number * LINE, value)
+                code.store(to + planes.apart * number, value)
 
     def from_planes(self, matrix: Matrix, row: Row, planes: Planes, vector: Value, overlap: int = 0) -> None:
         """Tiles `L p L^T` from planes p; their first lines and columns are added to what is there."""
         code, side = self.tiles.code, len(matrix)
         with code.loop(self.tiles.columns) as column:
             source = planes.at(vector, 0, row.first + column)
-            p = [code.load(source + number * LINE) for number in range(planes.count)]
+            p = [code.load(source + planes.apart * number) for number in range(planes.count)]
             places = self._tile(column, side)
             for number, (place, value) in enumerate(zip(places, both_sides(matrix, p), strict=True)):
                 shared = min(divmod(number, side)) < overlap
@@ -182,7 +182,7 @@ class Strip:
     def pool(
         self, map_: Map, winners: Map | None, row: Row, vector: Value, outside: Value, bias: Value
     ) -> None:
-        """Write the ReLU of the largest of each square to a map, and which one it was to another, if given."""
+        """Write the ReLU of the largest of each square to a map, and which it was to another, if given."""
         code, squares = self.tiles.code, self.tiles.m // POOL
         for number in range(squares):
             y = row.number * squares + number

@@ -122,13 +122,14 @@ class Cut:
         return room[:read], room[read : read + made]
 
 
-class _Room(threading.local):
+class Room(threading.local):
     """Memory for planes, kept from one call to the next."""
 
     def __init__(self) -> None:
         self._kept = torch.empty(0, dtype=torch.float32)
 
     def at_least(self, count: int) -> Tensor:
+        """So many numbers, or more."""
         if len(self._kept) < count:
             self._kept = torch.empty(count, dtype=torch.float32)
         return self._kept
@@ -139,7 +140,7 @@ def zeros(*shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.float32)
 
 
-_room = _Room()
+_room = Room()
 
 
 class _Conv(Function):
