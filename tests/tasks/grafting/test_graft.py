@@ -1,7 +1,5 @@
 """Grafts against known answers: lstsq on patches written apart, the identities, and what sharing promises."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -89,9 +87,8 @@ def test_exact_graft_equals_float64_lstsq_on_independent_patches(layer, products
     tile = make_tile(options=GraftOptions(products=products), width=WIDE)
     data = make_data(train=600)
     if products == "float32":  # features as the fit's, to the bit: 600 rows of layer 3 amplify the last ones
-        data = replace(
-            data, **{name: laid(getattr(data, name), "channels_last") for name in ("x_train", "x_test")}
-        )
+        laid_out = (laid(x, "channels_last") for x in (data.x_train, data.x_test))
+        data = data._replace(**dict(zip(("x_train", "x_test"), laid_out, strict=True)))
     nets = networks_of(tile)
     row = next(r for r in graft(tile, nets, data).grafts if (r["key"], r["layer"]) == ("none-0-1", layer))
     with torch.no_grad():
