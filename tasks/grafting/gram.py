@@ -20,7 +20,7 @@ from espalier.tasks.grafting.layer_input import LayerInput, rounding
 from espalier.tasks.grafting.row_gram import RowSums
 
 CACHED = 1 << 15
-"""Numbers of an output that are looked at together: half the time of all at once (20 images, 32 x 28 x 28)."""
+"""Numbers of an output that are looked at together: half the time of all at once, of 20 x 32 x 28 x 28."""
 
 K = TypeVar("K", bound=Hashable)
 

@@ -86,7 +86,7 @@ def faster(network: Network) -> Network:
 
 def comparing(network: Network) -> ComparedNetwork | None:
     """The network, its maps compared while they are in the cache, if kernels take any of its convs."""
-    if not usable():
+    if not filter_bytes(network.architecture) or not usable():
         return None
     from espalier.tasks.kernels import compared_network
 
