@@ -122,7 +122,9 @@ class LayerInput:
     def predict(self, weight_DC: Tensor, bias_C: Tensor) -> Tensor:
         """`z_l` of shape (N, C, H, W) or (N, C) for a weight and bias in float64, in the products' type."""
         if self._single:
-            return linear(self._layer, self._h, self._weight(weight_DC), bias_C.float())
+            size = (weight_DC.shape[1], self._h.shape[1], self._layer.kernel, self._layer.kernel)
+            weight = weight_DC.T.reshape(size).float()
+            return linear(self._layer, self._h, weight, bias_C.float())
         z_MC = torch.addmm(bias_C, self.patches_MD, weight_DC)
         if self._layer.kind == "dense":
             return z_MC
@@ -134,12 +136,7 @@ class LayerInput:
         """`top.fitted` of this map at a layer, where products are float32 and kernels take it, else None."""
         if not self._single or not top.takes(layer, self._h):
             return None
-        return top.fitted(layer, self._h, self._weight(weight_DC), bias_C.float(), own)
-
-    def _weight(self, weight_DC: Tensor) -> Tensor:
-        """A conv's weight (C, channels, k, k) in float32."""
-        size = (weight_DC.shape[1], self._h.shape[1], self._layer.kernel, self._layer.kernel)
-        return weight_DC.T.reshape(size).float()
+        return top.fitted(layer, self._h, weight_DC.float(), bias_C.float(), own)
 
 
 def rounding(products: str, dim: int) -> float:

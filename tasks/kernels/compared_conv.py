@@ -17,6 +17,7 @@ from torch import Tensor
 from espalier.tasks.kernels import conv_kernels
 from espalier.tasks.kernels.plane_products import Matrices, block
 from espalier.tasks.kernels.tiling import planes_of
+from espalier.tasks.kernels.toom_cook import TAPS
 from espalier.tasks.kernels.winograd import Cut, zeros
 from espalier.tasks.networks.layout import in_rows
 
@@ -33,10 +34,14 @@ class Filters:
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor, m: int) -> Filters:
         """Transform them."""
-        outputs, channels = weight.shape[:2]
+        return cls.of_columns(weight.flatten(1).t(), bias, m)
+
+    @classmethod
+    def of_columns(cls, weight_DO: Tensor, bias: Tensor, m: int) -> Filters:
+        """Transform weights whose D = C x 9 inputs are rows."""
+        channels, outputs = len(weight_DO) // TAPS**2, len(bias)
         matrices = torch.empty(Matrices.numbers(planes_of(m), channels, outputs), dtype=torch.float32)
-        # With two axes: of four, PyTorch's copy of a transpose takes many times as long.
-        weight_IJCO = in_rows(weight).view(outputs, -1).t().contiguous()
+        weight_IJCO = weight_DO.reshape(channels, TAPS**2, outputs).transpose(0, 1).contiguous()
         apart = channels, outputs, outputs, channels * outputs
         conv_kernels.to_filters(m, block(outputs))(weight_IJCO, matrices, *apart)
         return cls(m, channels, matrices, bias.contiguous())

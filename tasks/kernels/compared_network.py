@@ -37,10 +37,10 @@ class ComparedNetwork:
         return compared(h, filters, own, rectified=taken.relu_before, pooled=taken.pool_after)
 
     def fitted(
-        self, layer: int, h: Tensor, weight: Tensor, bias: Tensor, own: Tensor
+        self, layer: int, h: Tensor, weight_DO: Tensor, bias: Tensor, own: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As `step`, for a map of these weights (O, C, 3, 3) in the layer's place."""
-        filters = Filters.of(weight, bias, outputs_of(*h.shape[2:]))
+        """As `step`, for a map of these weights (C x 9, O) in the layer's place."""
+        filters = Filters.of_columns(weight_DO, bias, outputs_of(*h.shape[2:]))
         return compared(h, filters, own, pooled=self.network.convs[layer].pool_after)
 
     def after(self, layer: int, made: Tensor, shortcut: Tensor | None = None) -> Tensor:
