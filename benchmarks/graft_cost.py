@@ -284,8 +284,8 @@ class Measurement:
         for row in rows:
             row["engine_seconds"] = phases[row["phase"]] * seconds
         names = [name for name in rows[0] if name != "phase"]
-        total = {"phase": "all"} | {name: sum(row[name] for row in rows) for name in names}
-        total["engine_seconds"] = seconds
+        sums = {name: sum(row[name] for row in rows) for name in names} | {"engine_seconds": seconds}
+        total: dict[str, Any] = {"phase": "all", **sums}
         return [{"width": self.width, "gemm_gflops": rate / 1e9} | row for row in [*rows, total]]
 
 
