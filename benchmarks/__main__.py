@@ -68,11 +68,15 @@ def graft(
     nets: Annotated[int, typer.Option(min=2, help="Nets per width.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each timing; the median counts.")] = 3,
     images: Annotated[int, typer.Option(min=100, help="Fitting images.")] = 1000,
+    schedules: Annotated[
+        bool, typer.Option(help="Run Adam's whole schedule at two layers too, for its FVU.")
+    ] = True,
 ) -> None:
     """The exact grafts of all pairs against one pair at a time, and against Adam as in Gu et al. 2020."""
     from benchmarks.graft_cost import Setup, run
 
-    setup = Setup(tuple(widths or Setup.widths), nets, repeats, images, device.value)
+    to_the_end = Setup.to_the_end if schedules else ()
+    setup = Setup(tuple(widths or Setup.widths), nets, repeats, images, device.value, to_the_end)
     try:
         result = run(setup)
     except RuntimeError as error:

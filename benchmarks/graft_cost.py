@@ -22,9 +22,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.graft_floor import floor
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import clocked, phase_shares
-from benchmarks.timing import Progress, clock, median_seconds, seconds_of, shares_of_gemm
+from benchmarks.timing import Progress, clock, gemm_rates, median_seconds, seconds_of, shares_of_gemm
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import net_key, snapshot
 from espalier.orchestrator.planning.nets import nets as specs
@@ -36,10 +37,13 @@ from espalier.tasks.grafting.adam import rates
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.lag_gram import LagSums, lags
 from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.kernels.compiled import cross_sums, crosses
 from espalier.tasks.networks.architectures import images_per_batch
+from espalier.tasks.networks.layout import laid
 from espalier.tasks.networks.network import Network
-from espalier.tasks.spec import GraftOptions, GraftTile, Pair, Snapshot, TrainSegment
+from espalier.tasks.spec import WIDE, GraftOptions, GraftTile, Pair, Snapshot, TrainSegment
 from espalier.tasks.training.train import initial_state, train
+from espalier.tasks.worker.kept_memory import kept_memory
 
 EPOCHS = 2
 RIDGE = 1e-6
@@ -75,13 +79,18 @@ def run(setup: Setup) -> dict[str, Any]:
     prepare(setup.device)
     data = Data(*(part.to(setup.device) for part in load("mnist5k", limit_train=setup.images)))
     progress = Progress(sum(sum(weights(setup, width).values()) for width in setup.widths))
-    result: dict[str, Any] = {"machine": machine(setup, data), "rows": [], "summary": [], "phases": []}
-    for width in setup.widths:
-        measured = Measurement(setup, width, data, progress)
-        rows, phases = measured.rows()
-        result["rows"] += rows
-        result["summary"].append(summary(width, rows))
-        result["phases"].append({"width": width} | phases)
+    result: dict[str, Any] = {
+        "machine": machine(setup, data),
+        **{name: [] for name in ("rows", "summary", "phases", "floor")},
+    }
+    with kept_memory():  # as a worker does; it helps all three ways
+        for width in setup.widths:
+            measured = Measurement(setup, width, data, progress)
+            rows, phases = measured.rows()
+            result["rows"] += rows
+            result["summary"].append(summary(width, rows))
+            result["phases"].append({"width": width} | phases)
+            result["floor"] += measured.floor(rows[0]["exact_seconds"], phases)
     return result
 
 
@@ -174,10 +183,15 @@ class Measurement:
             )
         return rows, phases
 
+    def _ordered_pairs(self) -> list[tuple[int, int]]:
+        """All of them."""
+        count = len(self.networks)
+        return [(a, b) for a in range(count) for b in range(count) if a != b]
+
     def engine(self) -> tuple[float, dict[int, float], dict[str, float]]:
         """Seconds per graft, held-out FVU of the pair (0, 1) by layer, and the shares of the phases."""
-        count, now = len(self.networks), clock(self.setup.device)
-        pairs = tuple(Pair(f"{a}-{b}", a, b) for a in range(count) for b in range(count) if a != b)
+        now = clock(self.setup.device)
+        pairs = tuple(Pair(f"{a}-{b}", a, b) for a, b in self._ordered_pairs())
         ridges = self.setup.ridges
         options = GraftOptions(ridges=ridges) if ridges else GraftOptions(ridge=RIDGE)
         tile = GraftTile(tuple(self.snapshots), pairs, options)
@@ -228,26 +242,51 @@ class Measurement:
             return self.pair(0, 1, layer).adam_fvu()
 
     def kernels(self, layer: int) -> dict[str, float | None]:
-        """Rates of the lag Gram and of the cross term as shares of the GEMM's; None for a dense layer.
+        """Rates of the lag Gram and of the cross terms as shares of the GEMM's; None for a dense layer.
 
         The operations of the lag Gram are those of its products over the padded maps; borders come on top.
+        Those of cross terms, of all pairs where kernels share the maps, are those of direct convs.
         """
         architecture = self.networks[0].architecture
         description = architecture.layers[layer - 1]
         if description.kind == "dense":
             return {"gram_share": None, "cross_share": None}
         with self._step("kernels", f"layer {layer}, rates", DEPTH - 2), torch.no_grad():
-            h = self.networks[0].prefix(layer, self.data.x_train[: images_per_batch(architecture)])
-            z = self.networks[1].layer(layer, h)
+            x = laid(self.data.x_train[: images_per_batch(architecture)], "channels_last")
+            read = [network.prefix(layer, x) for network in self.networks]
+            written = [net.layer(layer, h) for net, h in zip(self.networks, read, strict=True)]
+            h, z, cross, pairs = read[0], written[1], None, self._ordered_pairs()
             batch, channels, height, width = h.shape
             kernel, inputs = description.kernel, LayerInput(description, h, "float32")
+            if (
+                h.device.type == "cpu"
+                and channels >= WIDE
+                and crosses(description, (channels, height, width))
+            ):
+                cross = cross_sums(pairs, None)
             padded = batch * (height + kernel - 1) * (width + kernel - 1)
             sums, steps = LagSums(kernel, description.padding), len(list(lags(kernel, height, width)))
             works = {
                 "gram_share": (2.0 * steps * channels**2 * padded, lambda: sums.add(h)),
-                "cross_share": (2.0 * z.numel() * channels * kernel**2, lambda: inputs.cross_CD(z)),
+                "cross_share": (
+                    2.0 * z.numel() * channels * kernel**2 * (len(pairs) if cross else 1),
+                    lambda: cross.add(read, written) if cross else inputs.cross_CD(z),
+                ),
             }
             return {**shares_of_gemm(works, 5 * self.setup.repeats, self.setup.device)}
+
+    def floor(self, seconds: float, phases: dict[str, float]) -> list[dict[str, Any]]:
+        """The engine's seconds of each phase for one graft beside those of a perfect machine, and all."""
+        with self._step("kernels", "rate of matrix products", DEPTH - 2):
+            rate = statistics.median(gemm_rates(9, self.setup.device))
+        sizes = len(self.networks), self.setup.images, len(self.data.y_test)
+        rows = floor(self.networks[0].architecture, *sizes, self.setup.ridges, rate)
+        for row in rows:
+            row["engine_seconds"] = phases[row["phase"]] * seconds
+        names = [name for name in rows[0] if name != "phase"]
+        sums = {name: sum(row[name] for row in rows) for name in names} | {"engine_seconds": seconds}
+        total: dict[str, Any] = {"phase": "all", **sums}
+        return [{"width": self.width, "gemm_gflops": rate / 1e9} | row for row in [*rows, total]]
 
 
 def _take(steps: Iterator[object]) -> None:

@@ -14,6 +14,7 @@ from espalier.tasks.grafting.grafted_net import Joiner
 from espalier.tasks.grafting.gram import ChannelMoments, PatchMoments
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.score import GraftScore
+from espalier.tasks.grafting.shared_crosses import SharedCrosses
 from espalier.tasks.grafting.tile_nets import TileNets
 
 PHASES: list[tuple[str, Any, str]] = [
@@ -21,12 +22,14 @@ PHASES: list[tuple[str, Any, str]] = [
     ("forward passes", TileNets, "source_features"),
     ("Gram matrices", PatchMoments, "add"),
     ("cross terms", LayerInput, "cross_CD"),
+    ("cross terms", SharedCrosses, "add"),
     ("factorisations", fit, "factorise"),
     ("solutions", fit, "solve"),
     ("solutions", fit, "choose"),
     ("BN statistics", grafted_net, "_reestimate"),
+    ("held-out predictions", Joiner, "compared"),
     ("held-out predictions", Joiner, "joint"),
-    ("held-out tops", score, "run_top"),
+    ("held-out tops", score, "send"),
     ("errors and moments", ChannelMoments, "add"),
     ("errors and moments", GraftScore, "add_error"),
     ("errors and moments", GraftScore, "add_answers"),

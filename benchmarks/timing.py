@@ -66,6 +66,12 @@ def gemm_rate(square: Tensor, device: str) -> float:
     return 2.0 * len(square) ** 3 / seconds_of(lambda: square @ square, device)
 
 
+def gemm_rates(repeats: int, device: str) -> list[float]:
+    """Operations per second of some products, after one that warms up."""
+    square = torch.randn(GEMM_SIZE, GEMM_SIZE, generator=stream("gemm")).to(device)
+    return [gemm_rate(square, device) for _ in range(1 + repeats)][1:]
+
+
 class Progress:
     """Lines on stderr: what runs, and how long the rest will take, by weights in any one unit."""
 

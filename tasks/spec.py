@@ -265,7 +265,7 @@ Layout = Literal["contiguous", "channels_last"]
 
 
 Kernels = Literal["auto", "off"]
-"""Whether training may use compiled kernels; `auto` uses them where they can be loaded."""
+"""Whether training and grafts may use compiled kernels; `auto` uses them where they can be loaded."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from espalier.orchestrator.planning.kernel_memory import kernel_bytes
 from espalier.orchestrator.planning.row_memory import row_bytes
 from espalier.orchestrator.planning.tile_load import Census, Load, loads
 from espalier.tasks.data.images import DataFacts
@@ -370,7 +371,8 @@ def part_memory(load: Load, facts: DataFacts, factored: int) -> int:
         count * sum(size.inputs + size.out * size.positions for size in layer_sizes(net))
         for net, count in load.passes
     )
-    return int(8 * (squares + crosses) + by_rows + unfolded + 4 * images * features)
+    kernels = kernel_bytes(load)
+    return int(8 * (squares + crosses) + by_rows + unfolded + kernels + 4 * images * features)
 
 
 def unfolded_bytes(options: GraftOptions, read: Sequence[ArmSizes]) -> int:

@@ -25,6 +25,7 @@ from espalier.tasks.grafting.gram import (
 )
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.row_fit import RowFactor, TileRows, factorise_rows, wanted
+from espalier.tasks.grafting.shared_crosses import shared_crosses
 from espalier.tasks.grafting.solve import Fit, Sums, Trial, choose, solve, split
 from espalier.tasks.grafting.tile_nets import Batch, Features, Layers, TileNets, arm_output, goal
 from espalier.tasks.grafting.tile_parts import Source, gram_source
@@ -67,6 +68,7 @@ class _Sums:
                     net = nets.networks[source.snapshot].architecture
                     sizes = arm_sizes(net, nets.frame, arm)
                     self.grams.setdefault((source, reading), PatchMoments(sizes.dim))
+        self.shared = shared_crosses(nets)
         for target in nets.targets:
             net = nets.networks[target].architecture
             for arm in nets.arms:
@@ -75,10 +77,20 @@ class _Sums:
     def add(self, features: Features, batch: Batch) -> None:
         for (target, arm), moments in self.outputs.items():
             moments.add(arm_output(arm, features.targets[target]))
+        together: dict[Arm, dict[Source, LayerInput]] = defaultdict(dict)
         for source, layers in features.sources.items():
-            self._add_source(source, layers, features, batch)
+            self._add_source(source, layers, features, batch, together)
+        for arm, shared in self.shared.items():
+            shared.add(together[arm], features.targets)
 
-    def _add_source(self, source: Source, layers: Layers, features: Features, batch: Batch) -> None:
+    def _add_source(
+        self,
+        source: Source,
+        layers: Layers,
+        features: Features,
+        batch: Batch,
+        together: dict[Arm, dict[Source, LayerInput]],
+    ) -> None:
         inputs: dict[Reading, LayerInput] = {}
         for arm, entry in self.nets.arms.items():
             place = entry.reading
@@ -87,17 +99,23 @@ class _Sums:
                 if (source, place) in self.grams:
                     self.grams[source, place].add(inputs[place])
             self._add_crosses(source, arm, inputs[place], features, batch)
+            if source in self.shared[arm].sources:
+                together[arm][source] = inputs[place]
 
     def _add_crosses(
         self, source: Source, arm: Arm, inputs: LayerInput, features: Features, batch: Batch
     ) -> None:
         for pair in self.nets.pairs_of.get(source, []):
+            if self.shared[arm].has(pair):
+                continue
             output = goal(arm, source, features.targets[pair.target], batch)
             add_to(self.crosses, (pair.key, arm), inputs.cross_CD(output))
 
     def of(self, pair: Pair, arm: Arm, patches: Factor | Centred) -> Sums:
         """The sums from which the errors of a pair's map at an arm follow."""
-        return Sums(patches, self.crosses[pair.key, arm].T, self.outputs[pair.target, arm])
+        shared = self.shared[arm]
+        cross_CD = shared.of(pair) if shared.has(pair) else self.crosses[pair.key, arm]
+        return Sums(patches, cross_CD.T, self.outputs[pair.target, arm])
 
 
 def fit(nets: TileNets, x: Tensor, options: GraftOptions, known: Factors | None = None) -> Fits:

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from espalier.tasks.grafting.fit import Fits
 from espalier.tasks.grafting.layer_input import LayerInput
+from espalier.tasks.grafting.nulls.known_nulls import variant_of
 from espalier.tasks.grafting.tile_nets import Batch, Layers, TileNets, at_target_positions
 from espalier.tasks.grafting.tile_parts import Source
+from espalier.tasks.kernels.compiled import comparing
 from espalier.tasks.networks.batch_norm import Reestimation
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, norms_from, shortcut_arm, shortcuts_past
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Architecture, Pair
+
+if TYPE_CHECKING:
+    from espalier.tasks.kernels.compiled import ComparedNetwork
 
 Sources = Mapping[Source, Layers]
 """One batch's features."""
@@ -29,6 +34,30 @@ class Joint(NamedTuple):
 
     z: Tensor
     shortcuts: dict[int, Tensor]
+
+
+class Compared(NamedTuple):
+    """A joint that was compared: what the target's top goes on from, and the summed squares (C,) at z_l."""
+
+    made: Tensor
+    square_C: Tensor
+
+
+class Top(NamedTuple):
+    """A net that goes on from a joint, and the same by compiled kernels, if they take any of its convs."""
+
+    network: Network
+    compared: ComparedNetwork | None = None
+
+    @classmethod
+    def of(cls, network: Network) -> Top:
+        """By kernels where they are allowed."""
+        return cls(network, comparing(network))
+
+    def with_statistics(self, found: Mapping[str, Tensor]) -> Top:
+        """The same maps with other statistics of BN."""
+        network = replace(self.network, parameters={**self.network.parameters, **found})
+        return Top(network, self.compared and self.compared.sharing(network))
 
 
 class Joiner:
@@ -51,7 +80,22 @@ class Joiner:
             return Joint(z, given)
         return exact_joint(target.architecture, cut, given)
 
+    def compared(self, source: Source, pair: Pair, cut: Cut, top: Top, own: Tensor) -> Compared | None:
+        """The joint compared with the target's `own` z_l, where the compiled kernels can do both at once."""
+        moved = variant_of(source.variant).positions is not None
+        arm, *others = cut.arms
+        if top.compared is None or moved or others or arm.gives != "z":
+            return None
+        inputs, fitted = self._input(source, cut, arm), self._fits.of(pair.key, cut, arm)
+        found = inputs.compared(top.compared, cut.layer, fitted.weight_DC, fitted.bias_C, own)
+        return found and Compared(*found)
+
     def _predict(self, source: Source, pair: Pair, cut: Cut, arm: Arm) -> Tensor:
+        fitted = self._fits.of(pair.key, cut, arm)
+        output = self._input(source, cut, arm).predict(fitted.weight_DC, fitted.bias_C)
+        return at_target_positions(source, output, self._batch)
+
+    def _input(self, source: Source, cut: Cut, arm: Arm) -> LayerInput:
         if self._place != (source, cut):
             self._place, self._inputs = (source, cut), {}
         entry = self._nets.arms[arm]
@@ -59,9 +103,7 @@ class Joiner:
         if place not in self._inputs:
             h = self._sources[source][arm.reads].h_in
             self._inputs[place] = entry.input(h, self._nets.tile.options.products)
-        fitted = self._fits.of(pair.key, cut, arm)
-        output = self._inputs[place].predict(fitted.weight_DC, fitted.bias_C)
-        return at_target_positions(source, output, self._batch)
+        return self._inputs[place]
 
 
 def exact_joint(architecture: Architecture, cut: Cut, given: Mapping[Arm, Tensor]) -> Joint:
@@ -71,7 +113,7 @@ def exact_joint(architecture: Architecture, cut: Cut, given: Mapping[Arm, Tensor
     return Joint(given[cut.arms[0]], {number: given[arm].float() for number, arm in arms.items()})
 
 
-Tops = dict[tuple[str, Cut, str], Network]
+Tops = dict[tuple[str, Cut, str], Top]
 """By (pair key, cut, whose BN statistics): the net that goes on from the joint."""
 
 
@@ -85,11 +127,12 @@ def tops(nets: TileNets, fits: Fits, x: Tensor) -> Tops:
     for batch in nets.mixed_batches(len(x), "train") if modes else ():
         _reestimate(nets, Joiner(nets, fits, nets.source_features(x, batch), batch), modes)
     found: Tops = {}
+    plain = {target: Top.of(nets.networks[target]) for target in nets.targets}
     for _, pair, cut in nets.grafts():
         for statistics in nets.statistics(pair.target, cut):
-            top = nets.networks[pair.target]
+            top = plain[pair.target]
             if statistics == "reestimated":
-                top = replace(top, parameters={**top.parameters, **modes[pair.key, cut].statistics()})
+                top = top.with_statistics(modes[pair.key, cut].statistics())
             found[pair.key, cut, statistics] = top
     return found
 

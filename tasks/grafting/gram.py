@@ -19,6 +19,9 @@ from espalier.tasks.grafting.lag_gram import LagSums
 from espalier.tasks.grafting.layer_input import LayerInput, rounding
 from espalier.tasks.grafting.row_gram import RowSums
 
+CACHED = 1 << 15
+"""Numbers of an output that are looked at together: half the time of all at once, of 20 x 32 x 28 x 28."""
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -35,6 +38,13 @@ def channel_sums(z: Tensor) -> Tensor:
     return z.flatten(2).sum((0, 2)) if z.dim() == 4 else z.sum(0)
 
 
+def _in_cache(z: Tensor) -> Sequence[Tensor]:
+    """An output in groups of images whose float64 copies stay in a core's cache; on a GPU as it is."""
+    if z.device.type != "cpu" or not z.numel():
+        return (z,)
+    return z.split(max(1, CACHED * len(z) // z.numel()))
+
+
 class ChannelMoments:
     """Running sums of the rows of a layer's output, per channel."""
 
@@ -48,8 +58,10 @@ class ChannelMoments:
         self.rows += z.numel() // z.shape[1]
         # where the images are; in place, so that no small tensor is made between large ones
         self.sum_C, self.square_C = self.sum_C.to(z.device), self.square_C.to(z.device)
-        self.sum_C += channel_sums(z.double())
-        self.square_C += channel_sums(z.double().square())
+        for part in _in_cache(z):
+            wide = part.double()
+            self.sum_C += channel_sums(wide)
+            self.square_C += channel_sums(wide.square())
 
     @property
     def mean_C(self) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,14 +16,17 @@ from torch import Tensor
 from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.error_blocks import BlockMoments, block_of, image_sums, into_blocks
 from espalier.tasks.grafting.fit import Fits
-from espalier.tasks.grafting.grafted_net import Joiner, Joint, Tops, run_top, tops
-from espalier.tasks.grafting.gram import ChannelMoments, channel_sums
+from espalier.tasks.grafting.grafted_net import Compared, Joiner, Joint, Top, Tops, run_top, tops
+from espalier.tasks.grafting.gram import ChannelMoments, add_to, channel_sums
 from espalier.tasks.grafting.tile_nets import Batch, Features, TileNets, seen
 from espalier.tasks.grafting.tile_parts import Source
 from espalier.tasks.networks.cuts import Cut
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Loss
 from espalier.tasks.training.loss import right_answers, summed_loss
+
+if TYPE_CHECKING:
+    from espalier.tasks.kernels.compiled import ComparedNetwork
 
 Graft = tuple[str, Cut, str]
 """(pair key, cut, whose BN statistics): what has a row of its own."""
@@ -53,8 +57,11 @@ class GraftScore:
 
     def add_error(self, layer: int, difference: Tensor) -> None:
         """Add the squares of `z_hat - z` at a layer."""
-        total = channel_sums(difference.double().square())
-        self.error_C[layer] = self.error_C[layer] + total if layer in self.error_C else total
+        self.add_squares(layer, channel_sums(difference.double().square()))
+
+    def add_squares(self, layer: int, square_C: Tensor) -> None:
+        """Add the summed squares at a layer."""
+        add_to(self.error_C, layer, square_C)
 
     def add_blocks(self, difference: Tensor, block_N: Tensor) -> None:
         """Add the squares of `z_hat - z` at l to the images' blocks."""
@@ -137,8 +144,10 @@ def _score_grafts(
     block_N = block_of(batch.plain_N, scores.images) if scores.blocks else None
     for source, pair, cut in nets.grafts():
         own = [layer.z for layer in features.targets[pair.target]]
-        joint = joiner.joint(source, pair, cut)
-        for statistics in nets.statistics(pair.target, cut):
+        some = nets.statistics(pair.target, cut)
+        joint = joiner.compared(source, pair, cut, above[pair.key, cut, some[0]], own[cut.layer - 1])
+        joint = joint or joiner.joint(source, pair, cut)
+        for statistics in some:
             graft = (pair.key, cut, statistics)
             outputs = send(above[graft], cut, joint, own, scores.grafts[graft])
             scores.grafts[graft].add_answers(nets.loss, outputs, labels)
@@ -146,11 +155,45 @@ def _score_grafts(
                 scores.grafts[graft].add_blocks(joint.z - own[cut.layer - 1].double(), block_N)
 
 
-def send(top: Network, cut: Cut, joint: Joint, own: Sequence[Tensor], entry: GraftScore) -> Tensor:
+def send(top: Top, cut: Cut, joint: Joint | Compared, own: Sequence[Tensor], entry: GraftScore) -> Tensor:
     """The grafted net's outputs; adds its errors to `entry`. `own` is the target's z of layers 1 to L."""
-    entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
+    if isinstance(joint, Compared):
+        entry.add_squares(cut.layer, joint.square_C)
+    else:
+        entry.add_error(cut.layer, joint.z - own[cut.layer - 1].double())
+    if top.compared is not None:
+        return _ascend(top.network, top.compared, cut.layer, joint, own, entry)
+    assert isinstance(joint, Joint)
     outputs = joint.z
-    for layer, outputs in run_top(top, cut, joint):
+    for layer, outputs in run_top(top.network, cut, joint):
         if layer > cut.layer:
             entry.add_error(layer, outputs - own[layer - 1])
     return outputs
+
+
+def _ascend(
+    network: Network,
+    compared: ComparedNetwork,
+    layer: int,
+    joint: Joint | Compared,
+    own: Sequence[Tensor],
+    entry: GraftScore,
+) -> Tensor:
+    """The outputs by compiled kernels, from the joint at a layer on; adds the errors above."""
+    carried = {} if isinstance(joint, Compared) else dict(joint.shortcuts)
+    z = joint.made if isinstance(joint, Compared) else joint.z.float()
+    if layer == len(own):
+        return z
+    first = compared if isinstance(joint, Compared) else network
+    h = first.after(layer, z, carried.pop(layer, None))
+    for above in range(layer + 1, len(own) + 1):
+        carried |= network.shortcuts_from(above - 1, h)
+        if compared.takes(above, h):
+            z, square_C = compared.step(above, h, own[above - 1])
+            entry.add_squares(above, square_C)
+        else:
+            z = network.layer(above, h)
+            entry.add_error(above, z - own[above - 1])
+        if above < len(own):
+            h = compared.after(above, z, carried.pop(above, None))
+    return z

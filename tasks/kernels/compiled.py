@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
-from espalier.tasks.kernels.tiling import work_bytes
-from espalier.tasks.spec import Architecture, Kernels
+from espalier.tasks.kernels.tiling import cross_bytes, filter_bytes, suits, work_bytes
+from espalier.tasks.spec import Architecture, Kernels, Layer
 
 ROUNDING = 2
 """Bumped by hand when a change of the kernels changes the bits of a training; `probes.json` keeps it.
@@ -25,10 +25,27 @@ Since 2 a patch of zeros gives the bias exactly (`tasks.kernels.zero_patches`).
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from espalier.tasks.kernels.compared_network import ComparedNetwork
+    from espalier.tasks.kernels.cross_sums import CrossSums
     from espalier.tasks.kernels.sgd_kernel import Step
     from espalier.tasks.networks.network import Network
 
-__all__ = ["ROUNDING", "Use", "compiles", "faster", "kernels", "sgd_step", "usable", "work_bytes"]
+__all__ = [
+    "ROUNDING",
+    "Use",
+    "comparing",
+    "compiles",
+    "cross_bytes",
+    "cross_sums",
+    "crosses",
+    "faster",
+    "filter_bytes",
+    "kernels",
+    "sgd_step",
+    "suits",
+    "usable",
+    "work_bytes",
+]
 
 
 @dataclass
@@ -65,6 +82,30 @@ def faster(network: Network) -> Network:
     from espalier.tasks.kernels.compiled_network import compiled
 
     return compiled(network)
+
+
+def comparing(network: Network) -> ComparedNetwork | None:
+    """The network, its maps compared while they are in the cache, if kernels take any of its convs."""
+    if not filter_bytes(network.architecture) or not usable():
+        return None
+    from espalier.tasks.kernels import compared_network
+
+    return compared_network.comparing(network)
+
+
+def crosses(layer: Layer, shape: tuple[int, int, int]) -> bool:
+    """Whether the cross terms of a float32 conv that reads maps of this shape may be `cross_sums`."""
+    return suits(layer, shape) and usable()
+
+
+def cross_sums(pairs: Sequence[tuple[int, int]], beside: CrossSums | None) -> CrossSums:
+    """Sums of cross terms of these pairs: the number of a map that is read, and of one that is written.
+
+    Memory for work is shared with the sums `beside` them.
+    """
+    from espalier.tasks.kernels.cross_sums import CrossSums
+
+    return CrossSums(pairs, beside)
 
 
 def compiles(architecture: Architecture) -> bool:

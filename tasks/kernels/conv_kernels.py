@@ -67,6 +67,39 @@ def forward(m: int, size: Block) -> Kernel:
 
 
 @cache
+def compared(m: int, size: Block) -> Kernel:
+    """As `forward`, compared with a map: `(h, filters, bias, own, made, errors, zeros, beyond, *work)`.
+
+    `own` is (N, H, W, O); `made` is z, or when pooled the ReLU of the largest of each square. To `errors`
+    (groups, O) the squares of z - own are added, apart for each group of tiles in work at once. There are
+    zeros for C or O numbers, whichever is more. `work`: strips of h, zeros, and of z; planes of h and of z.
+    """
+    code = Code(12, SIZES, CHANNELS)
+    h, filters, bias, own, made, errors, zeros, beyond, *work = code.arguments[:12]
+    cut = _Arguments(code, m)
+    strip_h, strip_z = (Strip(cut.tiles, start) for start in work[:2])
+    planes_h, planes_z = (Planes(start, planes_of(m)) for start in work[2:])
+    map_h, (map_own, map_z) = cut.read(h), cut.written(own, made)
+    factors = Matrices(filters, cut.channels, cut.outputs, size)
+    a_t, _, b_t = (_floats(matrix) for matrix in matrices(POINTS[m]))
+    for group in cut.tiles.groups(cut.together):
+        for row, vector in cut.parts(group, cut.channels):
+            strip_h.read(map_h, row, vector, zeros, BORDER, cut.floor)
+            strip_h.to_planes(b_t, row, planes_h, vector)
+        times_matrices(code, planes_h, factors, planes_z, group.size)
+        sums = errors + group.start.over(cut.together) * cut.outputs
+        for row, vector in cut.parts(group, cut.outputs):
+            strip_z.from_planes(a_t, row, planes_z, vector)
+            strip_z.compare(map_own, row, vector, sums + vector * CHANNELS, bias, zeros)
+            offset = code.load(bias + vector * CHANNELS)
+            with code.when(cut.pooled.exceeds(0)):
+                strip_z.pool(map_z.pooled(), None, row, vector, beyond, offset)
+            with code.when(cut.pooled.below(1)):
+                strip_z.write(map_z, row, vector, beyond, offset)
+    return code.compile()
+
+
+@cache
 def backward(m: int, size: Block) -> Kernel:
     """The adjoint of `forward`: `(h, filters, g, winners, g_h, g_filters, g_bias, zeros, beyond, *work)`.
 

@@ -33,10 +33,31 @@ class Planes:
         """Where the `vector`-th 16 channels of a tile lie in one plane."""
         return self.start + vector * (self.count * LINE) + tile * CHANNELS + plane * LINE
 
+    @property
+    def apart(self) -> int:
+        """Numbers from one plane to the next."""
+        return LINE
+
     @staticmethod
     def numbers(channels: int, count: int) -> int:
         """How many numbers such planes are."""
         return channels // CHANNELS * count * LINE
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Planes one after another, each of the channels of many nets: (P, channels / 16, tiles and one, 16).
+
+    `apart` numbers lie from one plane to the next, `line` from 16 channels to the next.
+    """
+
+    start: Value
+    apart: Value
+    line: Value
+
+    def at(self, vector: Value, plane: Value | int, tile: Value) -> Value:
+        """Where the `vector`-th 16 channels of a tile lie in one plane."""
+        return self.start + self.apart * plane + self.line * vector + tile * CHANNELS
 
 
 @dataclass(frozen=True)
@@ -102,7 +123,7 @@ def times_matrices(code: Code, planes: Planes, matrices: Matrices, made: Planes,
         with code.loop(matrices.rows.over(CHANNELS)) as vector, code.loop(CHANNELS) as channel:
             line = matrices.at(plane, vector * CHANNELS + channel, panel)
             places = [line + number * CHANNELS for number in range(size.vectors)]
-            _add(code, totals, planes.at(vector, plane, tile) + channel, CHANNELS, places)
+            add(code, totals, planes.at(vector, plane, tile) + channel, CHANNELS, places)
         for number in range(size.vectors):
             to = made.at(panel * size.vectors + number, plane, tile)
             for row, line in enumerate(totals):
@@ -122,7 +143,7 @@ def add_products(code: Code, ones: Planes, others: Planes, sums: Matrices, tiles
         totals, row, first = size.totals(code), part * size.rows, panel * size.vectors
         with code.loop(tiles) as tile:
             places = [others.at(first + number, plane, tile) for number in range(size.vectors)]
-            _add(code, totals, ones.at(vector, plane, tile) + row, 1, places)
+            add(code, totals, ones.at(vector, plane, tile) + row, 1, places)
         for below, line in enumerate(totals):
             to = sums.at(plane, vector * CHANNELS + row + below, panel)
             for number, total in enumerate(line):
@@ -141,7 +162,7 @@ def _clear(code: Code, planes: Planes, channels: Value, first: Value, count: Val
         code.store(planes.at(vector, plane, first + number), code.number(0.0))
 
 
-def _add(
+def add(
     code: Code, totals: Sequence[Sequence[Total]], ones: Value, apart: int, places: Sequence[Value]
 ) -> None:
     """Add one term: a number for each row, `apart` from one to the next, times vectors."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from espalier.tasks.kernels.plane_products import LINE, Planes
+from espalier.tasks.kernels.plane_products import Planes, Stacks
 from espalier.tasks.kernels.tile_transforms import Matrix, both_sides
 from espalier.tasks.kernels.tiling import CHANNELS, POOL
 from espalier.tasks.kernels.toom_cook import TAPS
@@ -124,21 +124,21 @@ class Strip:
         """One of its lines, from a column on."""
         return Line(self.start + (self.tiles.pitch * number + column) * CHANNELS, CHANNELS)
 
-    def to_planes(self, matrix: Matrix, row: Row, planes: Planes, vector: Value) -> None:
+    def to_planes(self, matrix: Matrix, row: Row, planes: Planes | Stacks, vector: Value) -> None:
         """Planes `L d L^T` of each tile d, with its corner at the strip's."""
         code, side = self.tiles.code, len(matrix[0])
         with code.loop(self.tiles.columns) as column:
             d = [code.load(place) for place in self._tile(column, side)]
             to = planes.at(vector, 0, row.first + column)
             for number, value in enumerate(both_sides(matrix, d)):
-                code.store(to + number * LINE, value)
+                code.store(to + planes.apart * number, value)
 
     def from_planes(self, matrix: Matrix, row: Row, planes: Planes, vector: Value, overlap: int = 0) -> None:
         """Tiles `L p L^T` from planes p; their first lines and columns are added to what is there."""
         code, side = self.tiles.code, len(matrix)
         with code.loop(self.tiles.columns) as column:
             source = planes.at(vector, 0, row.first + column)
-            p = [code.load(source + number * LINE) for number in range(planes.count)]
+            p = [code.load(source + planes.apart * number) for number in range(planes.count)]
             places = self._tile(column, side)
             for number, (place, value) in enumerate(zip(places, both_sides(matrix, p), strict=True)):
                 shared = min(divmod(number, side)) < overlap
@@ -179,17 +179,43 @@ class Strip:
             with code.loop(map_.width) as x:
                 code.store(to.at(x), code.load(source.at(x)) + bias)
 
-    def pool(self, map_: Map, winners: Map, row: Row, vector: Value, outside: Value, bias: Value) -> None:
-        """Write the ReLU of the largest of each square to a map, and which one it was to another."""
+    def pool(
+        self, map_: Map, winners: Map | None, row: Row, vector: Value, outside: Value, bias: Value
+    ) -> None:
+        """Write the ReLU of the largest of each square to a map, and which it was to another, if given."""
         code, squares = self.tiles.code, self.tiles.m // POOL
         for number in range(squares):
             y = row.number * squares + number
-            to, mark = (part.line(row.image, y, vector, outside) for part in (map_, winners))
+            to, *marks = (
+                part.line(row.image, y, vector, outside) for part in (map_, winners) if part is not None
+            )
             with code.loop(map_.width) as x:
                 z = [code.load(place) + bias for place in self._square(number, x)]
                 value, winner = code.pooled_relu(z)
                 code.store(to.at(x), value)
-                code.store(mark.at(x), winner)
+                for mark in marks:
+                    code.store(mark.at(x), winner)
+
+    def compare(self, map_: Map, row: Row, vector: Value, sums: Value, bias: Value, zeros: Value) -> None:
+        """Add the squares of what the row's tiles, with the vector of `bias`, differ from a map by to `sums`.
+
+        Past the border the bias is compared with itself: `bias` and `zeros` point to numbers of all channels.
+        """
+        code, totals, pairs = self.tiles.code, [self.tiles.code.total() for _ in range(self.tiles.m)], []
+        for number in range(self.tiles.m):
+            y = row.number * self.tiles.m + number
+            mine, inside = self.line(number), y.below(map_.height)
+            strip = Line(inside.choose(mine.start, zeros), inside.choose(row.number * 0 + CHANNELS, 0))
+            pairs.append((strip, map_.line(row.image, y, vector, bias)))
+        offset = code.load(bias + vector * CHANNELS)
+        with code.loop(map_.width) as x:
+            for total, (mine, other) in zip(totals, pairs, strict=True):
+                off = code.load(mine.at(x)) + offset - code.load(other.at(x))
+                total.add(off * off)
+        whole = code.load(sums)
+        for total in totals:
+            whole = whole + total.value
+        code.store(sums, whole)
 
     def _square(self, number: int, x: Value) -> list[Value]:
         corners = [self.line(POOL * number + i).at(x * POOL) for i in range(POOL)]

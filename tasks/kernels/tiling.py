@@ -23,6 +23,9 @@ CHANNELS = 16
 AT_ONCE = 64
 """Tiles whose planes are in use, and in the cache, at once: whole rows of tiles."""
 
+CROSS_TILES = 128
+"""Tiles whose planes are in use at once where many pairs of maps share them (`tasks.kernels.cross_sums`)."""
+
 POOL = 2
 """Side of the squares that are pooled."""
 
@@ -80,3 +83,23 @@ def work_bytes(architecture: Architecture) -> int:
     strips = [prod(strip_of(*size)) * (read + 2 * CHANNELS) for read, _, size in convs]
     marks = [prod(marks_of(*size)) for _, _, size in convs]
     return 4 * sum(max(numbers, default=0) for numbers in (filters, room, strips, marks))
+
+
+def cross_bytes(size: tuple[int, int], read: int, written: int, products: int) -> int:
+    """Bytes of work beside the sums of cross terms (`tasks.kernels.cross_sums`), for maps of `size` (H, W).
+
+    `read` and `written` count the channels of all nets, `products` C x O of all pairs.
+    """
+    planes, (_, columns) = planes_of(outputs_of(*size)), tiles_of(*size)
+    tiles = max(1, CROSS_TILES // columns) * columns + 1
+    return 4 * (planes * tiles * (read + written) + (planes + TAPS**2) * products)
+
+
+def filter_bytes(architecture: Architecture) -> int:
+    """Bytes of the filters of all convs that are taken."""
+    layers = zip(architecture.layers, input_shapes(architecture), strict=True)
+    return 4 * sum(
+        planes_of(outputs_of(*output_size(layer, shape))) * shape[0] * layer.out
+        for layer, shape in layers
+        if suits(layer, shape)
+    )

@@ -149,6 +149,13 @@ class Code:
         place = self.builder.bitcast(pointer.raw, self._vector.as_pointer())
         return Value(self.builder, self.builder.load(place, align=BYTES, typ=self._vector))
 
+    def load_size(self, pointer: Value, place: Value | int) -> Value:
+        """The `place`-th of some sizes (int64) that begin where a pointer points to."""
+        sizes = self.builder.bitcast(pointer.raw, _SIZE.as_pointer())
+        index = place.raw if isinstance(place, Value) else ir.Constant(_SIZE, place)
+        at = self.builder.gep(sizes, [index], source_etype=_SIZE)
+        return Value(self.builder, self.builder.load(at, align=2 * BYTES, typ=_SIZE))
+
     def load_one(self, pointer: Value) -> Value:
         """A vector of the one number that a pointer points to."""
         one = self.builder.load(pointer.raw, align=BYTES, typ=_NUMBER)

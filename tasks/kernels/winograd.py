@@ -67,7 +67,7 @@ def _suits(h: Tensor, weight: Tensor, bias: Tensor, least: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class Cut:
     """A batch of maps (N, H, W, C) cut in tiles, and what is made of them (N, H, W, O)."""
 
     shape: tuple[int, ...]
@@ -77,6 +77,7 @@ class _Cut:
 
     @property
     def m(self) -> int:
+        """Outputs along a side of a tile."""
         return outputs_of(*self.shape[1:3])
 
     def sizes(self) -> tuple[int, ...]:
@@ -100,13 +101,19 @@ class _Cut:
                 for tap in (0, TAPS - 1):
                     g_weight_OIJC.select(axis, tap).zero_()
 
+    @property
+    def groups(self) -> int:
+        """How many groups of tiles are in work, one after another."""
+        rows, columns = tiles_of(*self.shape[1:3])
+        return -(-self.shape[0] * rows // (AT_ONCE // columns))
+
     def matrices(self, rows: int, columns: int) -> Tensor:
         """Room for filters, or their gradients, as planes."""
         return torch.empty(Matrices.numbers(planes_of(self.m), rows, columns), dtype=torch.float32)
 
     def strips(self, count: int = 1) -> Tensor:
         """Zeros: room for strips of 16 channels, with their borders."""
-        return _zeros(count, *strip_of(*self.shape[1:3]), CHANNELS)
+        return zeros(count, *strip_of(*self.shape[1:3]), CHANNELS)
 
     def planes(self) -> tuple[Tensor, Tensor]:
         """Room for planes of what is read and of what is made."""
@@ -115,30 +122,32 @@ class _Cut:
         return room[:read], room[read : read + made]
 
 
-class _Room(threading.local):
+class Room(threading.local):
     """Memory for planes, kept from one call to the next."""
 
     def __init__(self) -> None:
         self._kept = torch.empty(0, dtype=torch.float32)
 
     def at_least(self, count: int) -> Tensor:
+        """So many numbers, or more."""
         if len(self._kept) < count:
             self._kept = torch.empty(count, dtype=torch.float32)
         return self._kept
 
 
-def _zeros(*shape: int) -> Tensor:
+def zeros(*shape: int) -> Tensor:
+    """Float32."""
     return torch.zeros(shape, dtype=torch.float32)
 
 
-_room = _Room()
+_room = Room()
 
 
 class _Conv(Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, rectified: bool, pooled: bool) -> Tensor:
         h_NHWC, (outputs, channels) = in_rows(h), weight.shape[:2]
-        cut, size = _Cut(tuple(h_NHWC.shape), outputs, rectified, pooled), block(outputs)
+        cut, size = Cut(tuple(h_NHWC.shape), outputs, rectified, pooled), block(outputs)
         filters = cut.matrices(channels, outputs)
         # With two axes: of four, PyTorch's copy of a transpose takes many times as long.
         weight_IJCO = in_rows(weight).view(outputs, -1).t().contiguous()
@@ -146,7 +155,7 @@ class _Conv(Function):
         conv_kernels.to_filters(cut.m, size)(weight_IJCO, filters, *apart)
         z_NHWO = h_NHWC.new_empty(cut.made())
         winners = torch.empty_like(z_NHWO) if pooled else z_NHWO
-        maps = h_NHWC, filters, bias.contiguous(), z_NHWO, winners, _zeros(channels), _zeros(outputs)
+        maps = h_NHWC, filters, bias.contiguous(), z_NHWO, winners, zeros(channels), zeros(outputs)
         work = cut.strips(), cut.strips(), *cut.planes(), *zero_patches.room(*cut.shape[1:3])
         conv_kernels.forward(cut.m, size)(*maps, *work, *cut.sizes())
         ctx.save_for_backward(h_NHWC, weight, winners if pooled else None)
@@ -164,10 +173,10 @@ class _Conv(Function):
         apart = outputs, channels, TAPS**2 * channels, channels
         conv_kernels.to_filters(cut.m, size)(weight_OIJC, filters, *apart)
         g_h, g_weight = torch.empty_like(h_NHWC), torch.empty_like(weight_OIJC)
-        g_filters, g_bias = torch.zeros_like(filters), _zeros(outputs)
+        g_filters, g_bias = torch.zeros_like(filters), zeros(outputs)
         won = g_NHWO if winners is None else winners
         maps = h_NHWC, filters, g_NHWO, won, g_h, g_filters, g_bias
-        outside = _zeros(max(channels, outputs)), _zeros(channels)
+        outside = zeros(max(channels, outputs)), zeros(channels)
         work = cut.strips(), cut.strips(), cut.strips(channels // CHANNELS), *cut.planes()
         conv_kernels.backward(cut.m, size)(*maps, *outside, *work, *cut.sizes())
         conv_kernels.from_filters(cut.m, size)(g_weight, g_filters, *apart)

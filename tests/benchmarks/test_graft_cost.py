@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 from benchmarks import graft_cost as benchmark
 from benchmarks.__main__ import app
 from benchmarks.graft_cost import Setup, run
+from benchmarks.graft_floor import floor
 from benchmarks.one_pair import OnePair
 from benchmarks.phases import PHASES, Clock, clocked
 from espalier.tasks.data.tensors import load
 from espalier.tasks.spec import GraftOptions
+from tests.tasks.conftest import make_net
 
 ROW = {
     "width", "layer", "adam_seconds", "naive_seconds", "exact_seconds", "adam_ratio", "naive_ratio",
@@ -44,6 +46,31 @@ def test_every_width_and_layer_has_a_row_with_positive_times(result):
             assert row[name] > 0, name
         assert row["fvu_adam"] is None
         assert (row["gram_share"] is None) == (row["layer"] == 5)
+
+
+def test_a_perfect_machines_time_is_told_by_phase_and_in_all(result):
+    for width in (2, 3):
+        rows = [row for row in result["floor"] if row["width"] == width]
+        *phases, total = rows
+        assert total["phase"] == "all"
+        assert {row["phase"] for row in phases} <= {phase for phase, _, _ in PHASES}
+        for name in ("gigaops", "gemm_seconds", "minimal_seconds"):
+            assert total[name] == pytest.approx(sum(row[name] for row in phases))
+        assert all(0 < row["minimal_seconds"] <= row["gemm_seconds"] for row in rows)
+        assert total["engine_seconds"] == pytest.approx(
+            result["rows"][0 if width == 2 else 4]["exact_seconds"]
+        )
+
+
+def test_a_perfect_machine_takes_the_products_of_minimal_filtering():
+    """Cross terms of a conv of 32 channels, 36 products a tile, and of a classifier in float64."""
+    net = make_net(width=32, entries=(1, 1), image=(2, 6, 6)).architecture
+    rows = {row["phase"]: row for row in floor(net, nets=2, images=10, held_out=10, ridges=(), rate=1e9)}
+    conv, classifier = 2 * 32 * 32 * 36 * 4, 2 * (2 * 32 * 36 * 5)
+    pairs, grafts = 2, 4
+    assert rows["cross terms"]["minimal_seconds"] == pytest.approx(
+        pairs * 10 * (conv + classifier) / grafts / 1e9
+    )
 
 
 def test_one_pair_at_a_time_gives_the_engines_fit(result):

@@ -13,7 +13,9 @@ from espalier.tasks.grafting.gram import PatchMoments, factorise
 from espalier.tasks.grafting.layer_input import LayerInput, channel_rows
 from espalier.tasks.grafting.nulls.shuffled_images import position_order
 from espalier.tasks.grafting.tile_nets import Bottoms, TileNets, gather_positions, scatter_positions
+from espalier.tasks.kernels.compiled import kernels
 from espalier.tasks.networks.cuts import Arm
+from espalier.tasks.networks.layout import laid
 from espalier.tasks.networks.network import Network, initialise, permute_channels
 from espalier.tasks.spec import WIDE, AtOnce, GraftOptions, GraftTile, Layer, Pair
 from espalier.tasks.tables.marks import CONSTANT_TARGET
@@ -84,6 +86,9 @@ def lstsq_graft(source, target, layer, x_train, x_test):
 def test_exact_graft_equals_float64_lstsq_on_independent_patches(layer, products, tolerance):
     tile = make_tile(options=GraftOptions(products=products), width=WIDE)
     data = make_data(train=600)
+    if products == "float32":  # features as the fit's, to the bit: 600 rows of layer 3 amplify the last ones
+        laid_out = (laid(x, "channels_last") for x in (data.x_train, data.x_test))
+        data = data._replace(**dict(zip(("x_train", "x_test"), laid_out, strict=True)))
     nets = networks_of(tile)
     row = next(r for r in graft(tile, nets, data).grafts if (r["key"], r["layer"]) == ("none-0-1", layer))
     with torch.no_grad():
@@ -159,6 +164,28 @@ def test_a_pairs_rows_do_not_depend_on_the_rest_of_its_tile(data):
     for pair in whole.pairs[:3] + whole.pairs[-2:]:
         alone = graft(GraftTile(whole.snapshots, (pair,), whole.options), nets, data).grafts
         assert [together[pair.key, row["layer"]] for row in alone] == alone
+
+
+def test_wide_pairs_by_compiled_kernels_stand_alone_and_are_pytorchs_but_for_rounding(data):
+    """Two convs of 32 channels, and shuffled images, which kernels take as far as positions allow."""
+    net = {"width": WIDE, "entries": (1, "pool", 1, 2)}
+    options = GraftOptions(ridges=(1e-4, 1e-2))
+    whole = make_tile(seeds=(0, 1, 2), nulls=("none", "shuffled_images", "self"), options=options, **net)
+    nets = networks_of(whole)
+    made = graft(whole, nets, data)
+    together = {(row["key"], row["layer"]): row for row in made.grafts}
+    below = {(row["key"], row["graft_layer"], row["layer"]): row for row in made.downstream}
+    for pair in (whole.pairs[1], whole.pairs[6], whole.pairs[-1]):
+        alone = graft(GraftTile(whole.snapshots, (pair,), options), nets, data)
+        assert [together[pair.key, row["layer"]] for row in alone.grafts] == alone.grafts
+        named = [below[pair.key, row["graft_layer"], row["layer"]] for row in alone.downstream]
+        assert named == alone.downstream
+    with kernels("off"):
+        plain = graft(whole, nets, data)
+    for mine, theirs in ((made.grafts, plain.grafts), (made.downstream, plain.downstream)):
+        found, expected = ([row["fvu_test"] for row in rows] for rows in (mine, theirs))
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert [r["ridge"] for r in made.grafts] == [r["ridge"] for r in plain.grafts]
 
 
 def test_ridge_equals_the_solution_of_the_augmented_least_squares(data):
