@@ -149,7 +149,7 @@ def _place(sweeps: Sequence[OneSweep], output: str | os.PathLike[str] | None) ->
 
 
 def _together(sweeps: Sequence[OneSweep]) -> list[Chapter]:
-    """The chapters of all sweeps; of several, or of several settings, with one that sets them side by side."""
+    """The chapters of all sweeps; several of them, or of settings, are set side by side first."""
     made = [*sweeps[0].chapters] if len(sweeps) == 1 else [*_of_all(sweeps)]
     answers = {chapter.label: chapter.answers for chapter in made if chapter.of_setting}
     figures = list(answers_beside.captioned_figures(answers))

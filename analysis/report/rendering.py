@@ -189,10 +189,12 @@ _ASIDE = re.compile(r" \([^()]*\d[^()]*(?:interval|rows|warning|bound)[^()]*\)")
 
 
 def readable(sentence: str) -> Markup:
-    """A finding with the values of its layers set apart, and its remarks on rows and intervals in small type.
+    """A finding with the values of its layers set apart, and its remarks on rows in small type.
 
-    >>> str(readable("a at layer 2: 1 [0, 2]; layer 3: 2 [1, 3] (3 rows)"))[5:]
-    '<span class="layers"><span>layer 2: 1 [0, 2]</span><span>layer 3: 2 [1, 3]</span></span><span class="aside"> (3 rows)</span>'
+    >>> str(readable("at layer 2: 1; layer 3: 2"))
+    'at <span class="layers"><span>layer 2: 1</span><span>layer 3: 2</span></span>'
+    >>> str(readable("it falls (90 % intervals; 3 rows)"))
+    'it falls<span class="aside"> (90 % intervals; 3 rows)</span>'
     """
     text = escape(sentence)
     text = _BY_LAYER.sub(_chips, powers(text))
