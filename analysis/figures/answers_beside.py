@@ -76,7 +76,7 @@ def _draw(axes: Axes, frame: pd.DataFrame, name: str, label: str, number: int, a
 
 _READING = (
     "The columns of the table at the top, by layer, for each setting or sweep. Bars are intervals over nets "
-    "of each by itself: that two overlap does not show that they are equal, nor does a gap of two that share "
-    "nets count twice. Sweeps of other images, or of nets that compute other layers, have other errors: "
-    "compare exponents, and what lies beyond a null, rather than errors."
+    "of each by itself, not of differences: that two overlap does not show that they are equal. Sweeps of "
+    "other images, or of nets that compute other layers, have other errors: compare exponents, and what lies "
+    "beyond a null, rather than errors."
 )

@@ -23,10 +23,10 @@ from espalier.analysis.report.one_sweep import OneSweep
 LONG = 24
 """With more rows than this the first table has a box of its own, which scrolls."""
 COLUMN_WORDS = {
-    "excess": "untrained sources (`untrained` in graft.nulls)",
-    "pool_ratio": "pools of nets (`pooled` in graft.nulls)",
-    "cka": "CKA (`cka` in similarity.measures)",
-    "barrier": "barriers (`barriers.pairs`)",
+    "excess": "untrained sources (null 'untrained')",
+    "pool_ratio": "pools of nets (null 'pooled')",
+    "cka": "CKA (similarity.measures)",
+    "barrier": "barriers (barriers.pairs)",
 }
 """Columns of the first table that are left out where no row has a value, and what would fill them."""
 HERE = Path(__file__).parent
@@ -113,7 +113,7 @@ def html_page(page: Page) -> str:
         long=rows > LONG,
         known=known,
         unknown=[words for name, words in COLUMN_WORDS.items() if not known.get(name)],
-        epoch=page.same("epoch") if answered else "",
+        epoch=int(page.same("epoch") or 0) if answered else 0,
         barrier_of=page.same("barrier_of") if answered else "",
         problems=next((sweep.problems for sweep in page.sweeps if sweep.problems), []),
         drawn=shown,
