@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 COLUMNS = ("panel", "x_axis", "y_axis", "series", "kind", "x", "y", "low", "high", "value")
 """Those of the file of numbers: `low` and `high` are the ends of a bar or band, `value` that of a cell."""
@@ -122,13 +121,6 @@ class Drawn:
     panels: Sequence[Panel]
     columns: int = 1
     legend: str = ""
-
-    @classmethod
-    def of(cls, figure: Figure) -> Drawn:
-        """What a figure of matplotlib shows."""
-        from espalier.analysis.figures.drawn_axes import columns_of, legend_title, panels_of
-
-        return cls(panels_of(figure), columns_of(figure), legend_title(figure))
 
     def frame(self) -> pd.DataFrame:
         """All numbers, a row each, with the columns `COLUMNS`."""

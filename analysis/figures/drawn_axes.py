@@ -17,11 +17,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 from numpy.typing import ArrayLike, NDArray
 
-from espalier.analysis.figures.drawn import Axis, Band, Cells, Panel, Series, Words, number
+from espalier.analysis.figures.drawn import Axis, Band, Cells, Drawn, Panel, Series, Words, number
 
 Floats = NDArray[np.float64]
 _DASHES = {"-": "", "--": "dash", ":": "dot", "-.": "dashdot"}
 _NO_MARK = ("None", "none", "", " ", None)
+
+
+def read_back(figure: Figure) -> Drawn:
+    """What a figure of matplotlib shows."""
+    return Drawn(panels_of(figure), columns_of(figure), legend_title(figure))
 
 
 def panels_of(figure: Figure) -> list[Panel]:

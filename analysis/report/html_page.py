@@ -13,7 +13,7 @@ import pandas as pd
 
 from espalier.analysis.figures import answers_beside
 from espalier.analysis.figures.captioned import CaptionedFigure
-from espalier.analysis.figures.drawn import Drawn
+from espalier.analysis.figures.drawn_axes import read_back
 from espalier.analysis.figures.style import png_bytes, svg_text
 from espalier.analysis.report.chapters import Chapter
 from espalier.analysis.report.markdown_page import markdown_page
@@ -178,7 +178,7 @@ def _fits(made: Sequence[Chapter]) -> pd.DataFrame:
 
 
 def _write_figure(place: _Place, captioned: CaptionedFigure) -> DrawnFigure:
-    drawn, svg = Drawn.of(captioned.figure), svg_text(captioned.figure, captioned.name)
+    drawn, svg = read_back(captioned.figure), svg_text(captioned.figure, captioned.name)
     place.write(f"{captioned.name}.svg", svg.encode())
     place.write(f"{captioned.name}.png", png_bytes(captioned.figure))
     place.write(f"{captioned.name}.csv", drawn.csv())

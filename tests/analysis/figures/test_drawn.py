@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from espalier.analysis.figures import main_figures
-from espalier.analysis.figures.drawn import Drawn
+from espalier.analysis.figures.drawn_axes import read_back
 from espalier.analysis.figures.pair_matrix import pair_matrix
 from espalier.analysis.figures.style import epoch_axis, new_figure, svg_text, width_axis
 from espalier.analysis.limits.resample import summarise
@@ -22,7 +22,7 @@ def last():
 
 
 def test_the_numbers_are_those_of_the_means(last):
-    frame = Drawn.of(main_figures.error_by_epoch(last)).frame()
+    frame = read_back(main_figures.error_by_epoch(last)).frame()
     means = summarise(last, "fvu_test", ["layer", "target_epoch"])
     shown = frame[(frame["kind"] == "points") & (frame["series"] == "2 · conv2")]
     wanted = means[means["layer"] == 2]
@@ -36,7 +36,7 @@ def test_the_numbers_are_those_of_the_means(last):
 
 
 def test_places_that_have_names_are_told_by_them_and_marks_set_apart_keep_their_own(last):
-    (panel,) = Drawn.of(main_figures.drop_by_layer(last[last["null"] == "none"])).panels
+    (panel,) = read_back(main_figures.drop_by_layer(last[last["null"] == "none"])).panels
     first = panel.series[0]
     assert first.x == ["2 conv2", "3 conv3"]
     assert first.at == pytest.approx([1.875, 2.875])
@@ -47,7 +47,7 @@ def test_places_that_have_names_are_told_by_them_and_marks_set_apart_keep_their_
 
 def test_a_matrix_is_told_cell_by_cell_without_what_is_not_drawn(last):
     rows = last[(last["target_width"] == 8) & last["null"].isin(["none", "self"])]
-    drawn = Drawn.of(pair_matrix(rows))
+    drawn = read_back(pair_matrix(rows))
     frame = drawn.frame()
     assert len(frame) == 2 * (9 - 3)  # the diagonal is grey
     one = rows[(rows["layer"] == 3) & (rows["source_seed"] == 0) & (rows["target_seed"] == 2)]
@@ -63,7 +63,7 @@ def test_a_band_has_both_its_edges_and_belongs_to_the_line_of_its_colour():
     axes.fill_between([1, 2, 4], [2, 1, 0.5], [4, 3, 2], color="#112233", alpha=0.2, lw=0)
     axes.axhline(1.5, color="#112233")
     width_axis(axes, [1, 2, 4])
-    (panel,) = Drawn.of(figure).panels
+    (panel,) = read_back(figure).panels
     (band,) = panel.bands
     assert (band.x, band.low, band.high) == ([1, 2, 4], [2, 1, 0.5], [4, 3, 2])
     assert (band.group, band.label) == ("a", "a, band")
@@ -77,8 +77,8 @@ def test_an_axis_that_is_neither_linear_nor_logarithmic_has_its_places():
     figure, axes = new_figure(4, 3)
     axes.plot([0, 1, 10], [1, 2, 3], marker="o")
     epoch_axis(axes, [0, 1, 10])
-    axis = Drawn.of(figure).panels[0].x
-    (series,) = Drawn.of(figure).panels[0].series
+    axis = read_back(figure).panels[0].x
+    (series,) = read_back(figure).panels[0].series
     assert (axis.scale, axis.words) == ("placed", ["0", "1", "10"])
     assert series.x == [0, 1, 10]
     assert series.at == pytest.approx([*axis.ticks])
@@ -86,7 +86,7 @@ def test_an_axis_that_is_neither_linear_nor_logarithmic_has_its_places():
 
 
 def test_a_figure_of_nothing_has_no_rows():
-    assert Drawn.of(Figure()).frame().empty
+    assert read_back(Figure()).frame().empty
 
 
 def test_an_svg_keeps_its_marks_and_names_only_what_it_refers_to():

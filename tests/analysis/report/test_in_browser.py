@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from espalier.analysis.figures.drawn import Drawn
+from espalier.analysis.figures.drawn_axes import read_back
 from espalier.analysis.figures.style import svg_text
 from espalier.analysis.report.html_page import make_report
 from espalier.analysis.report.one_sweep import read_sweep
@@ -79,7 +79,8 @@ def forty(folder):
         for k in range(40)
     ]
     drawn = {
-        figure.name: (Drawn.of(figure.figure), svg_text(figure.figure, figure.name)) for figure in few.figures
+        figure.name: (read_back(figure.figure), svg_text(figure.figure, figure.name))
+        for figure in few.figures
     }
     named = {
         f"{name}_{k}": DrawnFigure(svg.replace(f"{name}-", f"{name}_{k}-"), shown)
