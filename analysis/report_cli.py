@@ -21,21 +21,37 @@ if TYPE_CHECKING:
 @app.command()
 @plain_errors
 def report(
-    folder: Folder,
+    folders: Annotated[
+        list[str], typer.Argument(metavar="FOLDER...", help="The sweep's folder; of several, side by side.")
+    ],
     level: Annotated[float, typer.Option(help="Coverage of the intervals, between 0 and 1.")] = 0.9,
     bootstraps: Annotated[int, typer.Option(min=1, help="Resamples of the nets per fit.")] = 2000,
+    form: Annotated[
+        str, typer.Option("--format", help="html: one page; md: Markdown, for a notebook.")
+    ] = "html",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="Where to write. Default: report/ in the (first) sweep's folder."
+        ),
+    ] = None,
 ) -> None:
-    """Write report/index.html and its figures from the rows that are there, also while a sweep runs."""
+    """Write a page and its figures from the rows that are there, also while a sweep runs.
+
+    Several folders are set side by side, in report/beside-NAME/ of the first unless --output says where.
+    """
     from espalier.analysis.report.html_page import (
         make_report,  # matplotlib and pandas take a second that --help need not
     )
 
-    _tell(make_report(folder, level, bootstraps), level)
+    first, *beside = folders
+    _tell(make_report(first, level, bootstraps, beside=beside, form=form, output=output), level)
 
 
 def _tell(made: Report, level: float) -> None:
-    tables = made.tables
-    say(f"{tables.nets['net'].nunique()} nets, {len(tables.grafts)} grafts, {len(made.fits)} fits")
+    nets = sum(tables.nets["net"].nunique() for tables in made.sweeps)
+    grafts = sum(len(tables.grafts) for tables in made.sweeps)
+    say(f"{nets} nets, {grafts} grafts, {len(made.fits)} fits")
     for setting, fits in made.by_setting():
         if setting:
             say(setting)

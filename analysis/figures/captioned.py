@@ -17,12 +17,16 @@ from espalier.analysis.limits.selection import warnings_of
 
 @dataclass(frozen=True, eq=False)
 class CaptionedFigure:
-    """A figure, its file's name, its title and one paragraph on how to read it."""
+    """A figure, its file's name, its title and one paragraph on how to read it.
+
+    `measure`: what it is about, where one measure of several can be picked.
+    """
 
     name: str
     title: str
     reading: str
     figure: Figure
+    measure: str = ""
 
 
 def when(epoch: int) -> str:

@@ -63,7 +63,7 @@ def error_by_width(snapshot: SnapshotFits, guide: float | None = None) -> Figure
             _draw_fit(axes, fit, colours[layer])
         style = {"color": colours[layer], "marker": MARKERS[k % len(MARKERS)], "label": label}
         axes.errorbar(part["width"], part["mean"], part["error"], ls="none" if fit else ":", **style)
-    _draw_untrained(axes, snapshot.pairs, colours)
+    _draw_untrained(axes, snapshot.pairs, names, colours)
     if guide is not None and len(means):
         _draw_guide(axes, means, guide)
     width_axis(axes, sorted(means["width"].unique()))
@@ -79,11 +79,12 @@ def _null_label(fit: WidthLimit) -> str:
     return f"\n   untrained source: {fit.alpha:.2f} [{low:.2f}, {high:.2f}]" if fit.chosen else ""
 
 
-def _draw_untrained(axes: Axes, pairs: pd.DataFrame, colours: dict[Any, Any]) -> None:
+def _draw_untrained(axes: Axes, pairs: pd.DataFrame, names: dict[int, str], colours: dict[Any, Any]) -> None:
     """The error of untrained sources into the same targets."""
     means = summarise(pairs, "untrained", ["layer"])
     for k, (group, part) in enumerate(groups(means, ["layer"])):
         style = {"color": colours[group["layer"]], "marker": MARKERS[k % len(MARKERS)], "mfc": "none"}
+        style["label"] = f"_{names[group['layer']]}, untrained source"  # no entry of the legend
         axes.errorbar(part["width"], part["mean"], part["error"], ls=":", lw=1.0, **style)
 
 
@@ -117,9 +118,8 @@ def drop_by_layer(grafts: pd.DataFrame) -> Figure:
         place = part["layer"] + 0.5 * ((k + 0.5) / len(widths) - 0.5)
         style = {"color": colours[width], "marker": MARKERS[k % len(MARKERS)], "label": f"{width}"}
         axes.errorbar(place, 100 * part["mean"], 100 * part["error_nets"], lw=0.7, elinewidth=2.2, **style)
-        axes.errorbar(
-            place, 100 * part["mean"], 100 * part["error"], ls="none", color=colours[width], elinewidth=0.8
-        )
+        thin = {"color": colours[width], "elinewidth": 0.8, "label": f"_{width}, with the images' part"}
+        axes.errorbar(place, 100 * part["mean"], 100 * part["error"], ls="none", **thin)
     axes.axhline(0, color="#5b6470", lw=0.9)
     layer_axis(axes, grafts)
     axes.set_ylabel("accuracy lost by grafting\n(percentage points, held out)")
@@ -190,7 +190,8 @@ def training(curves: pd.DataFrame) -> Figure:
     for width in widths:
         part = where(means, means["width"] == width)
         for axes, measure in ((left, "loss"), (right, "accuracy")):
-            axes.plot(part["epoch"], part[f"{measure}_train"], "--", color=colours[width], lw=1.1)
+            own = {"color": colours[width], "lw": 1.1, "label": f"_{width}, training images"}
+            axes.plot(part["epoch"], part[f"{measure}_train"], "--", **own)
             axes.plot(part["epoch"], part[f"{measure}_test"], "-", color=colours[width], label=f"{width}")
     regression = not len(means["accuracy_test"].dropna())
     left.set_ylabel("mean squared error" if regression else "cross-entropy (nats)")

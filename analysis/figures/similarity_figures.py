@@ -36,11 +36,11 @@ def captioned_figures(found: Compared) -> Iterator[CaptionedFigure]:
     for one in found.last:
         title = f"{one.label} against width {when(one.epoch)}"
         figure = gap_by_width(one, before.get(one.measure))
-        yield CaptionedFigure(f"similarity_{one.measure}", title, _reading(one), figure)
+        yield CaptionedFigure(f"similarity_{one.measure}", title, _reading(one), figure, one.measure)
     for one in found.maps:
         title = f"{one.measure} of nets at two epochs, width {one.width}"
         reading = _MAP.format(most="least" if one.distance else "largest")
-        yield CaptionedFigure(f"epochs_{one.measure}", title, reading, map_of_epochs(one))
+        yield CaptionedFigure(f"epochs_{one.measure}", title, reading, map_of_epochs(one), one.measure)
 
 
 @styled

@@ -209,9 +209,29 @@ def svg_text(figure: Figure, name: str) -> str:
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r'\bid="', f'id="{name}-', text)
+    used = {*re.findall(r'href="#([^"]+)"', text), *re.findall(r"url\(#([^)]+)\)", text)}
+    text = re.sub(r'\bid="([^"]+)"', lambda one: _named(one, name) if one.group(1) in used else "", text)
     text = re.sub(r'href="#', f'href="#{name}-', text)
-    return re.sub(r"url\(#", f"url(#{name}-", text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    return _smaller(text)
+
+
+def _named(found: re.Match[str], name: str) -> str:
+    return f'id="{name}-{found.group(1)}"'
+
+
+def _smaller(text: str) -> str:
+    """An SVG of fewer characters: coordinates to a hundredth of a point, no indents, no empty groups."""
+    text = re.sub(r'(?<=\s[dxy]=")[^"]+', lambda part: _DECIMALS.sub(_rounded, part.group()), text)
+    text = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", text))
+    return re.sub(r"<g\s*></g>", "", re.sub(r"\s+>", ">", text))
+
+
+_DECIMALS = re.compile(r"-?\d+\.\d{3,}")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number.group()):.2f}".rstrip("0").rstrip(".")
 
 
 def png_bytes(figure: Figure) -> bytes:

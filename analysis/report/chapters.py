@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from espalier.analysis.limits.settings import Setting, by_setting
 from espalier.analysis.limits.similarity_fits import compare
 from espalier.analysis.limits.snapshots import EXCESS_COLUMNS, SnapshotFits, end_fits
 from espalier.analysis.limits.width_limit import COLUMNS
+from espalier.analysis.report.answer import answer, in_short
 from espalier.analysis.report.findings import findings
 from espalier.analysis.tables import Tables
 
@@ -26,7 +27,8 @@ class Chapter:
     """Its label (empty if its setting is the only one), sentences, figures, and fits.
 
     The fits are those of the last and the first snapshot. `of_setting`: it is about one setting's nets.
-    `compared` are rows of `analysis.limits.similarity_summary` of the widest nets.
+    `compared` are rows of `analysis.limits.similarity_summary` of the widest nets, `answers` those of
+    `analysis.report.answer`.
     """
 
     label: str
@@ -35,6 +37,17 @@ class Chapter:
     snapshots: Sequence[SnapshotFits] = ()
     of_setting: bool = True
     compared: Sequence[Mapping[str, Any]] = ()
+    answers: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def short(self) -> str:
+        """One sentence about all its layers."""
+        return in_short(self.answers) if len(self.answers) else ""
+
+    def renamed(self, suffix: str) -> Chapter:
+        """The same, with a suffix to the names of its figures."""
+        named = [replace(captioned, name=captioned.name + suffix) for captioned in self.figures]
+        return replace(self, figures=named)
 
     def fits(self) -> pd.DataFrame:
         """The fits of the last snapshot."""
@@ -49,17 +62,15 @@ def chapters(tables: Tables, level: float, bootstraps: int) -> list[Chapter]:
     """
     settings = by_setting(tables)
     made = [_chapter(setting, level, bootstraps) for setting in settings]
-    named = [_numbered(chapter, number) for number, chapter in enumerate(made, start=1)]
+    named = [chapter.renamed(f"_{number}" if number else "") for number, chapter in _numbered(made)]
     between = list(between_settings.captioned_figures(tables)) if len(settings) > 1 else []
     if between:
         said = between_settings.findings(tables, level)
         named.append(Chapter("Between settings", said, between, of_setting=False))
     if len(tables.trials):
-        said, drawn = (
-            study_figures.findings(tables.trials, tables.tuned),
-            study_figures.captioned_figures(tables.trials, tables.tuned),
-        )
-        named.append(Chapter("Tuning", said, list(drawn), of_setting=False))
+        said = study_figures.findings(tables.trials, tables.tuned)
+        drawn = list(study_figures.captioned_figures(tables.trials, tables.tuned))
+        named.append(Chapter("Tuning", said, drawn, of_setting=False))
     return named
 
 
@@ -73,11 +84,10 @@ def _chapter(setting: Setting, level: float, bootstraps: int) -> Chapter:
     ]
     figures = list(captioned_figures(setting.tables, last, first, compared))
     fits = [fits for fits in (last, first) if fits]
-    return Chapter(setting.label, said, figures, fits, compared=table_rows(compared))
+    answers = answer(setting.tables, last, compared, level)
+    return Chapter(setting.label, said, figures, fits, compared=table_rows(compared), answers=answers)
 
 
-def _numbered(chapter: Chapter, number: int) -> Chapter:
-    suffix = "" if number == 1 else f"_{number}"
-    return replace(
-        chapter, figures=[replace(captioned, name=captioned.name + suffix) for captioned in chapter.figures]
-    )
+def _numbered(made: Sequence[Chapter]) -> list[tuple[int, Chapter]]:
+    """Chapters with the number that their figures' names end in; those of the first have none."""
+    return [(number if number > 1 else 0, chapter) for number, chapter in enumerate(made, start=1)]

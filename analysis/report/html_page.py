@@ -1,40 +1,52 @@
-"""The report of a sweep: one self-contained HTML page and its figures."""
+"""The report of a sweep, or of several side by side: one self-contained HTML page and its figures."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
+from espalier.analysis.figures import answers_beside
 from espalier.analysis.figures.captioned import CaptionedFigure
+from espalier.analysis.figures.drawn_axes import read_back
 from espalier.analysis.figures.style import png_bytes, svg_text
-from espalier.analysis.limits.selection import measured, warnings_of, where
-from espalier.analysis.report.chapters import Chapter, chapters
-from espalier.analysis.tables import Tables, load
-from espalier.orchestrator.store.files import Files
+from espalier.analysis.report.chapters import Chapter
+from espalier.analysis.report.markdown_page import markdown_page
+from espalier.analysis.report.one_sweep import OneSweep, read_sweep
+from espalier.analysis.report.rendering import DrawnFigure, Page, html_page
+from espalier.analysis.tables import Tables
+from espalier.orchestrator.store.local_files import STAGING
 from espalier.orchestrator.store.places import open_files
 
-PAGE = "report/index.html"
+FORMS: dict[str, tuple[str, Callable[[Page], str]]] = {
+    "html": ("index.html", html_page),
+    "md": ("report.md", markdown_page),
+}
+"""The file of each form, and what writes it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
     """What was written: the page's path, the fits of the last snapshot (a frame), and why it may be empty.
 
-    Where there are several settings `fits` has a column `setting`.
+    Where there are several settings, or sweeps, `fits` has a column `setting`. `sweeps` are the tables of
+    each sweep, `tables` those of the first.
     """
 
     path: Path
-    tables: Tables
+    sweeps: Sequence[Tables]
     fits: pd.DataFrame
     reason: str
+
+    @property
+    def tables(self) -> Tables:
+        """The tables of the first sweep."""
+        return self.sweeps[0]
 
     def by_setting(self) -> list[tuple[str, list[dict[Any, Any]]]]:
         """The fits as rows by the setting's label, which is empty where there is one setting."""
@@ -50,31 +62,110 @@ def write_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps:
     return make_report(folder, level, bootstraps).path
 
 
-def make_report(folder: str | os.PathLike[str], level: float = 0.9, bootstraps: int = 2000) -> Report:
-    """Read a sweep's folder, finished or running, and write its report and figures (SVG, PNG).
+def make_report(
+    folder: str | os.PathLike[str],
+    level: float = 0.9,
+    bootstraps: int = 2000,
+    *,
+    beside: Sequence[str | os.PathLike[str]] = (),
+    form: str = "html",
+    output: str | os.PathLike[str] | None = None,
+) -> Report:
+    """Read a sweep's folder, finished or running, and write its report and figures (SVG, PNG, CSV).
 
     Args:
         folder: The sweep's folder, on a local disk.
         level: Coverage of the intervals.
         bootstraps: Resamples per fit.
+        beside: Folders of further sweeps, which are set beside the first.
+        form: `html` for a page, `md` for Markdown.
+        output: The folder to write to. By default `report` in the sweep's folder; of several sweeps
+            `report/beside-NAME` there, with the names of the others.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: A table is damaged, its rows cannot be compared, or an option is out of range.
     """
-    place = Path(folder)
-    if "://" in os.fspath(folder):
-        raise ValueError(f"a report is written to a local folder; copy '{folder}' here first")
+    folders = [folder, *beside]
+    _check(folders, level, bootstraps, form)
+    sweeps = [read_sweep(one, level, bootstraps) for one in folders]
+    sweeps = _told_apart(sweeps)
+    made = _together(sweeps)
+    place = _place(sweeps, output)
+    drawn = {one.name: _write_figure(place, one) for chapter in made for one in chapter.figures}
+    page = Page(", ".join(sweep.name for sweep in sweeps), sweeps, made, drawn, level)
+    if page.answered:
+        place.write("answer.csv", page.answers().to_csv(index=False).encode())
+    name, write = FORMS[form]
+    path = place.write(name, write(page).encode())
+    place.tidy()
+    return Report(path, [sweep.tables for sweep in sweeps], _fits(made), sweeps[0].reason())
+
+
+def _check(folders: Sequence[str | os.PathLike[str]], level: float, bootstraps: int, form: str) -> None:
+    for folder in folders:
+        if "://" in os.fspath(folder):
+            raise ValueError(f"a report is written to a local folder; copy '{folder}' here first")
     if not 0 < level < 1 or bootstraps < 1:
         raise ValueError(f"level must lie between 0 and 1 and bootstraps be positive: {level}, {bootstraps}")
-    tables = load(place, image_blocks=True)
-    made = chapters(tables, level, bootstraps)
-    files = open_files(place)
-    svgs = {
-        captioned.name: _write_figure(files, captioned) for chapter in made for captioned in chapter.figures
-    }
-    files.replace(PAGE, _page(files, place.resolve().name, tables, made, svgs, level).encode())
-    return Report(place / PAGE, tables, _fits(made), _reason(made))
+    if form not in FORMS:
+        raise ValueError(f"format: found '{form}'; a report is one of {', '.join(FORMS)}")
+
+
+def _told_apart(sweeps: Sequence[OneSweep]) -> list[OneSweep]:
+    """Sweeps whose folders have one name are called by their whole path."""
+    names = [sweep.name for sweep in sweeps]
+    if len({sweep.place.resolve() for sweep in sweeps}) < len(sweeps):
+        raise ValueError(f"a sweep beside itself: {', '.join(str(sweep.place) for sweep in sweeps)}")
+    return [
+        replace(sweep, name=str(sweep.place)) if names.count(sweep.name) > 1 else sweep for sweep in sweeps
+    ]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a report is written: a folder within a root, whose files are replaced whole."""
+
+    root: Path
+    folder: str
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Put a file there and give its path."""
+        open_files(self.root).replace(f"{self.folder}{name}", data)
+        return self.root / self.folder / name
+
+    def tidy(self) -> None:
+        """Take away what writing left in a folder that is no sweep's."""
+        if not self.folder:
+            with suppress(OSError):
+                (self.root / STAGING).rmdir()
+
+
+def _place(sweeps: Sequence[OneSweep], output: str | os.PathLike[str] | None) -> _Place:
+    if output is not None:
+        return _Place(Path(output), "")
+    others = [sweep.place.resolve().name for sweep in sweeps[1:]]
+    return _Place(sweeps[0].place, "report/" + (f"beside-{'-'.join(others)}/" if others else ""))
+
+
+def _together(sweeps: Sequence[OneSweep]) -> list[Chapter]:
+    """The chapters of all sweeps; several of them, or of settings, are set side by side first."""
+    made = [*sweeps[0].chapters] if len(sweeps) == 1 else [*_of_all(sweeps)]
+    answers = {chapter.label: chapter.answers for chapter in made if chapter.of_setting}
+    figures = list(answers_beside.captioned_figures(answers))
+    if figures:
+        made.insert(0, Chapter("Side by side", [], figures, of_setting=False))
+    return made
+
+
+def _of_all(sweeps: Sequence[OneSweep]) -> list[Chapter]:
+    """The chapters of several sweeps, each called by its sweep too."""
+    made = []
+    for number, sweep in enumerate(sweeps, start=1):
+        for chapter in sweep.chapters:
+            label = f"{sweep.name}: {chapter.label}" if chapter.label else sweep.name
+            made.append(replace(chapter.renamed(f"_s{number}" if number > 1 else ""), label=label))
+    return made
 
 
 def _fits(made: Sequence[Chapter]) -> pd.DataFrame:
@@ -86,92 +177,9 @@ def _fits(made: Sequence[Chapter]) -> pd.DataFrame:
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
-def _reason(made: Sequence[Chapter]) -> str:
-    """Why there may be no fit."""
-    snapshots = [chapter.snapshots[0] for chapter in made if chapter.snapshots]
-    return snapshots[0].reason if snapshots else "there are no grafts between nets of one width yet"
-
-
-def _write_figure(files: Files, captioned: CaptionedFigure) -> str:
-    text = svg_text(captioned.figure, captioned.name)
-    files.replace(f"report/{captioned.name}.svg", text.encode())
-    files.replace(f"report/{captioned.name}.png", png_bytes(captioned.figure))
-    return text
-
-
-def _page(
-    files: Files, name: str, tables: Tables, made: Sequence[Chapter], svgs: dict[str, str], level: float
-) -> str:
-    source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    return template.render(
-        name=name,
-        chapters=made,
-        svgs={name: Markup(svg) for name, svg in svgs.items()},
-        level=f"{100 * level:g} %",
-        facts=_facts(tables),
-        problems=_problems(tables.jobs),
-        toml=_text(files, "sweep.toml"),
-        run=_run(files),
-    )
-
-
-def _facts(tables: Tables) -> list[tuple[str, str]]:
-    """What was run, as pairs of words and numbers."""
-    nets, grafts, jobs = tables.nets, tables.grafts, tables.jobs
-    warned = (warnings_of(grafts) != "").mean() if len(grafts) else 0.0
-    widths = ", ".join(map(str, sorted(nets["width"].unique()))) or "none yet"
-    mute = len(grafts) - len(measured(grafts, "fvu_test"))
-    left_out = [("rows left out of means", f"{mute} grafts: constant target, or error below its floor")]
-    return [
-        ("nets", f"{nets['net'].nunique()} ({len(nets)} snapshots)"),
-        ("widths", widths),
-        ("seeds", str(nets["seed"].nunique())),
-        ("grafts", f"{_pairs_in_words(grafts)} (pair × layer × epoch)"),
-        ("rows with a warning", f"{100 * warned:.1f} % of grafts"),
-        *(left_out if mute else []),
-        ("tables", ", ".join(f"{len(rows):,} {name}" for name, rows in tables.frames().items() if len(rows))),
-        ("computing time", _hours(float(jobs.loc[jobs["outcome"] == "done", "seconds"].sum()))),
-        (
-            "jobs",
-            ", ".join(f"{n} {outcome}" for outcome, n in jobs["outcome"].value_counts().items()) or "none",
-        ),
-    ]
-
-
-def _pairs_in_words(grafts: pd.DataFrame) -> str:
-    real = where(grafts, grafts["null"] == "none")
-    each = [f"{count:,} {name}" for name, count in real["pairing"].value_counts().items()]
-    told = f" ({', '.join(each)})" if len(each) > 1 else ""
-    return f"{len(real):,} of real pairs{told}, {len(grafts) - len(real):,} nulls"
-
-
-def _hours(seconds: float) -> str:
-    """A time in words, from `12 s` to `3.4 h` (of work inside workers, all of them together)."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _problems(jobs: pd.DataFrame) -> list[dict[str, Any]]:
-    diverged_trial = (jobs["kind"] == "tune") & (
-        jobs["outcome"] == "diverged"
-    )  # the studies' chapter counts them
-    return where(jobs, (jobs["outcome"] != "done") & ~diverged_trial).to_dict("records")
-
-
-def _text(files: Files, name: str) -> str:
-    """A file's text; nothing if there is none."""
-    try:
-        return files.read(name).decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _run(files: Files) -> dict[str, Any]:
-    """`run.json` without its copy of the config; empty if it is missing or is not JSON."""
-    try:
-        found = json.loads(_text(files, "run.json") or "{}")
-    except (json.JSONDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _write_figure(place: _Place, captioned: CaptionedFigure) -> DrawnFigure:
+    drawn, svg = read_back(captioned.figure), svg_text(captioned.figure, captioned.name)
+    place.write(f"{captioned.name}.svg", svg.encode())
+    place.write(f"{captioned.name}.png", png_bytes(captioned.figure))
+    place.write(f"{captioned.name}.csv", drawn.csv())
+    return DrawnFigure(svg, drawn)

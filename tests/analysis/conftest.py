@@ -189,6 +189,14 @@ def write_sweep(folder):
     )
 
 
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Reports of a module without PNGs, which take a third of their time; `test_html_page` has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("espalier.analysis.report.html_page.png_bytes", lambda figure: b"")
+        yield
+
+
 @pytest.fixture
 def sweep(tmp_path):
     return write_sweep(tmp_path)

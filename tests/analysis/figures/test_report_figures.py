@@ -51,7 +51,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(whole):
+def made(whole, no_pictures):
     return make_report(whole, bootstraps=50)
 
 

@@ -59,9 +59,9 @@ def test_the_page_has_a_figure_for_each_measure_a_map_and_a_table_of_all(made):
         assert (made.path.parent / f"{name}.png").is_file()
     for name in ("similarity_mmd", "epochs_energy"):  # the table has mmd; energy is at like epochs alone
         assert f'<figure id="{name}">' not in text
-    table = text[text.index("Layers compared without a fit") :]
+    table = text[text.index('<h3 id="chapter-1-compared">') :]
     table = table[: table.index("</table>")]
-    assert re.findall(r'<td class="left">(\w+)</td><td class="left">(?:simil|dist)', table) == [
+    assert re.findall(r'class="left">(\w+)</th><td class="left">(?:simil|dist)', table) == [
         *["cka"] * 2,
         *["energy"] * 2,
         *["mmd"] * 2,

@@ -39,7 +39,7 @@ def across_setting_rows(epoch=20):
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(tmp_path_factory, no_pictures):
     """The report of two settings; errors of the second are three times those of the first."""
     second = [row | {"fvu_test": 3 * row["fvu_test"]} for row in in_setting(plain(), **OTHER)]
     nets, curves = net_rows(widths=WIDTHS, seeds=SEEDS), curve_rows(widths=WIDTHS, seeds=SEEDS)
@@ -57,7 +57,7 @@ def two(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(tmp_path_factory, no_pictures):
     """The report of the first setting alone."""
     return make_report(write_tables(tmp_path_factory.mktemp("one"), grafts=plain()), bootstraps=50)
 
@@ -78,6 +78,7 @@ def test_each_setting_has_its_chapter_and_its_files(two):
     text, place = two.path.read_text(), two.path.parent
     heads = re.findall(r'<h2 class="chapter">(.*?)</h2>', text)
     assert heads == [
+        "Side by side",
         "init = he_normal, reg_weight = 0.0005",
         "init = uniform, reg_weight = 0.05",
         "Between settings",

@@ -63,7 +63,7 @@ def test_the_report_holds_every_figure_the_fits_and_what_was_run(finished):
 def test_the_page_loads_nothing_and_its_ids_are_unique(finished):
     text = (finished / "report" / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
-    assert "<script" not in text
+    assert not re.findall(r"<script[^>]*src", text)
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
 
@@ -92,7 +92,8 @@ def test_writing_again_gives_the_same_files_and_follows_no_link(finished, tmp_pa
         ({"jobs": job_rows(gave_up=60)}, "10 more in the table"),
     ],
 )
-def test_a_sweep_in_progress_has_a_report(tmp_path, tables, said):
+def test_a_sweep_in_progress_has_a_report(tmp_path, tables, said, monkeypatch):
+    monkeypatch.setattr("espalier.analysis.report.html_page.png_bytes", lambda figure: b"")  # slow
     assert said in write_report(write_tables(tmp_path, **tables), bootstraps=50).read_text()
 
 

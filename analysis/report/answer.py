@@ -1,0 +1,202 @@
+"""The answer first: a row for each layer of a setting, with one short sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from espalier.analysis.figures import barrier_figures, pool_nulls
+from espalier.analysis.figures.captioned import layers_in_words
+from espalier.analysis.figures.main_figures import layer_names
+from espalier.analysis.limits.intervals import mean_interval, spread_interval
+from espalier.analysis.limits.resample import groups, width_means
+from espalier.analysis.limits.selection import where
+from espalier.analysis.limits.similarity_fits import Compared
+from espalier.analysis.limits.snapshots import SnapshotFits
+from espalier.analysis.tables import Tables
+
+PLATEAU = "power+plateau"
+TESTED = 0.05
+"""A p-value up to this one tells a net from a pool of nets."""
+_INTERVALS = ("alpha", "c", "excess", "alpha_ratio", "barrier")
+COLUMNS = (
+    "layer", "layer_name", "width", "epoch",
+    *(f"{name}{end}" for name in _INTERVALS for end in ("", "_low", "_high")),
+    "model", "pool_ratio", "p_exchangeable", "cka", "barrier_of", "warning", "said",
+)  # fmt: skip
+
+
+def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level: float) -> pd.DataFrame:
+    """What is known of each layer of one setting at the last snapshot, widest nets; columns `COLUMNS`.
+
+    `alpha` is the exponent of the error's fall with the width and `model` whether a plateau `c` fits better
+    than none; `excess` is trained minus untrained error at the widest nets, `alpha_ratio` the exponent of
+    their ratio. `pool_ratio` is the error of one net over that of as many channels of a pool of nets, which
+    is the floor that finite draws leave, `p_exchangeable` the p-value of that layer's targets together
+    (`exchange_p`), and `cka` the calibrated CKA. `barrier` is of whole nets, the same in each row. What is
+    not known is NaN.
+
+    Args:
+        tables: Those of one setting.
+        last: The fits of its last snapshot, if there are grafts.
+        compared: What is known of it without a fit.
+        level: Coverage of the intervals.
+    """
+    fits = {int(row["layer"]): row for row in (last.table() if last else [])}
+    unfitted = _excess(last) if last and not fits else {}
+    pools = _pools(tables.exchangeability)
+    cka = _cka(compared.widest())
+    names = _names(last, tables.exchangeability, compared.summary)
+    barrier = _barrier(tables.barriers, level)
+    width = int(last.rows["target_width"].max()) if last is not None and len(last.rows) else None
+    rows = []
+    for layer, name in sorted(names.items()):
+        place = {"layer": layer, "layer_name": name, "width": width, "epoch": last.epoch if last else None}
+        row = place | _fitted(fits.get(layer)) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
+        row["cka"] = cka.get(layer, np.nan)
+        rows.append(row | {"said": sentence(row)})
+    return pd.DataFrame(rows, columns=[*COLUMNS])
+
+
+def sentence(row: dict[str, Any]) -> str:
+    """One short sentence about a layer."""
+    known = np.isfinite(row.get("alpha", np.nan))
+    parts = [_fall(row) if known else "no fit over widths", _training(row), _pool(row)]
+    text = "; ".join(part for part in parts if part)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def in_short(answers: pd.DataFrame) -> str:
+    """One sentence about all layers; nothing where there is no exponent."""
+    fitted = where(answers, answers["alpha"].notna())
+    if fitted.empty:
+        return ""
+    falls = np.count_nonzero(fitted["alpha_low"] > 0)
+    text = f"The error of a graft falls with the width at {falls} of {len(fitted)} layers"
+    known = where(answers, answers["excess"].notna())
+    if known.empty:
+        return f"{text}; whether training the source has a part in it is not in the tables."
+    better = where(known, known["excess_high"] < 0)
+    layers = [int(layer) for layer in dict.fromkeys(better["layer"])]
+    which = f" ({layers_in_words(layers)})" if 0 < len(better) < len(known) and len(layers) < 7 else ""
+    more = np.count_nonzero(known["alpha_ratio_low"] > 0)
+    return (
+        f"{text}. A trained source serves better than the same net untrained at {len(better)} of {len(known)}"
+        f"{which}; the width adds to that at {more}. Only that can speak for features that nets learn alike."
+    )
+
+
+def _fall(row: dict[str, Any]) -> str:
+    if row["alpha_low"] > 0:
+        text = f"the error falls as w^-{row['alpha']:.2f}"
+    elif row["alpha_high"] < 0:
+        text = f"the error rises as w^{-row['alpha']:.2f}"
+    else:
+        text = "no fall with the width that can be seen"
+    return f"{text}, to a limit of {row['c']:.2g}" if row["model"] == PLATEAU else text
+
+
+def _training(row: dict[str, Any]) -> str:
+    """What training the source adds."""
+    if not np.isfinite(row.get("excess", np.nan)):
+        return ""
+    if row["excess_low"] > 0:
+        return "a trained source serves worse than an untrained one"
+    if not row["excess_high"] < 0:
+        return "an untrained source serves as well, as far as can be seen"
+    more = " and more so with the width" if row.get("alpha_ratio_low", np.nan) > 0 else ""
+    return f"a trained source serves better than an untrained one{more}"
+
+
+def _pool(row: dict[str, Any]) -> str:
+    if not np.isfinite(row.get("p_exchangeable", np.nan)):
+        return ""
+    if row["p_exchangeable"] <= TESTED:
+        return "one net serves worse than a pool of nets"
+    return "one net is not told apart from a pool of nets"
+
+
+def _names(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFrame) -> dict[int, str]:
+    """All layers that anything is known of, with their names."""
+    frames = [*([last.rows] if last is not None else []), pools, compared]
+    found: dict[int, str] = {}
+    for frame in frames:
+        found = {layer: name.split(" · ", 1)[1] for layer, name in layer_names(frame).items()} | found
+    return found
+
+
+def _fitted(fit: dict[str, Any] | None) -> dict[str, Any]:
+    if not fit:
+        return {"model": "", "warning": ""}
+    kept = [f"{name}{end}" for name in _INTERVALS[:-1] for end in ("", "_low", "_high")]
+    said = dict.fromkeys(
+        part for name in ("warning", "excess_warning") for part in fit[name].split("; ") if part
+    )
+    return {name: fit[name] for name in (*kept, "model")} | {"warning": "; ".join(said)}
+
+
+def _excess(last: SnapshotFits) -> dict[int, dict[str, float]]:
+    """By layer the excess at the widest nets, where there is no fit over the widths."""
+    found = {}
+    for group, part in groups(last.pairs, ["layer"]):
+        mean = width_means(part, "excess")[-1]
+        low, high = mean_interval(mean, last.level)
+        found[int(group["layer"])] = {"excess": mean.mean, "excess_low": low, "excess_high": high}
+    return found
+
+
+def _pools(rows: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """By layer the null `pooled` at the last epoch and the widest nets."""
+    rows = pool_nulls.current(rows)
+    rows = where(rows, rows["null"] == "pooled")
+    for name in ("target_epoch", "target_width"):
+        rows = where(rows, rows[name] == rows[name].max())
+    return {
+        int(layer): {
+            "pool_ratio": float(np.exp(np.log(part["ratio"]).mean())),
+            "p_exchangeable": exchange_p(part["p_value"].to_numpy(dtype=np.float64)),
+        }
+        for layer, part in rows.groupby("layer")
+    }
+
+
+def exchange_p(p_values: Sequence[float] | np.ndarray) -> float:
+    """One p-value of several that depend on one another: twice their median (Rüger 1978).
+
+    Targets of one pool share the nets that serve them. Twice the median is a p-value whatever their
+    dependence: more than half of the tests must reject at half the level.
+
+    >>> exchange_p([0.02, 0.01, 0.6])
+    0.04
+    """
+    known = np.asarray(p_values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    return float(min(1.0, 2 * np.median(known))) if len(known) else float("nan")
+
+
+def _cka(widest: pd.DataFrame) -> dict[int, float]:
+    """By layer the calibrated CKA of the widest nets."""
+    rows = where(widest, widest["measure"] == "cka")
+    return {int(row["layer"]): float(row["calibrated"]) for row in rows.to_dict("records")}
+
+
+def _barrier(barriers: pd.DataFrame, level: float) -> dict[str, Any]:
+    """That of the held-out loss of the widest nets of the last epoch, matched and set right if it can be."""
+    rows = barrier_figures.last_epoch(barriers)
+    rows = where(rows, rows["target_width"] == rows["target_width"].max())
+    found = [way for way in barrier_figures.ways(rows) if not way.tempered]
+    means = barrier_figures.barrier_means(rows, found[-1], "loss_test") if found else rows.iloc[:0]
+    if means.empty:
+        return {"barrier_of": ""}
+    mean = means.iloc[0].to_dict()
+    ends = spread_interval(mean["mean"], mean["error"], int(mean["pairs"]) - 1, level, 1)
+    low, high = ends if mean["pairs"] > 1 else (np.nan, np.nan)
+    return {
+        "barrier": mean["mean"],
+        "barrier_low": max(low, 0.0),
+        "barrier_high": high,
+        "barrier_of": found[-1].label,
+    }

@@ -1,0 +1,109 @@
+"""The answer: a row a layer, no more said than the intervals carry."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from espalier.analysis.limits.similarity_fits import compare
+from espalier.analysis.limits.snapshots import end_fits
+from espalier.analysis.report.answer import answer, exchange_p, in_short, sentence
+from espalier.analysis.tables import load
+from tests.analysis.compared_rows import compared_rows
+from tests.analysis.conftest import graft_rows, write_tables
+from tests.analysis.more_rows import LAYERS, SEEDS, WIDTHS, barrier_rows, exchange_rows
+
+ROW = {
+    "alpha": 0.8, "alpha_low": 0.7, "alpha_high": 0.9, "c": 0.0, "model": "power",
+    "excess": -0.1, "excess_low": -0.2, "excess_high": -0.05, "alpha_ratio_low": 0.1,
+    "p_exchangeable": 0.6,
+}  # fmt: skip
+
+
+def answered(folder, **tables):
+    tables = load(write_tables(folder, **tables))
+    last, _ = end_fits(tables.grafts, 0.9, 50)
+    return answer(tables, last, compare(tables.similarity, 0.9, 20), 0.9)
+
+
+def test_each_layer_has_its_row_of_everything_that_is_known(tmp_path):
+    found = answered(
+        tmp_path,
+        grafts=graft_rows(widths=WIDTHS, seeds=SEEDS, layers=LAYERS),
+        exchangeability=exchange_rows(),
+        barriers=barrier_rows(),
+        similarity=compared_rows(lambda *place: 0.9, layers=LAYERS),
+    ).set_index("layer")
+    assert found.index.tolist() == [2, 3]
+    assert found["alpha"].to_numpy() == pytest.approx([0.8, 0.55], abs=0.1)
+    assert (found["alpha_low"] < found["alpha"]).all()
+    assert found["pool_ratio"].to_numpy() == pytest.approx(np.array([1.2, 1.3]) * 1.01)
+    assert found["p_exchangeable"].to_numpy() == pytest.approx([0.1, 0.1])  # twice the median of 1, .05, .05
+    assert found["cka"].to_numpy() == pytest.approx(0.5)
+    assert found["barrier"].to_numpy() == pytest.approx(1.1 / 32)
+    assert set(found["barrier_of"]) == {"weights matched, REPAIR"}
+    assert (found["excess_high"] < 0).all()
+    assert found["said"][2] == (
+        "The error falls as w^-0.80; a trained source serves better than an untrained one; one net is not "
+        "told apart from a pool of nets."
+    )
+
+
+def test_what_is_not_in_the_tables_is_not_a_number_and_is_not_said(tmp_path):
+    found = answered(tmp_path, grafts=graft_rows(widths=(4, 8), epochs=(5,), nulls=False))
+    assert found[["alpha", "excess", "pool_ratio", "cka", "barrier"]].isna().all(axis=None)
+    assert set(found["said"]) == {"No fit over widths."}
+    assert in_short(found) == ""
+    assert answered(tmp_path / "none").empty
+
+
+def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
+    found = answered(tmp_path, grafts=graft_rows(widths=(4, 8), seeds=(0, 1, 2), layers=(2,)))
+    assert found["alpha"].isna().all()
+    assert found["excess_low"].item() < found["excess"].item() < found["excess_high"].item() < 0
+    assert found["said"].item() == "No fit over widths; a trained source serves better than an untrained one."
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {},
+            "falls as w^-0.80; a trained source serves better than an untrained one and more so with",
+        ),
+        ({"model": "power+plateau", "c": 0.06}, "falls as w^-0.80, to a limit of 0.06;"),
+        ({"alpha_low": -0.1}, "No fall with the width that can be seen"),
+        ({"alpha": -0.3, "alpha_low": -0.4, "alpha_high": -0.2}, "The error rises as w^0.30"),
+        ({"alpha_ratio_low": -0.1}, "better than an untrained one;"),
+        ({"excess_high": 0.1}, "an untrained source serves as well, as far as can be seen"),
+        ({"excess": 0.1, "excess_low": 0.05, "excess_high": 0.2}, "serves worse than an untrained one"),
+        ({"p_exchangeable": 0.04}, "one net serves worse than a pool of nets"),
+        ({"alpha": np.nan}, "No fit over widths; a trained source"),
+    ],
+)
+def test_a_sentence_says_what_its_intervals_carry_and_is_short(changed, said):
+    text = sentence(ROW | changed)
+    assert said in text
+    assert len(text) < 170
+
+
+def test_an_interval_that_is_not_known_says_nothing_for_training():
+    assert "as far as can be seen" in sentence(ROW | {"excess_low": np.nan, "excess_high": np.nan})
+
+
+def test_the_answer_in_a_sentence_counts_layers():
+    two = pd.DataFrame([ROW | {"layer": 2}, ROW | {"layer": 3, "excess_high": 0.1, "alpha_low": -1}])
+    text = in_short(two)
+    assert "falls with the width at 1 of 2 layers" in text
+    assert "at 1 of 2 (layer 2); the width adds to that at 2" in text
+    assert "is not in the tables" in in_short(two.assign(excess=np.nan))
+
+
+def test_p_values_of_targets_that_share_nets_are_combined_by_twice_their_median():
+    """Of any dependence: where all are one value, it rejects at a level half as often as that."""
+    rng = np.random.default_rng(0)
+    one = rng.uniform(size=4000)
+    shared = np.array([exchange_p(np.full(9, p)) for p in one])
+    apart = np.array([exchange_p(rng.uniform(size=9)) for _ in range(4000)])
+    for found in (shared, apart):
+        assert np.mean(found <= 0.1) <= 0.1 + 3 * (0.09 / 4000) ** 0.5
+    assert np.isnan(exchange_p([]))
