@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from espalier.tasks.measures.channel_gram import ChannelGram, channel_rows
-from espalier.tasks.measures.image_orders import ImageOrders
-from espalier.tasks.measures.sample_kernels import SampleKernel, sample_kernel
+from espalier.tasks.measures.image_orders import ImageOrders, circles
+from espalier.tasks.measures.sample_kernels import sample_kernel
 from espalier.tasks.seeds import stream
 
 MOST = 199
@@ -126,16 +126,25 @@ class LayerMatrices:
         """The permutations of images: they depend on N and their number alone, so layers share them."""
         return ImageOrders(self.images, self.permutations)
 
+    @cached_property
+    def few_orders(self) -> ImageOrders:
+        """Those of measures that take `MOST` at most, on as many circles as have that many shifts each."""
+        count = min(self.permutations, MOST)
+        return ImageOrders(self.images, count, circles(self.images, count + 1))
+
     def centred_rows(self, net: int) -> Tensor:
         """Features (N, P, C) of a net less the mean of each channel over images and positions."""
         mean_C = self.gram.sums[net] / self.gram.rows
         return self.rows[net] - mean_C.float()
 
+    def type_of(self, net: int) -> torch.dtype:
+        """In which type a net's products with itself are taken."""
+        return torch.float32 if self.gram.type_of(net, net) == "float32" else torch.float64
+
     @cached_property
-    def kernels(self) -> list[SampleKernel]:
+    def kernels(self) -> list[Tensor]:
         """The sample kernel of each sound net, in the type of its products with itself."""
-        types = {"float32": torch.float32, "float64": torch.float64}
-        return [sample_kernel(self.rows[net], types[self.gram.type_of(net, net)]) for net in self.sound]
+        return [sample_kernel(self.rows[net], self.type_of(net)) for net in self.sound]
 
     @cached_property
     def drawn_orders(self) -> ImageOrders:

@@ -96,7 +96,6 @@ def _values(found: Found, pair: Comparison) -> Row:
         "corrected": None if corrected is None else _number(corrected[at]),
         "null": found.null,
         "permutations": 0 if permuted is None else len(permuted),
-        "ridge": found.settings.get("ridge"),
         "warning": found.reasons.get(at, ""),
     }
 

@@ -37,7 +37,6 @@ SIMILARITY = TableSpec(
         ("positions", INTEGER, "positions of the layer's map"),
         ("source_channels", INTEGER, "channels of the source's layer"),
         ("target_channels", INTEGER, "channels of the target's layer"),
-        ("ridge", REAL, "ridge of `cca_mean` and `pwcca`; else null"),
         ("warning", TEXT, "empty, or why there is no value"),
     ),
     "unordered pair of nets, layer and measure",
