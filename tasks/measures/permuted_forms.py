@@ -24,12 +24,13 @@ def permuted_forms(forms: Sequence[Tensor], orders: ImageOrders) -> Tensor:
     """
     weights_D, entry_mD2 = (part.to(forms[0].device) for part in _diagonals(orders))
     shifted = []
-    fixed_SFD: Tensor | None = None
+    fixed_FSD: Tensor | None = None
     for order_N in orders.round_orders():
-        moving_SFD = _spectra(forms, _places(order_N.to(entry_mD2.device), entry_mD2))
-        if fixed_SFD is None:
-            fixed_SFD = moving_SFD.conj() * weights_D
-        product_FSS = fixed_SFD.transpose(0, 1) @ moving_SFD.permute(1, 2, 0)
+        place_mD = _places(order_N.to(entry_mD2.device), entry_mD2)
+        moving_FSD = torch.stack([_spectrum(form, place_mD) for form in forms], 1)
+        if fixed_FSD is None:
+            fixed_FSD = moving_FSD.conj() * weights_D
+        product_FSS = fixed_FSD @ moving_FSD.transpose(1, 2)
         shifted.append(torch.fft.irfft(product_FSS, n=orders.size, dim=0))
     return orders.pick(shifted).double()
 
@@ -40,12 +41,10 @@ def _places(order_N: Tensor, entry_mD2: Tensor) -> Tensor:
     return (first * len(order_N) + second).int()
 
 
-def _spectra(forms: Sequence[Tensor], place_mD: Tensor) -> Tensor:
-    """Transforms (S, F, D) of the diagonals of all blocks of each matrix."""
-    diagonals_SmD = torch.empty(len(forms), *place_mD.shape, device=place_mD.device)
-    for form, into_mD in zip(forms, diagonals_SmD, strict=True):
-        torch.index_select(form.float().flatten(), 0, place_mD.flatten(), out=into_mD.view(-1))
-    return torch.fft.rfft(diagonals_SmD, dim=1)
+def _spectrum(form_NN: Tensor, place_mD: Tensor) -> Tensor:
+    """Transforms (F, D) of the diagonals of all blocks of a matrix."""
+    diagonals = form_NN.float().flatten().index_select(0, place_mD.flatten())
+    return torch.fft.rfft(diagonals.view_as(place_mD), dim=0)
 
 
 def _diagonals(orders: ImageOrders) -> tuple[Tensor, Tensor]:

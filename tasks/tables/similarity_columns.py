@@ -31,6 +31,13 @@ SIMILARITY = TableSpec(
             REAL,
             "how far the value is beyond the null's 5 % threshold, 0 there and 1 at its extreme",
         ),
+        (
+            "best_p_value",
+            REAL,
+            "of the pair's layer with the best value alone: the p-value of being best, against the best layer "
+            "under each permutation; null in other layers, and with null `labels`, which no two layers share",
+        ),
+        ("best_calibrated", REAL, "`calibrated` of that best value, likewise"),
         ("permutations", INTEGER, "permutations of this null"),
         ("scale_ratio", REAL, "root mean square of the source's features over that of the target's"),
         ("images", INTEGER, "held-out images"),
