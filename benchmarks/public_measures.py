@@ -8,12 +8,16 @@ Legend: N images, P positions, C channels, M rows (images x positions); n permut
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import procrustes
 from torch import Tensor
 
 from espalier.tasks.measures.layer_matrices import LayerMatrices
@@ -45,10 +49,9 @@ class Public(NamedTuple):
 
 
 def _cka(layer: LayerMatrices) -> Null:
-    import calibrated_similarity
-
+    calibrate = import_module("calibrated_similarity").calibrate
     x, y = (rows.flatten(1) for rows in layer.rows)
-    return lambda count: calibrated_similarity.calibrate(x, y, debiased_cka, K=count)
+    return lambda count: calibrate(x, y, debiased_cka, K=count)
 
 
 def debiased_cka(x_NF: Tensor, y_NF: Tensor) -> Tensor:
@@ -65,10 +68,12 @@ def debiased_cka(x_NF: Tensor, y_NF: Tensor) -> Tensor:
 
 
 def _rsa(layer: LayerMatrices) -> Null:
-    import rsatoolbox
+    rsatoolbox = import_module("rsatoolbox")
 
     def distances(rows_NPC: Tensor) -> Any:
-        return rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(rows_NPC.flatten(1).numpy()), method="euclidean")
+        return rsatoolbox.rdm.calc_rdm(
+            rsatoolbox.data.Dataset(rows_NPC.flatten(1).numpy()), method="euclidean"
+        )
 
     def values(count: int) -> None:
         one, other = map(distances, layer.rows)
@@ -79,17 +84,22 @@ def _rsa(layer: LayerMatrices) -> Null:
 
 
 def _energy(layer: LayerMatrices) -> Null:
-    from hyppo.ksample import Energy
-
-    x, y = _points(layer)
-    return lambda count: Energy().test(x, y, reps=count, auto=False)
+    return _by_hyppo(layer, "Energy")
 
 
 def _mmd(layer: LayerMatrices) -> Null:
-    from hyppo.ksample import MMD
+    return _by_hyppo(layer, "MMD")
 
+
+def _by_hyppo(layer: LayerMatrices, name: str) -> Null:
+    test = getattr(import_module("hyppo.ksample"), name)()
     x, y = _points(layer)
-    return lambda count: MMD().test(x, y, reps=count, auto=False)
+
+    def values(count: int) -> None:
+        with warnings.catch_warnings(action="ignore"):  # of few permutations
+            test.test(x, y, reps=count, auto=False)
+
+    return values
 
 
 def _points(layer: LayerMatrices) -> list[Array]:
@@ -98,8 +108,7 @@ def _points(layer: LayerMatrices) -> list[Array]:
 
 
 def _sliced(layer: LayerMatrices) -> Null:
-    import ot
-
+    ot = import_module("ot")
     both_BD = projections(layer.gram.pair(0, 1)).numpy()
     count_x = layer.gram.channels[0]
     generator = np.random.default_rng(0)
@@ -113,8 +122,6 @@ def _sliced(layer: LayerMatrices) -> Null:
 
 
 def _match(layer: LayerMatrices) -> Null:
-    from scipy.optimize import linear_sum_assignment
-
     generator = np.random.default_rng(0)
 
     def values(count: int) -> None:
@@ -133,8 +140,6 @@ def _standardised(rows_NPC: Tensor) -> Array:
 
 
 def _procrustes(layer: LayerMatrices) -> Null:
-    from scipy.spatial import procrustes
-
     generator = np.random.default_rng(0)
     x_NPC, y_NPC = (rows.numpy() for rows in layer.rows)
 
@@ -155,7 +160,7 @@ PUBLIC = {
     "mmd": Public("hyppo", "ksample.MMD, one bandwidth instead of five", _mmd),
     "sliced_w2": Public("POT", "wasserstein_1d of given projections", _sliced),
 }
-"""By measure the implementation that it is compared with; the other measures have none with their definition."""
+"""By measure the implementation that it is compared with; the others have none with their definition."""
 
 
 @torch.no_grad()

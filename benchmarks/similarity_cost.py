@@ -3,8 +3,8 @@
 (a) All measures of all unordered pairs at all layers (`tasks.measures`) take turns with the grafts of all
 ordered pairs at all layers (`tasks.grafting`): the same nets, as many fitting and held-out images.
 (b) Each measure that has a public implementation by itself, for all pairs at all layers, beside that
-implementation for one pair at a time (`benchmarks.public_measures`): timed on one pair with a few permutations,
-layer by layer, and scaled to all pairs with as many permutations as our rows have.
+implementation for one pair at a time (`benchmarks.public_measures`): timed on one pair with a few
+permutations, layer by layer, and scaled to all pairs with as many permutations as our rows have.
 """
 
 from __future__ import annotations
@@ -34,7 +34,15 @@ from espalier.tasks.measures.measure_names import MEASURES
 from espalier.tasks.measures.similarity_rows import similarities
 from espalier.tasks.measures.streamed_layers import layers_of
 from espalier.tasks.networks.network import Network
-from espalier.tasks.spec import Comparison, GraftOptions, GraftTile, Pair, SimilarityTile, Snapshot, TrainSegment
+from espalier.tasks.spec import (
+    Comparison,
+    GraftOptions,
+    GraftTile,
+    Pair,
+    SimilarityTile,
+    Snapshot,
+    TrainSegment,
+)
 from espalier.tasks.training.train import initial_state, train
 
 EPOCHS, DATASET = 2, "digits"
@@ -126,7 +134,7 @@ def _tile(setup: Setup, snapshots: Sequence[Snapshot], measures: Sequence[str]) 
 
 
 def _beside_grafts(
-    setup: Setup, snapshots: Sequence[Snapshot], networks: Sequence[Network], data: Data, progress: Progress
+    setup: Setup, snapshots: Sequence[Snapshot], networks: list[Network], data: Data, progress: Progress
 ) -> dict[str, Any]:
     measured = _tile(setup, snapshots, MEASURES)
     ends = [(a, b) for a in range(len(snapshots)) for b in range(len(snapshots)) if a != b]
@@ -191,7 +199,9 @@ def _beside_public(
             seconds_of(lambda: made.extend(similarities(tile, networks, data)), "cpu")
             for _ in range(setup.repeats)
         ]
-    permutations = [next(r["permutations"] for r in made if r["layer"] == n) for n in range(1, len(layers) + 1)]
+    permutations = [
+        next(r["permutations"] for r in made if r["layer"] == n) for n in range(1, len(layers) + 1)
+    ]
     few, total = FEW_OF.get(public.package, FEW), 0.0
     with progress.step(f"{name} by {public.package}, one pair", 1.0):
         public.null(layers[-1])(few[0])  # imports and compiles

@@ -4,8 +4,9 @@
 
 `Sweep` runs what a `SweepConfig` describes, `load` reads a sweep's tables as pandas frames,
 `fit_width_limit` fits how a measure falls with the width, `fit_excess` what training adds to that, and
-`similarity_summary` averages measures without a fit beside their nulls. What is beneath:
-`espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done), `espalier.cluster`
+`similarity_summary` averages measures without a fit beside their nulls (`best_layers`: of each pair the best
+layer). What is beneath: `espalier.orchestrator` (what to run),
+`espalier.tasks` (how one unit of work is done), `espalier.cluster`
 (where it runs) and `espalier.analysis` (what it says). Each name is imported when it is first asked for, so
 that reading tables loads neither PyTorch nor Ray.
 """
@@ -16,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from espalier.analysis.limits.best_layers import best_layers
     from espalier.analysis.limits.excess import fit_excess
     from espalier.analysis.limits.similarity_summary import similarity_summary
     from espalier.analysis.limits.width_limit import fit_width_limit
@@ -28,6 +30,7 @@ __all__ = [
     "Sweep",
     "SweepConfig",
     "__version__",
+    "best_layers",
     "fit_excess",
     "fit_width_limit",
     "load",
@@ -40,6 +43,7 @@ _HOMES = {
     "fit_excess": "espalier.analysis.limits.excess",
     "fit_width_limit": "espalier.analysis.limits.width_limit",
     "load": "espalier.analysis.tables",
+    "best_layers": "espalier.analysis.limits.best_layers",
     "similarity_summary": "espalier.analysis.limits.similarity_summary",
 }
 

@@ -1,7 +1,7 @@
 """The best of a pair's layers against the best of each permutation, where layers are permuted alike.
 
-The largest of many layers' values is large by chance too, and so are the largest of permuted ones (Gröger, Wen,
-Brbić 2026, arXiv 2602.14486, algorithm 2). Legend: n permutations.
+The largest of many layers' values is large by chance too, and so are the largest of permuted ones (Gröger,
+Wen, Brbić 2026, arXiv 2602.14486, algorithm 2). Legend: n permutations.
 """
 
 from __future__ import annotations
@@ -44,5 +44,5 @@ class BestLayer:
         self._null_n = choose(self._null_n[:count], null_n[:count])
 
     def calibrated(self, best: float) -> Calibrated:
-        """The best value against the best of each permutation; `best` is the farthest from it that there is."""
+        """The best value against the best of each permutation; `best` is the farthest that there is."""
         return calibrate(torch.tensor(self._value), self._null_n, best, self.larger)

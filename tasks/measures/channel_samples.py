@@ -27,7 +27,7 @@ INPUT_BANDWIDTHS = (0.1, 0.5, 1.0, 5.0)
 """Of `mmd_inputs`, in units of the layer's root mean square: those of Gu 2020's code."""
 
 LEAST_EXPONENT = -80.0
-"""Of a kernel in float32: exp of less is a subnormal number, which a processor takes ten times as long for."""
+"""Of a kernel: in float32 exp of less is a subnormal number, which takes a processor ten times as long."""
 
 MOST_INPUTS, FEWEST_INPUTS = 128, 16
 """How many (image, position) pairs `mmd_inputs` averages over: fewer where channels are many."""

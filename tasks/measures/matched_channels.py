@@ -49,7 +49,9 @@ def semi_match(layer: LayerMatrices) -> PairMeasure:
         pair = layer.gram.pair(left, right)
         size = pair.rows * pair.scale**2
         square_CC = (pair.xx_CC.diagonal()[:, None] + pair.yy_CC.diagonal()) / size
-        apart_CC = square_CC - 2 * torch.outer(pair.x_C, pair.y_C) / (pair.rows * size)  # of means, products 0
+        apart_CC = square_CC - 2 * torch.outer(pair.x_C, pair.y_C) / (
+            pair.rows * size
+        )  # of means, products 0
 
         def distances(products_nCC: Tensor) -> Tensor:
             away = torch.sub(apart_CC, products_nCC, alpha=2 / size).clamp_min_(0)

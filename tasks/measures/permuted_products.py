@@ -6,7 +6,8 @@ transform along the images, one product of C x C for each frequency, and a trans
 for a few times the cost of `X^T Y` alone. Several short circles are cheaper than a long one: they have fewer
 frequencies, and longer sums at each.
 
-Legend: N images on G circles of m, P positions, C channels of a net; F = m // 2 + 1 frequencies; n permutations.
+Legend: N images on G circles of m, P positions, C channels of a net; F = m // 2 + 1 frequencies; n
+permutations.
 """
 
 from __future__ import annotations
@@ -59,9 +60,7 @@ def permuted_products(
                 yield pair, torch.cat(found.pop(pair), 1)
 
 
-def _groups(
-    rows: Mapping[int, Tensor], pairs: Sequence[tuple[int, int]], size: int
-) -> Iterator[list[_Part]]:
+def _groups(rows: Mapping[int, Tensor], pairs: Sequence[tuple[int, int]], size: int) -> Iterator[list[_Part]]:
     """Parts of pairs, as many at a time as the memory for their products allows."""
     frequencies, group, used = size // 2 + 1, [], 0
     for left, right in pairs:

@@ -26,8 +26,8 @@ def sample_kernel(rows_NPC: Tensor, kind: torch.dtype) -> Tensor:
 def own_hsic(rows_NPC: Tensor, kind: torch.dtype) -> Tensor:
     """`HSIC_1(K_c, K_c)` summed over the kernels K_c of single channels, which add up to a net's kernel.
 
-    Products are in a type, their sums in float64. A channel's kernel is made where maps have as many positions
-    as there are images; smaller maps are compared in feature space.
+    Products are in a type, their sums in float64. A channel's kernel is made where maps have as many
+    positions as there are images; smaller maps are compared in feature space.
     """
     images, positions, _ = rows_NPC.shape
     own = rows_NPC.new_zeros((), dtype=torch.float64)

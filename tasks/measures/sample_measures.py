@@ -102,7 +102,8 @@ def distance_ranks(kernel_NN: Tensor) -> Tensor:
 def mean_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1 of numbers (n,); equal ones share their mean rank, as `scipy.stats.rankdata` gives.
 
-    SciPy's sort keeps the order of equal numbers, which the mean rank does not need: it takes six times as long.
+    SciPy's sort keeps the order of equal numbers, which the mean rank does not need, and takes six times as
+    long.
     """
     order = np.argsort(values)
     ordered = values[order]

@@ -65,7 +65,7 @@ def similarities(tile: SimilarityTile, networks: Sequence[Network], data: Data) 
 def _add_to_bests(
     bests: dict[str, BestLayer], tile: SimilarityTile, number: int, found: Mapping[str, Found]
 ) -> None:
-    """By the key of a pair's measure, the best of its layers so far; none where they are not permuted alike."""
+    """By the key of a pair's measure its best layer so far; none where layers are not permuted alike."""
     for pair in tile.pairs:
         at = pair.left, pair.right
         for name, key in pair.keys.items():

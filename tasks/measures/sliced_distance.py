@@ -76,7 +76,11 @@ def sliced(projected_BD: Tensor, first_nB: Tensor) -> Tensor:
     first = int(first_nB[0].sum())
     steps = _common_steps(first, len(projected_BD) - first)
     deals_nB = first_nB.cpu().numpy()
-    return torch.tensor([_square(sorted_DB, deal_B.take(order_DB), steps) for deal_B in deals_nB]).double().sqrt()
+    return (
+        torch.tensor([_square(sorted_DB, deal_B.take(order_DB), steps) for deal_B in deals_nB])
+        .double()
+        .sqrt()
+    )
 
 
 class _Steps(NamedTuple):

@@ -33,8 +33,8 @@ def nuclear_norms(products_nCC: Tensor) -> Tensor:
 def singular_vectors(cross_nKK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """u (n, K, k), singular values (n, k) and v (n, K, k), from the eigenvectors of the smaller square.
 
-    That takes half the time of a singular value decomposition, but a singular value below 1e-7 of the largest
-    is lost in its square's rounding, and vectors well above it: where one is below `LOST`, all are decomposed.
+    That takes half the time of a singular value decomposition, but small singular values and their vectors
+    are lost in the rounding of their squares: where one is below `LOST`, all are decomposed.
     """
     if cross_nKK.shape[-1] > cross_nKK.shape[-2]:
         v, rho, u = singular_vectors(cross_nKK.mT)

@@ -34,7 +34,7 @@ SIMILARITY = TableSpec(
         (
             "best_p_value",
             REAL,
-            "of the pair's layer with the best value alone: the p-value of being best, against the best layer "
+            "of the pair's layer with the best value alone: its p-value against the best layer "
             "under each permutation; null in other layers, and with null `labels`, which no two layers share",
         ),
         ("best_calibrated", REAL, "`calibrated` of that best value, likewise"),

@@ -87,9 +87,9 @@ def test_images_lie_on_as_many_circles_as_have_enough_shifts(images, shifts, num
     assert circles(images, shifts) == number
 
 
-@pytest.mark.parametrize("permutations", [9, 39])
-def test_p_values_are_uniform_where_nets_have_nothing_in_common(permutations):
-    orders, found = ImageOrders(20, permutations), []
+@pytest.mark.parametrize(("permutations", "groups"), [(9, 1), (39, 1), (4, 4)])
+def test_p_values_are_uniform_where_nets_have_nothing_in_common(permutations, groups):
+    orders, found = ImageOrders(20, permutations, groups), []
     x, y = noise(1000, 20, 3, seed=1), noise(1000, 20, 3, seed=2).exp()
     for one, other in zip(x, y, strict=True):
         forms = [u_centred(one @ one.T), u_centred(other @ other.T)]

@@ -117,6 +117,4 @@ def test_kernels_of_channels_add_up_to_the_nets_and_have_their_own_hsic(position
     flat = (rows - rows.mean(0)).flatten(1)
     assert torch.allclose(kernel, flat @ flat.T)
     single = [rows[:, :, channel] @ rows[:, :, channel].T for channel in range(4)]
-    assert own.item() == pytest.approx(
-        sum(hsic_of_centred([u_centred(k)])[0, 0].item() for k in single)
-    )
+    assert own.item() == pytest.approx(sum(hsic_of_centred([u_centred(k)])[0, 0].item() for k in single))

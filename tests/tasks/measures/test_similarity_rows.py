@@ -121,6 +121,15 @@ def test_a_net_that_is_not_finite_is_told_in_its_pairs_and_harms_no_other():
     table("similarity", rows)
 
 
+def test_images_of_one_class_are_compared_as_any_others():
+    snapshots, networks = nets_of(2, width=3)
+    data = make_data()
+    one_class = data._replace(y_test=torch.zeros_like(data.y_test), y_train=torch.zeros_like(data.y_train))
+    rows = similarities(tile_of(snapshots, [(0, 1)], ("cka", "alignment", "energy")), networks, one_class)
+    assert {row["images"] for row in rows} == {IMAGES}
+    assert all(row["value"] is not None for row in rows)
+
+
 def test_fewer_than_four_images_are_refused():
     snapshots, networks = nets_of(2)
     with pytest.raises(ValueError, match="4"):
