@@ -27,6 +27,9 @@ DRAWS = 8
 GROUPS, GROUP_IMAGES = 8, 16
 """Most groups of images that share a position in a draw, and fewest images of one if there are several."""
 
+LEAST_GROUPS = 4
+"""Fewest groups that are made so large that their shifts are as many as the permutations."""
+
 
 class LayerMatrices:
     """Features of the same images by several nets at one layer, and what follows from them.
@@ -148,14 +151,16 @@ class LayerMatrices:
 
     @cached_property
     def drawn_orders(self) -> ImageOrders:
-        """Permutations of images within groups, for samples at drawn positions (up to 7 images are left out).
+        """Permutations of images within groups, for samples at drawn positions (a few images are left out).
 
         Permuting an image's features must leave the positions where they are: at each, two nets have
         something in common for any images (a border, say). So images change places only with those that are
         looked at where they are, in every draw.
         """
-        groups = max(1, min(GROUPS, self.images // GROUP_IMAGES))
-        return ImageOrders(self.images // groups * groups, min(self.permutations, MOST), groups)
+        groups, count = max(1, min(GROUPS, self.images // GROUP_IMAGES)), min(self.permutations, MOST)
+        if self.images >= LEAST_GROUPS * (count + 1):  # then one round of shifts is enough for all
+            groups = min(groups, self.images // (count + 1))
+        return ImageOrders(self.images // groups * groups, count, groups)
 
     @cached_property
     def draws(self) -> list[Tensor]:

@@ -96,8 +96,9 @@ def _products(
                 net: fixed[net] if same and net in fixed else _transform(rows[net], places, orders, order_N)
                 for net in rights
             }
+            turned = {net: fixed[net].conj_physical() for net in lefts}
             for part in group:
-                left_FCP = fixed[part.left][:, :, part.start : part.stop].conj().transpose(1, 2)
+                left_FCP = turned[part.left][:, :, part.start : part.stop].transpose(1, 2)
                 product_FCC = left_FCP @ moving[part.right]
                 sums[part] = sums[part].add_(product_FCC) if part in sums else product_FCC
         here_n = chosen_n2[:, 0] == number

@@ -107,9 +107,12 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
     """
     order = np.argsort(values)
     ordered = values[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    changes, ranks = ordered[1:] != ordered[:-1], np.empty(len(values))
+    if changes.all():
+        ranks[order] = np.arange(1, 1 + len(values))
+        return ranks
+    starts = np.flatnonzero(np.concatenate([[True], changes]))
     ends = np.append(starts[1:], len(values))
-    ranks = np.empty(len(values))
     ranks[order] = np.repeat((starts + 1 + ends) / 2, ends - starts)
     return ranks
 

@@ -83,6 +83,13 @@ def test_positions_are_drawn_for_groups_of_images_that_are_permuted_among_themse
         assert (draw_M[orders.orders_nN()] == draw_M).all()
 
 
+def test_many_images_lie_in_so_few_groups_that_one_round_has_all_permutations():
+    for images, groups in ((50, 3), (80, 4), (100, 5), (200, 8)):
+        orders = layer_of(noise(images, 1, 2, 2), permutations=19, batch=images).drawn_orders
+        assert orders.groups == groups
+        assert (len(orders.rounds) == 1) is (images >= 80)
+
+
 def test_cka_channels_has_uniform_p_values_where_positions_alone_are_shared():
     position = 3 * noise(1, 4, 2, 2, seed=99)  # the same mean map in all nets: the images still share nothing
     found = []
