@@ -190,6 +190,25 @@ def plain_curve(
 
 
 @app.command()
+def similarity(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    width: Annotated[int, typer.Option(min=1, help="Width of the nets.")] = 64,
+    nets: Annotated[int, typer.Option(min=2, help="Nets.")] = 8,
+    images: Annotated[int, typer.Option(min=40, max=1400, help="Fitting and held-out images.")] = 1000,
+    permutations: Annotated[int, typer.Option(min=19, help="Permutations of each null.")] = 999,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of each timing; the median counts.")] = 3,
+) -> None:
+    """All measures of all pairs against the grafts, and against public implementations, pair by pair."""
+    from benchmarks.similarity_cost import Setup, run
+
+    result = run(Setup(width, nets, images, permutations, repeats))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result)
+
+
+@app.command()
 def tables(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     parts: Annotated[int, typer.Option(min=10, help="Small parts, of 24 rows each.")] = 5000,

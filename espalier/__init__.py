@@ -5,12 +5,12 @@
 `Sweep` runs what a `SweepConfig` describes, and `load` reads the tables of sweeps as pandas frames (`AXES`
 are the columns that fits need beside a measure). `fit_width_limit` fits how a measure falls with the width,
 `fit_excess` what training adds to that, and `similarity_summary` averages measures without a fit beside
-their nulls. Answers in tidy frames: `compare_to_null` (real grafts beside a null), `excess` (over the
-sampling floor of few channels), `exchangeability` (p-values over layers), `trajectory` (nets at two epochs),
-`asymmetry` (A into B, B into A), `variance_over_seeds`, and `contrast` (two settings). What is beneath:
-`espalier.orchestrator` (what to run), `espalier.tasks` (how one unit of work is done), `espalier.cluster`
-(where it runs) and `espalier.analysis` (what it says). Each name is imported when it is first asked for, so
-that reading tables loads neither PyTorch nor Ray.
+their nulls (`best_layers`: of each pair the best layer). Answers in tidy frames: `compare_to_null` (real
+grafts beside a null), `excess` (over the sampling floor of few channels), `exchangeability` (p-values over
+layers), `trajectory` (nets at two epochs), `asymmetry` (A into B, B into A), `variance_over_seeds`, and
+`contrast` (two settings). What is beneath: `espalier.orchestrator` (what to run), `espalier.tasks` (how one
+unit of work is done), `espalier.cluster` (where it runs) and `espalier.analysis` (what it says). Each name
+is imported when it is first asked for, so that reading tables loads neither PyTorch nor Ray.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from espalier.analysis.answers.pool_tests import exchangeability
     from espalier.analysis.answers.seed_variance import variance_over_seeds
     from espalier.analysis.answers.setting_contrast import contrast
+    from espalier.analysis.limits.best_layers import best_layers
     from espalier.analysis.limits.excess import fit_excess
     from espalier.analysis.limits.selection import AXES
     from espalier.analysis.limits.similarity_summary import similarity_summary
@@ -41,6 +42,7 @@ __all__ = [
     "SweepConfig",
     "__version__",
     "asymmetry",
+    "best_layers",
     "compare_to_null",
     "contrast",
     "excess",
@@ -65,6 +67,7 @@ _HOMES = {
     "fit_excess": "espalier.analysis.limits.excess",
     "fit_width_limit": "espalier.analysis.limits.width_limit",
     "load": "espalier.analysis.tables",
+    "best_layers": "espalier.analysis.limits.best_layers",
     "similarity_summary": "espalier.analysis.limits.similarity_summary",
     "trajectory": "espalier.analysis.answers.epoch_trajectory",
     "variance_over_seeds": "espalier.analysis.answers.seed_variance",

@@ -19,6 +19,7 @@ from espalier.analysis.figures import (
     similarity_words,
     source_nulls,
     variants,
+    widest_figures,
 )
 from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.excess_figure import excess_by_width
@@ -46,6 +47,7 @@ def captioned_figures(
     yield from ridge_path.captioned_figures(tables.ridges)
     if compared is not None:
         yield from similarity_figures.captioned_figures(compared)
+        yield from widest_figures.captioned_figures(compared)
     if len(tables.curves):
         yield CaptionedFigure(
             "training", "How the nets learned", _TRAINING, main_figures.training(tables.curves)

@@ -17,6 +17,7 @@ from espalier.analysis.figures.captioned import (
     told,
     when,
 )
+from espalier.analysis.limits.best_layers import best_layers
 from espalier.analysis.limits.cautions import ROWS_WARN, percent
 from espalier.analysis.limits.epoch_map import BestEpoch, EpochMap
 from espalier.analysis.limits.ratios import Estimate, mean_estimates
@@ -50,7 +51,21 @@ def _measure(one: MeasureFits, found: Compared) -> Iterator[str]:
         f"{rows_in_words(wide)}). "
         f"{_null(one, means, wide)}"
     )
+    best = best_layers(wide)
+    if len(best):
+        yield _best(one, best)
     yield from _exponents(one, found)
+
+
+def _best(one: MeasureFits, best: pd.DataFrame) -> str:
+    """Whether the best layer of a pair is beyond chance, and which layer it is."""
+    rejected = np.count_nonzero(best["best_p_value"] <= REJECTED + 1e-9)
+    layer, times = best["layer"].value_counts().head(1).reset_index().to_numpy().tolist()[0]
+    return (
+        f"Of all layers the best value of {one.measure} is beyond chance in {rejected} of {len(best)} pairs "
+        f"(p <= {REJECTED:g} against the best layer of each permutation); it is layer {int(layer)} in "
+        f"{int(times)} of them."
+    )
 
 
 def _null(one: MeasureFits, means: Sequence[Estimate], wide: pd.DataFrame) -> str:

@@ -63,12 +63,3 @@ def calibrate(value: Tensor, null_n: Tensor, best: Tensor | float, larger: bool 
             )
         )
     )
-
-
-def calibrate_maximum(value_L: Tensor, null_Ln: Tensor, best: float = 1.0) -> Calibrated:
-    """The largest of several layers' values (L, ...) against the largest of their permuted ones (L, n, ...).
-
-    Permutation k must be the same for all layers, as `tasks.measures.image_orders` makes it: taking the
-    maximum over many layers then inflates value and null alike (arXiv 2602.14486, algorithm 2).
-    """
-    return calibrate(value_L.amax(0), null_Ln.amax(0), best)

@@ -97,8 +97,9 @@ class ChannelGram:
         flat = [net.flatten(0, 1) for net in rows]
         self.rows += len(flat[0])
         for net, values in enumerate(flat):
-            self.sums[net] = self.sums[net].to(values.device) + values.double().sum(0)
-            self.squares[net] = self.squares[net].to(values.device) + values.double().square().sum(0)
+            exact = values.double()
+            self.sums[net] = self.sums[net].to(values.device) + exact.sum(0)
+            self.squares[net] = self.squares[net].to(values.device) + exact.square().sum(0)
         for start in range(0, len(flat[0]), BLOCK_ROWS):
             self._add_block([values[start : start + BLOCK_ROWS] for values in flat])
 

@@ -26,6 +26,9 @@ BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 INPUT_BANDWIDTHS = (0.1, 0.5, 1.0, 5.0)
 """Of `mmd_inputs`, in units of the layer's root mean square: those of Gu 2020's code."""
 
+LEAST_EXPONENT = -80.0
+"""Of a kernel: in float32 exp of less is a subnormal number, which takes a processor ten times as long."""
+
 MOST_INPUTS, FEWEST_INPUTS = 128, 16
 """How many (image, position) pairs `mmd_inputs` averages over: fewer where channels are many."""
 
@@ -42,13 +45,12 @@ class Statistic(NamedTuple):
         Within a net the mean leaves each channel's pair with itself out (`without_self`: U-statistics).
         """
         first = first_nB.to(self.matrix_BB)
-        second = 1 - first
-        by_first, by_second = first @ self.matrix_BB, second @ self.matrix_BB
-        x, y = first.sum(1), second.sum(1)
-        off = 1.0 if self.without_self else 0.0
-        within_x = (by_first * first).sum(1) / (x * (x - off))
-        within_y = (by_second * second).sum(1) / (y * (y - off))
-        return 2 * (by_first * second).sum(1) / (x * y) - within_x - within_y
+        x = first.sum(1)
+        y, off = first.shape[1] - x, 1.0 if self.without_self else 0.0
+        inside_x = (first @ self.matrix_BB * first).sum(1)
+        between = first @ self.matrix_BB.sum(1) - inside_x
+        inside_y = self.matrix_BB.sum() - 2 * between - inside_x
+        return 2 * between / (x * y) - inside_x / (x * (x - off)) - inside_y / (y * (y - off))
 
 
 @lru_cache(maxsize=64)
@@ -117,20 +119,28 @@ def mmd_inputs(layer: LayerMatrices) -> Found:
 
     def make(pair: PairMoments, *nets: int) -> tuple[Statistic, float]:
         count = inputs_of(len(pair.x_C) + len(pair.y_C))
-        values_IB = torch.cat([layer.inputs(net, count) for net in nets], 1) / pair.scale
-        return _kernel_statistic(input_kernel(values_IB), len(pair.x_C), without_self=False)
+        kind = torch.float32 if pair.products == "float32" else torch.float64
+        values = [layer.inputs(net, count) for net in dict.fromkeys(nets)]
+        kernel_BB = input_kernel((torch.cat(values, 1).double() / pair.scale).to(kind))
+        if len(values) == 1:  # a net and itself
+            kernel_BB = kernel_BB.repeat(2, 2)
+        return _kernel_statistic(kernel_BB, len(pair.x_C), without_self=False)
 
     return _over_pairs(layer, make, fewest=1)
 
 
 def input_kernel(values_IB: Tensor) -> Tensor:
-    """Mean over inputs and bandwidths of the Gaussian kernel of each two channels' values: (B, B)."""
+    """Mean over inputs and bandwidths of the Gaussian kernel of each two channels' values: (B, B).
+
+    Kernels are in the type of the values, their sums in float64.
+    """
     channels = values_IB.shape[1]
     kernel_BB = torch.zeros(channels, channels, dtype=torch.float64, device=values_IB.device)
     for block_iB in values_IB.split(4):
         square = (block_iB[:, :, None] - block_iB[:, None]).square_()
         for width in INPUT_BANDWIDTHS:
-            kernel_BB += torch.exp(square * (-1 / (2 * width**2))).sum(0)
+            exponent = (square * (-1 / (2 * width**2))).clamp_min_(LEAST_EXPONENT)
+            kernel_BB += exponent.exp_().sum(0)
     return kernel_BB / (len(values_IB) * len(INPUT_BANDWIDTHS))
 
 

@@ -18,11 +18,19 @@ def u_centred(kernel_NN: Tensor) -> Tensor:
 
     Szekely & Rizzo 2014. Permuting images before or after gives the same.
     """
-    empty_NN = kernel_NN.double().clone().fill_diagonal_(0.0)
-    count = len(empty_NN)
-    row_N = empty_NN.sum(0) / (count - 2)
-    centred_NN = empty_NN - row_N[:, None] - row_N + row_N.sum() / (count - 1)
-    return centred_NN.fill_diagonal_(0.0)
+    return _u_centre(kernel_NN.to(torch.float64, copy=True))
+
+
+def u_centred_coarse(kernel_NN: Tensor) -> Tensor:
+    """The same in float32, of a kernel that is not read again: a ninth of the time."""
+    return _u_centre(kernel_NN.float())
+
+
+def _u_centre(kernel_NN: Tensor) -> Tensor:
+    count = len(kernel_NN.fill_diagonal_(0.0))
+    row_N = kernel_NN.sum(0, dtype=torch.float64) / (count - 2)
+    half_N = (row_N - row_N.sum() / (2 * (count - 1))).to(kernel_NN.dtype)
+    return kernel_NN.sub_(half_N[:, None]).sub_(half_N).fill_diagonal_(0.0)
 
 
 def hsic_of_centred(forms: Sequence[Tensor]) -> Tensor:
@@ -34,28 +42,28 @@ def hsic_of_centred(forms: Sequence[Tensor]) -> Tensor:
 def hsic_of_features(features: Sequence[Tensor]) -> Tensor:
     """`HSIC_1` of the linear kernels of all pairs of features (N, C), from one product of N x all columns.
 
-    The columns `a = |x_i|^2` of each net and 1 are appended, so the one Gram matrix has every term:
-    `tr(K~L~) = |X^T Y|^2 - a.b`, `1'K~1 = |s_x|^2 - sum a` and `1'K~L~1 = s_x' X^T Y s_y - s_x.X^T b -
-    s_y.Y^T a + a.b`, with s the sums of the columns.
+    Features are centred first, which changes no HSIC_1. Then `1'K` is 0, so with the columns `a = |x_i|^2` of
+    each net, which are appended, one Gram matrix has every term: `tr(K~L~) = |X^T Y|^2 - a.b`, `1'K~1 =
+    -sum a` and `1'K~ L~1 = a.b`.
     """
-    # a shift of the features changes no HSIC_1, but costs digits
     nets, count = [net.double() - net.double().mean(0) for net in features], len(features[0])
-    channels = sum(net.shape[1] for net in nets)
     own_FS = torch.block_diag(*(net.new_ones(net.shape[1], 1) for net in nets))
     norms_NS = torch.stack([net.square().sum(1) for net in nets], 1)
-    wide = torch.cat([*nets, norms_NS, norms_NS.new_ones(count, 1)], 1)
-    gram = wide.T @ wide
-    xy_FF, xb_FS, ab_SS = (
-        gram[:channels, :channels],
-        gram[:channels, channels:-1],
-        gram[channels:-1, channels:-1],
-    )
-    sums_FS = own_FS * gram[:channels, -1:]
-    trace_SS = own_FS.T @ xy_FF.square() @ own_FS - ab_SS
-    total_S = sums_FS.square().sum(0) - gram[channels:-1, -1]
-    cross_SS = sums_FS.T @ xb_FS
-    rows_SS = sums_FS.T @ xy_FF @ sums_FS - cross_SS - cross_SS.T + ab_SS
-    return _put_together(trace_SS, torch.outer(total_S, total_S), rows_SS, count)
+    wide = torch.cat(nets, 1)
+    ab_SS, total_S = norms_NS.T @ norms_NS, norms_NS.sum(0)
+    trace_SS = own_FS.T @ (wide.T @ wide).square() @ own_FS - ab_SS
+    return _put_together(trace_SS, torch.outer(total_S, total_S), ab_SS, count)
+
+
+def hsic_of_maps(maps_CNP: Tensor) -> Tensor:
+    """`HSIC_1(K_c, K_c)` (C,) of the linear kernels of maps (C, N, P), centred over the images.
+
+    Products are in the type of the maps, their sums in float64.
+    """
+    norms_CN = maps_CNP.square().sum(2, dtype=torch.float64)
+    square_C, total_C = norms_CN.square().sum(1), norms_CN.sum(1)
+    trace_C = (maps_CNP.mT @ maps_CNP).square().sum((1, 2), dtype=torch.float64) - square_C
+    return _put_together(trace_C, total_C.square(), square_C, maps_CNP.shape[1])
 
 
 def hsic_with_itself(kernel_NN: Tensor) -> Tensor:
@@ -69,12 +77,8 @@ def hsic_with_itself(kernel_NN: Tensor) -> Tensor:
 def hsic_of_channels(values_NC: Tensor) -> Tensor:
     """`HSIC_1(k_c, k_c)` (C,) of the linear kernel of each single channel of (N, C)."""
     centred = values_NC.double() - values_NC.double().mean(0)
-    count = len(centred)
-    power = [centred.pow(exponent).sum(0) for exponent in range(5)]
-    trace = power[2].square() - power[4]
-    total = (power[1].square() - power[2]).square()
-    rows = power[1].square() * power[2] - 2 * power[1] * power[3] + power[4]
-    return _put_together(trace, total, rows, count)
+    square, fourth = centred.square().sum(0), centred.pow(4).sum(0)
+    return _put_together(square.square() - fourth, square.square(), fourth, len(centred))
 
 
 def _put_together(trace: Tensor, total: Tensor, rows: Tensor, count: int) -> Tensor:

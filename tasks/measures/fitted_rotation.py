@@ -36,7 +36,7 @@ def alignment(layer: LayerMatrices, train: ChannelGram) -> PairMeasure:
         mean = (xx.trace() + yy.trace()) / 2
 
         def errors(products_nCC: Tensor) -> Tensor:
-            return (norms - 2 * ((products_nCC * map_CC).sum((1, 2)) + shift)) / mean
+            return (norms - 2 * (products_nCC.flatten(1) @ map_CC.flatten() + shift)) / mean
 
         return ((norms - 2 * (xy * map_CC).sum()) / mean).item(), errors
 

@@ -33,7 +33,6 @@ class Found:
         nulls: Permuted values (n,) of pairs (s, t), s < t. Those of `images` are by the same permutations
             at every layer.
         reasons: For pairs (s, t), s <= t, without a value: why, in a part of a sentence.
-        settings: What else the values depend on (a ridge, say), by name.
         extra: Further values (S, S) by name, without a null.
     """
 
@@ -43,7 +42,6 @@ class Found:
     best_SS: Tensor
     nulls: dict[Pair, Tensor] = field(default_factory=dict)
     reasons: dict[Pair, str] = field(default_factory=dict)
-    settings: dict[str, float] = field(default_factory=dict)
     extra: dict[str, Tensor] = field(default_factory=dict)
 
     @property

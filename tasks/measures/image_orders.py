@@ -94,6 +94,15 @@ class ImageOrders:
         return torch.stack([shifted[r][k] for r, k in chosen_n2.tolist()])
 
 
+def circles(images: int, shifts: int) -> int:
+    """The most circles of one size, on which all of so many images lie, with so many shifts or more.
+
+    >>> circles(1000, 200), circles(360, 200), circles(1009, 200)
+    (5, 1, 1)
+    """
+    return max((number for number in range(1, images // shifts + 1) if images % number == 0), default=1)
+
+
 def _dealt_anew(groups: int, size: int, generator: torch.Generator) -> Tensor:
     """Places (N,) in a random order within each group."""
     orders = [torch.randperm(size, generator=generator) + size * group for group in range(groups)]

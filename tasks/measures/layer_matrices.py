@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from espalier.tasks.measures.channel_gram import ChannelGram, channel_rows
-from espalier.tasks.measures.image_orders import ImageOrders
-from espalier.tasks.measures.sample_kernels import SampleKernel, sample_kernel
+from espalier.tasks.measures.image_orders import ImageOrders, circles
+from espalier.tasks.measures.sample_kernels import sample_kernel
 from espalier.tasks.seeds import stream
 
 MOST = 199
@@ -26,6 +26,9 @@ DRAWS = 8
 
 GROUPS, GROUP_IMAGES = 8, 16
 """Most groups of images that share a position in a draw, and fewest images of one if there are several."""
+
+LEAST_GROUPS = 4
+"""Fewest groups that are made so large that their shifts are as many as the permutations."""
 
 
 class LayerMatrices:
@@ -126,27 +129,38 @@ class LayerMatrices:
         """The permutations of images: they depend on N and their number alone, so layers share them."""
         return ImageOrders(self.images, self.permutations)
 
+    @cached_property
+    def few_orders(self) -> ImageOrders:
+        """Those of measures that take `MOST` at most, on as many circles as have that many shifts each."""
+        count = min(self.permutations, MOST)
+        return ImageOrders(self.images, count, circles(self.images, count + 1))
+
     def centred_rows(self, net: int) -> Tensor:
         """Features (N, P, C) of a net less the mean of each channel over images and positions."""
         mean_C = self.gram.sums[net] / self.gram.rows
         return self.rows[net] - mean_C.float()
 
+    def type_of(self, net: int) -> torch.dtype:
+        """In which type a net's products with itself are taken."""
+        return torch.float32 if self.gram.type_of(net, net) == "float32" else torch.float64
+
     @cached_property
-    def kernels(self) -> list[SampleKernel]:
+    def kernels(self) -> list[Tensor]:
         """The sample kernel of each sound net, in the type of its products with itself."""
-        types = {"float32": torch.float32, "float64": torch.float64}
-        return [sample_kernel(self.rows[net], types[self.gram.type_of(net, net)]) for net in self.sound]
+        return [sample_kernel(self.rows[net], self.type_of(net)) for net in self.sound]
 
     @cached_property
     def drawn_orders(self) -> ImageOrders:
-        """Permutations of images within groups, for samples at drawn positions (up to 7 images are left out).
+        """Permutations of images within groups, for samples at drawn positions (a few images are left out).
 
         Permuting an image's features must leave the positions where they are: at each, two nets have
         something in common for any images (a border, say). So images change places only with those that are
         looked at where they are, in every draw.
         """
-        groups = max(1, min(GROUPS, self.images // GROUP_IMAGES))
-        return ImageOrders(self.images // groups * groups, min(self.permutations, MOST), groups)
+        groups, count = max(1, min(GROUPS, self.images // GROUP_IMAGES)), min(self.permutations, MOST)
+        if self.images >= LEAST_GROUPS * (count + 1):  # then one round of shifts is enough for all
+            groups = min(groups, self.images // (count + 1))
+        return ImageOrders(self.images // groups * groups, count, groups)
 
     @cached_property
     def draws(self) -> list[Tensor]:

@@ -23,10 +23,10 @@ def match(layer: LayerMatrices) -> PairMeasure:
     def make(left: int, right: int) -> tuple[float, Statistic]:
         root_x, root_y = ((layer.gram.variance_C(net) * layer.gram.rows).sqrt() for net in (left, right))
         lengths = torch.outer(root_x, root_y)
+        per_length = torch.where(lengths > 0, 1 / lengths, 0.0)
 
         def means(products_nCC: Tensor) -> Tensor:
-            correlations = torch.where(lengths > 0, products_nCC / lengths, 0.0)
-            return torch.stack([_best_match(one_CC) for one_CC in correlations])
+            return torch.stack([_best_match(one_CC) for one_CC in (products_nCC * per_length).cpu()])
 
         return means(layer.gram.pair(left, right).centred[2][None])[0].item(), means
 
@@ -34,8 +34,8 @@ def match(layer: LayerMatrices) -> PairMeasure:
 
 
 def _best_match(correlation_CC: Tensor) -> Tensor:
-    values_CC = correlation_CC.cpu()
-    return values_CC[linear_sum_assignment(values_CC.numpy(), maximize=True)].mean()
+    values_CC = correlation_CC.numpy()
+    return torch.as_tensor(values_CC[linear_sum_assignment(values_CC, maximize=True)].mean())
 
 
 def semi_match(layer: LayerMatrices) -> PairMeasure:
@@ -49,10 +49,12 @@ def semi_match(layer: LayerMatrices) -> PairMeasure:
         pair = layer.gram.pair(left, right)
         size = pair.rows * pair.scale**2
         square_CC = (pair.xx_CC.diagonal()[:, None] + pair.yy_CC.diagonal()) / size
-        means_CC = torch.outer(pair.x_C, pair.y_C) / pair.rows
+        apart_CC = square_CC - 2 * torch.outer(pair.x_C, pair.y_C) / (
+            pair.rows * size
+        )  # of means, products 0
 
         def distances(products_nCC: Tensor) -> Tensor:
-            away = (square_CC - 2 * (products_nCC + means_CC) / size).clamp_min(0)
+            away = torch.sub(apart_CC, products_nCC, alpha=2 / size).clamp_min_(0)
             return (away.amin(2).mean(1) + away.amin(1).mean(1)) / 2
 
         count = len(pair.x_C)

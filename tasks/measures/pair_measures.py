@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -37,7 +37,6 @@ class PairMeasure:
         make: From two nets to their value and the statistic that gives permuted values.
         best: The value farthest from the null.
         refuses: From two nets to why they have no value, or None.
-        settings: What else the values depend on.
         dear: Whether a permutation needs singular vectors.
     """
 
@@ -45,7 +44,6 @@ class PairMeasure:
     make: Callable[[int, int], tuple[float, Statistic]]
     best: float
     refuses: Callable[[int, int], str | None] = lambda *_: None
-    settings: Mapping[str, float] = field(default_factory=dict)
     dear: bool = False
 
 
@@ -69,7 +67,6 @@ def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dic
     found = {name: nothing(one.kind, "images", layer.nets, one.best) for name, one in measures.items()}
     statistics: dict[Pair, dict[str, Statistic]] = defaultdict(dict)
     for name, measure in measures.items():
-        found[name].settings.update(measure.settings)
         for pair in [*layer.selves, *layer.pairs]:
             reason = measure.refuses(*pair)
             if reason:
@@ -81,10 +78,11 @@ def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dic
                 statistics[pair][name] = statistic
     for count, pairs in _by_count(layer, list(statistics)).items():
         rows = {net: layer.centred_rows(net) for net in {net for pair in pairs for net in pair}}
-        for (left, right), products_nCC in permuted_products(rows, pairs, layer.orders, count):
-            for name, statistic in statistics.pop((left, right)).items():
-                few = permutations_of(_widest(layer, (left, right)), count, measures[name].dear)
-                found[name].nulls[left, right] = statistic(products_nCC[:few].double()).cpu()
+        for pair, products_nCC in permuted_products(rows, pairs, layer.few_orders, count):
+            exact_nCC = products_nCC.double()
+            for name, statistic in statistics.pop(pair).items():
+                few = permutations_of(_widest(layer, pair), count, measures[name].dear)
+                found[name].nulls[pair] = statistic(exact_nCC[:few]).cpu()
     return found
 
 

@@ -22,11 +22,12 @@ def permuted_forms(forms: Sequence[Tensor], orders: ImageOrders) -> Tensor:
 
     Row s is the net that stays, column t the net whose images are permuted. Products are float32.
     """
-    weights_D, kept_D = (part.to(forms[0].device) for part in _diagonals(orders))
+    weights_D, entry_mD2 = (part.to(forms[0].device) for part in _diagonals(orders))
     shifted = []
     fixed_FSD: Tensor | None = None
     for order_N in orders.round_orders():
-        moving_FSD = torch.stack([_spectrum(form, order_N, orders.groups, kept_D) for form in forms], 1)
+        place_mD = _places(order_N.to(entry_mD2.device), entry_mD2)
+        moving_FSD = torch.stack([_spectrum(form, place_mD) for form in forms], 1)
         if fixed_FSD is None:
             fixed_FSD = moving_FSD.conj() * weights_D
         product_FSS = fixed_FSD @ moving_FSD.transpose(1, 2)
@@ -34,25 +35,28 @@ def permuted_forms(forms: Sequence[Tensor], orders: ImageOrders) -> Tensor:
     return orders.pick(shifted).double()
 
 
-def _spectrum(form_NN: Tensor, order_N: Tensor, groups: int, kept_D: Tensor) -> Tensor:
-    """Transforms (F, D) of the diagonals of all blocks of a matrix, its images along the circles."""
-    count = len(order_N)
-    size = count // groups
-    blocks = form_NN.float()[order_N][:, order_N].view(groups, size, groups, size)
-    twice = torch.cat([blocks, blocks], 3)
-    # entry (i, i + d) of block (g, h), as [i, g, h, d]
-    strides = (2 * count + 1, 2 * size * count, 2 * size, 1)
-    diagonals = twice.as_strided((size, groups, groups, size), strides).flatten(1)
-    return torch.fft.rfft(diagonals[:, kept_D], dim=0)
+def _places(order_N: Tensor, entry_mD2: Tensor) -> Tensor:
+    """Where in a matrix (N, N) the entries of the diagonals lie, its images along the circles."""
+    first, second = order_N[entry_mD2].unbind(2)
+    return (first * len(order_N) + second).int()
+
+
+def _spectrum(form_NN: Tensor, place_mD: Tensor) -> Tensor:
+    """Transforms (F, D) of the diagonals of all blocks of a matrix."""
+    diagonals = form_NN.float().flatten().index_select(0, place_mD.flatten())
+    return torch.fft.rfft(diagonals.view_as(place_mD), dim=0)
 
 
 def _diagonals(orders: ImageOrders) -> tuple[Tensor, Tensor]:
-    """Which diagonals (g, h, d) are enough, as flat places, and how often each counts.
+    """How often each diagonal (g, h, d) counts (D,), and its entries (m, D, 2), as places on the circles.
 
-    The matrices are symmetric: (h, g, m - d) has what (g, h, d) has. Diagonal 0 of (g, g) is empty.
+    Entry i of diagonal d of block (g, h) is (i, i + d mod m). The matrices are symmetric: (h, g, m - d) has
+    what (g, h, d) has, so that half of them are enough. Diagonal 0 of (g, g) is empty.
     """
     size, groups = orders.size, orders.groups
     g, h, d = torch.meshgrid(*(torch.arange(n) for n in (groups, groups, size)), indexing="ij")
     kept = (g < h) | ((g == h) & (d >= 1) & (2 * d <= size))
-    weights = torch.where((g == h) & (2 * d == size), 1.0, 2.0)
-    return weights[kept], kept.flatten().nonzero()[:, 0]
+    g, h, d = g[kept], h[kept], d[kept]
+    along_m1 = torch.arange(size)[:, None]
+    entries = torch.stack([g * size + along_m1.expand(-1, len(g)), h * size + (along_m1 + d) % size], 2)
+    return torch.where((g == h) & (2 * d == size), 1.0, 2.0), entries

@@ -5,41 +5,41 @@ Legend: N images, P positions, C channels.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from espalier.tasks.measures.debiased_hsic import hsic_of_features, hsic_with_itself
+from espalier.tasks.measures.debiased_hsic import hsic_of_maps, hsic_with_itself
+
+BLOCK_CHANNELS = 16
+"""Channels whose maps are held at one time."""
 
 
-class SampleKernel(NamedTuple):
-    """`K = sum over channels and positions of x x^T` (N, N), and the sum over channels of their `HSIC_1`.
+def sample_kernel(rows_NPC: Tensor, kind: torch.dtype) -> Tensor:
+    """`K = sum over channels and positions of x x^T` (N, N) of features less their mean over images.
 
-    `own` is `HSIC_1(K_c, K_c)` summed over the kernels K_c of single channels, which add up to K.
+    The product is in a type, and so is the kernel.
     """
+    flat = _centred(rows_NPC.to(kind)).flatten(1)
+    return flat @ flat.T
 
-    kernel_NN: Tensor
-    own: Tensor
 
+def own_hsic(rows_NPC: Tensor, kind: torch.dtype) -> Tensor:
+    """`HSIC_1(K_c, K_c)` summed over the kernels K_c of single channels, which add up to a net's kernel.
 
-def sample_kernel(rows_NPC: Tensor, kind: torch.dtype) -> SampleKernel:
-    """From a net's features, each less its mean over images, with products in a type.
-
-    A channel's own kernel is made, and K is their sum, where maps have as many positions as there are images;
-    smaller ones are compared in feature space.
+    Products are in a type, their sums in float64. A channel's kernel is made where maps have as many
+    positions as there are images; smaller maps are compared in feature space.
     """
-    centred_NPC = rows_NPC.to(kind) - rows_NPC.to(kind).mean(0)
-    channels = centred_NPC.unbind(2)
-    if centred_NPC.shape[1] < len(centred_NPC):
-        flat = centred_NPC.flatten(1)
-        own = torch.stack([hsic_of_features([map_NP])[0, 0] for map_NP in channels]).sum()
-        return SampleKernel(flat @ flat.T, own)
-    images = len(centred_NPC)
-    kernel_NN = centred_NPC.new_zeros(images, images)
-    own = centred_NPC.new_zeros((), dtype=torch.float64)
-    for map_NP in channels:
-        part_NN = map_NP @ map_NP.T
-        kernel_NN += part_NN
-        own += hsic_with_itself(part_NN)
-    return SampleKernel(kernel_NN, own)
+    images, positions, _ = rows_NPC.shape
+    own = rows_NPC.new_zeros((), dtype=torch.float64)
+    for block_NPc in rows_NPC.split(BLOCK_CHANNELS, 2):
+        maps_cNP = _centred(block_NPc.to(kind)).permute(2, 0, 1).contiguous()
+        if positions < images:
+            own += hsic_of_maps(maps_cNP).sum()
+            continue
+        for map_NP in maps_cNP:
+            own += hsic_with_itself(map_NP @ map_NP.T)
+    return own
+
+
+def _centred(rows_NPC: Tensor) -> Tensor:
+    return rows_NPC - rows_NPC.mean(0)

@@ -5,8 +5,8 @@ Legend: N images, S nets (K of them sound), n permutations.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from espalier.tasks.measures.debiased_hsic import (
@@ -15,10 +15,12 @@ from espalier.tasks.measures.debiased_hsic import (
     hsic_of_channels,
     hsic_of_features,
     u_centred,
+    u_centred_coarse,
 )
 from espalier.tasks.measures.found import Found, nothing
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.permuted_forms import permuted_forms
+from espalier.tasks.measures.sample_kernels import own_hsic
 
 NO_SPREAD = "its images are not told apart (its product with itself is not positive)"
 
@@ -33,10 +35,11 @@ def cka(layer: LayerMatrices) -> Found:
     """
     if not layer.sound:
         return nothing("similarity", "images", layer.nets)
-    forms = [u_centred(one.kernel_NN) for one in layer.kernels]
+    forms = [u_centred(kernel_NN) for kernel_NN in layer.kernels]
     hsic_KK, count = hsic_of_centred(forms).cpu(), layer.images
     found = _with_null(layer, hsic_KK, permuted_forms(forms, layer.orders).cpu() / (count * (count - 3)))
-    _correct(layer, found, hsic_KK, torch.stack([one.own for one in layer.kernels]).cpu())
+    own = [own_hsic(layer.rows[net], layer.type_of(net)) for net in layer.sound]
+    _correct(layer, found, hsic_KK, torch.stack(own).cpu())
     return found
 
 
@@ -55,7 +58,8 @@ def cka_channels(layer: LayerMatrices) -> Found:
     null_nKK = torch.zeros(len(orders.chosen_n2), *hsic_KK.shape, dtype=torch.float64)
     for draw in draws:
         rows = [layer.drawn(net, draw) for net in layer.sound]
-        forms = [u_centred(centred @ centred.T) for centred in (net - net.mean(0) for net in rows)]
+        centred = [net - net.mean(0) for net in rows]
+        forms = [u_centred_coarse(net @ net.T) for net in centred]
         hsic_KK += hsic_of_features(rows).cpu() / len(draws)
         own_K += torch.stack([hsic_of_channels(net).sum() for net in rows]).cpu() / len(draws)
         null_nKK += permuted_forms(forms, orders).cpu() / len(draws)
@@ -71,7 +75,7 @@ def rsa(layer: LayerMatrices) -> Found:
     """
     if not layer.sound:
         return nothing("similarity", "images", layer.nets)
-    forms = [distance_ranks(one.kernel_NN) for one in layer.kernels]
+    forms = [distance_ranks(kernel_NN) for kernel_NN in layer.kernels]
     flat = torch.stack([form.flatten() for form in forms])
     return _with_null(layer, (flat @ flat.T).cpu(), permuted_forms(forms, layer.orders).cpu())
 
@@ -86,12 +90,31 @@ def distance_ranks(kernel_NN: Tensor) -> Tensor:
     count = len(kernel)
     square = kernel.diagonal()[:, None] + kernel.diagonal() - 2 * kernel
     upper = torch.triu_indices(count, count, 1)
-    ranks = torch.from_numpy(rankdata(square[upper[0], upper[1]].cpu().numpy())).to(kernel.device)
+    distances = square[upper[0], upper[1]].cpu().numpy()
+    ranks = torch.from_numpy(mean_ranks(distances)).to(kernel.device)
     centred = ranks - ranks.mean()
     length = (2 * centred.square().sum()).sqrt()
     form = torch.zeros_like(kernel)
     form[upper[0], upper[1]] = centred / length if length > 0 else 0.0
     return form + form.T
+
+
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 of numbers (n,); equal ones share their mean rank, as `scipy.stats.rankdata` gives.
+
+    SciPy's sort keeps the order of equal numbers, which the mean rank does not need, and takes six times as
+    long.
+    """
+    order = np.argsort(values)
+    ordered = values[order]
+    changes, ranks = ordered[1:] != ordered[:-1], np.empty(len(values))
+    if changes.all():
+        ranks[order] = np.arange(1, 1 + len(values))
+        return ranks
+    starts = np.flatnonzero(np.concatenate([[True], changes]))
+    ends = np.append(starts[1:], len(values))
+    ranks[order] = np.repeat((starts + 1 + ends) / 2, ends - starts)
+    return ranks
 
 
 def _with_null(layer: LayerMatrices, product_KK: Tensor, null_nKK: Tensor) -> Found:

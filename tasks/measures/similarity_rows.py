@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from espalier.tasks.data.tensors import Data
+from espalier.tasks.measures.best_layer import BestLayer
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.compare_layers import compare, scale_ratios
 from espalier.tasks.measures.found import Found
@@ -43,7 +44,7 @@ def similarities(tile: SimilarityTile, networks: Sequence[Network], data: Data) 
         layers_of(networks, data.x_train[chosen(data.y_train, tile.images)]) if FITTED in asked else None
     )
     pairs = [(pair.left, pair.right) for pair in tile.pairs]
-    rows: list[Row] = []
+    rows, bests = list[Row](), dict[str, BestLayer]()
     for number, batches in held_out:
         layer = LayerMatrices([h.shape[1] for h in batches[0]], tile.permutations, pairs=pairs)
         for some in batches:
@@ -55,7 +56,30 @@ def similarities(tile: SimilarityTile, networks: Sequence[Network], data: Data) 
                 train.add(some)
         found = compare(layer, measures, train)
         rows += _layer_rows(tile, number, layer, found)
+        _add_to_bests(bests, tile, number, found)
+    for row in rows:
+        row |= _of_best(row, bests.get(row["key"]))
     return rows
+
+
+def _add_to_bests(
+    bests: dict[str, BestLayer], tile: SimilarityTile, number: int, found: Mapping[str, Found]
+) -> None:
+    """By the key of a pair's measure its best layer so far; none where layers are not permuted alike."""
+    for pair in tile.pairs:
+        at = pair.left, pair.right
+        for name, key in pair.keys.items():
+            one = found[name]
+            if one.null == "images" and at in one.nulls:
+                best = bests.setdefault(key, BestLayer(one.large_is_extreme))
+                best.add(number, one.value_SS[at].item(), one.nulls[at])
+
+
+def _of_best(row: Row, best: BestLayer | None) -> Row:
+    if best is None or best.layer != row["layer"]:
+        return {"best_p_value": None, "best_calibrated": None}
+    columns = best.calibrated(1.0 if best.larger else 0.0)
+    return {"best_p_value": _number(columns.p_value), "best_calibrated": _number(columns.calibrated)}
 
 
 def _layer_rows(
@@ -96,7 +120,6 @@ def _values(found: Found, pair: Comparison) -> Row:
         "corrected": None if corrected is None else _number(corrected[at]),
         "null": found.null,
         "permutations": 0 if permuted is None else len(permuted),
-        "ridge": found.settings.get("ridge"),
         "warning": found.reasons.get(at, ""),
     }
 

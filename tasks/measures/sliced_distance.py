@@ -76,7 +76,11 @@ def sliced(projected_BD: Tensor, first_nB: Tensor) -> Tensor:
     first = int(first_nB[0].sum())
     steps = _common_steps(first, len(projected_BD) - first)
     deals_nB = first_nB.cpu().numpy()
-    return torch.tensor([_square(sorted_DB, deal_B[order_DB], steps) for deal_B in deals_nB]).double().sqrt()
+    return (
+        torch.tensor([_square(sorted_DB, deal_B.take(order_DB), steps) for deal_B in deals_nB])
+        .double()
+        .sqrt()
+    )
 
 
 class _Steps(NamedTuple):
@@ -99,8 +103,10 @@ def _common_steps(first: int, second: int) -> _Steps | None:
 
 def _square(sorted_DB: Array, first_DB: Array, steps: _Steps | None) -> float:
     """Mean over directions of W2^2 of the two samples, sorted and laid side by side."""
-    flat, marked = sorted_DB.ravel(), first_DB.ravel()
-    x, y = (flat[np.flatnonzero(mask)].reshape(len(sorted_DB), -1) for mask in (marked, ~marked))
+    flat, marked, directions = sorted_DB.ravel(), first_DB.ravel(), len(sorted_DB)
+    x, y = (flat.take(np.flatnonzero(mask)) for mask in (marked, ~marked))
     if steps is None:
-        return float(np.square(x - y).mean())
+        x -= y
+        return float(x @ x) / len(x)
+    x, y = x.reshape(directions, -1), y.reshape(directions, -1)
     return float((np.square(x[:, steps.first] - y[:, steps.second]) @ steps.share).mean())

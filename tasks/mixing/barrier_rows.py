@@ -127,9 +127,10 @@ class _Ends:
         }
         if matching == "none" or len(self._nets) < 3:
             return _Matched(orders, _UNMATCHED | columns, warning)
-        round_trip = [orders, *(self._orders(matching, pair)[0] for pair in CYCLE[1:])]
-        share, chance = cycle_share(*round_trip)
-        return _Matched(orders, columns | {"cycle_share": share, "cycle_chance": chance}, warning)
+        (second, by_second), (third, by_third) = (self._orders(matching, pair) for pair in CYCLE[1:])
+        share, chance = cycle_share(orders, second, third)
+        columns |= {"cycle_share": share, "cycle_chance": chance}
+        return _Matched(orders, columns, warning or _of_cycle(by_second or by_third))
 
     def _orders(self, matching: Matching, nets: NetPair) -> tuple[Orders, str]:
         """Of the second net's channels, to match the first's; and a warning or nothing."""
@@ -154,6 +155,10 @@ class _Ends:
                 network = repaired(network, scales_between(*ends, t), x, self._held)
             found.append(score(network, self._data, loss))
         return found
+
+
+def _of_cycle(warning: str) -> str:
+    return f"{warning} (on the way round the cycle)" if warning else ""
 
 
 def _cosine(a: Network, b: Network) -> float | None:

@@ -46,7 +46,8 @@ def compared_row(source, target, layer, measure, value, **columns):
         "positions": 16,
         "source_channels": source["source_width"],
         "target_channels": target["target_width"],
-        "ridge": None,
+        "best_p_value": None,
+        "best_calibrated": None,
         "warning": "" if value is not None else "no value",
     } | columns
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from espalier import load
-from espalier.analysis.figures import similarity_figures, similarity_words
+from espalier.analysis.figures import similarity_figures, similarity_words, widest_figures
+from espalier.analysis.limits.best_layers import best_layers
 from espalier.analysis.limits.settings import by_setting
 from espalier.analysis.limits.similarity_fits import compare
 from espalier.analysis.report.html_page import make_report
-from tests.analysis.compared_rows import compared_rows, effects, epoch_rows, frame_of
-from tests.analysis.conftest import net_rows, write_tables
+from tests.analysis.compared_rows import compared_row, compared_rows, effects, epoch_rows, frame_of
+from tests.analysis.conftest import net_axes, net_rows, write_tables
 from tests.analysis.more_rows import in_setting
 
 NET = effects(0.03)
@@ -179,3 +180,37 @@ def test_a_measure_without_a_value_at_the_last_snapshot_has_no_figure_and_ends_n
     assert [one.measure for one in found.last] == ["match"]
     assert list(similarity_figures.captioned_figures(found))
     assert similarity_words.findings(found)
+
+
+def test_each_width_stands_beside_the_widest_nets():
+    own = compared_rows(value, ("cka", "energy"), widths=(32,), epochs=(20,))
+    crossed = [
+        compared_row(
+            net_axes(width, a, 20, "source_"), net_axes(32, b, 20, "target_"), layer, "cka", 1 - 1 / width
+        )
+        for width in (4, 8)
+        for layer in (1, 2)
+        for a in range(4)
+        for b in range(4)
+        if a != b
+    ]
+    (made,) = widest_figures.captioned_figures(compare(frame_of([*own, *crossed]), 0.9, 20))
+    assert made.name == "widest_cka"
+    line, reference = made.figure.axes[0].containers
+    assert line.lines[0].get_xdata().tolist() == [4, 8]
+    assert line.lines[0].get_ydata() == pytest.approx([1 / 4, 1 / 8])
+    assert reference.lines[0].get_xdata().tolist() == [32]
+    assert not list(widest_figures.captioned_figures(compare(frame_of(own), 0.9, 20)))
+
+
+def test_the_best_layer_of_the_widest_pairs_is_told():
+    rows = compared_rows(value, ("cka",), widths=(32,), epochs=(20,))
+    for row in rows:
+        if row["layer"] == 2:
+            row |= {"best_p_value": 0.01 if row["source_seed"] == 0 else 0.3, "best_calibrated": 0.4}
+    assert len(best_layers(frame_of(rows))) == 6
+    said = " ".join(similarity_words.findings(compare(frame_of(rows), 0.9, 20)))
+    assert "the best value of cka is beyond chance in 3 of 6 pairs" in said
+    assert "it is layer 2 in 6 of them" in said
+    with pytest.raises(ValueError, match="no column"):
+        best_layers(frame_of(rows).drop(columns="best_p_value"))

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from espalier.tasks.measures.calibration import calibrate, calibrate_maximum
+from espalier.tasks.measures.best_layer import BestLayer
+from espalier.tasks.measures.calibration import calibrate
 
 
 def test_a_value_in_units_of_what_is_left_above_the_threshold():
@@ -44,7 +45,24 @@ def test_the_largest_of_many_layers_is_compared_with_the_largest_of_each_permuta
         [calibrate(v.amax(), n[0], 10.0).p_value for v, n in zip(values, nulls, strict=True)]
     )
     together = torch.tensor(
-        [calibrate_maximum(v, n, 10.0).p_value for v, n in zip(values, nulls, strict=True)]
+        [over_layers(v, n).calibrated(10.0).p_value for v, n in zip(values, nulls, strict=True)]
     )
     assert (alone <= 0.05).double().mean() > 0.4
     assert (together <= 0.05).double().mean() == pytest.approx(0.05, abs=0.03)
+
+
+def over_layers(values, nulls, larger=True):
+    found = BestLayer(larger)
+    for layer, (value, null_n) in enumerate(zip(values.tolist(), nulls, strict=True), start=1):
+        found.add(layer, value, null_n)
+    return found
+
+
+def test_the_smallest_of_many_distances_is_the_best_and_only_permutations_of_all_layers_count():
+    nulls = [torch.tensor([0.9, 0.2, 0.1]), torch.tensor([0.5, 0.7])]
+    found = over_layers(torch.tensor([0.4, 0.3]), nulls, larger=False)
+    columns = found.calibrated(0.0)
+    assert found.layer == 2
+    assert columns.null_mean.item() == pytest.approx((0.5 + 0.2) / 2)
+    assert columns.p_value.item() == pytest.approx(2 / 3)
+    assert over_layers(torch.tensor([0.7, 0.7]), nulls).layer == 1

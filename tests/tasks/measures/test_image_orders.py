@@ -7,7 +7,7 @@ from scipy.stats import kstest
 from espalier.tasks.measures import permuted_products as module
 from espalier.tasks.measures.calibration import calibrate
 from espalier.tasks.measures.debiased_hsic import u_centred
-from espalier.tasks.measures.image_orders import ImageOrders
+from espalier.tasks.measures.image_orders import ImageOrders, circles
 from espalier.tasks.measures.permuted_forms import permuted_forms
 from espalier.tasks.measures.permuted_products import permuted_products
 from tests.tasks.measures.planted_nets import noise
@@ -56,12 +56,13 @@ def test_transforms_give_what_the_permutations_give_one_by_one(images, permutati
     assert torch.allclose(permuted_forms(forms, orders).flatten(1), wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize(("alone", "few"), [(True, 0), (False, 0), (False, 64)])
-@pytest.mark.parametrize(("images", "permutations"), [(9, 8), (8, 7), (7, 20)])
-def test_products_are_those_of_the_permutations_one_by_one(images, permutations, alone, few, monkeypatch):
-    monkeypatch.setattr(module, "one_by_one", lambda *_: alone)
+@pytest.mark.parametrize("few", [0, 64])
+@pytest.mark.parametrize(
+    ("images", "permutations", "groups"), [(9, 8, 1), (8, 7, 1), (7, 20, 1), (12, 4, 2), (12, 9, 3)]
+)
+def test_products_are_those_of_the_permutations_one_by_one(images, permutations, groups, few, monkeypatch):
     monkeypatch.setattr(module, "FEW_SHIFTS", few)
-    orders = ImageOrders(images, permutations)
+    orders = ImageOrders(images, permutations, groups)
     rows = {net: noise(images, 3, net + 1, seed=net) for net in range(3)}
     for (s, t), found in permuted_products(rows, [(0, 1), (1, 2), (2, 2)], orders, permutations):
         for order, product in zip(orders.orders_nN(), found, strict=True):
@@ -70,10 +71,7 @@ def test_products_are_those_of_the_permutations_one_by_one(images, permutations,
 
 
 def test_products_are_the_same_in_blocks_of_channels_and_positions(monkeypatch):
-    monkeypatch.setattr(module, "one_by_one", lambda *_: False)
-    orders = ImageOrders(8, 10)
-    if orders.groups > 1:
-        return
+    orders = ImageOrders(8, 10, groups=2)
     rows = {net: noise(8, 5, 4, seed=net) for net in range(3)}
     pairs = [(0, 1), (0, 2), (1, 2)]
     whole = dict(permuted_products(rows, pairs, orders, 10))
@@ -84,9 +82,14 @@ def test_products_are_the_same_in_blocks_of_channels_and_positions(monkeypatch):
     assert all(torch.allclose(whole[pair], blocks[pair], atol=1e-5) for pair in pairs)
 
 
-@pytest.mark.parametrize("permutations", [9, 39])
-def test_p_values_are_uniform_where_nets_have_nothing_in_common(permutations):
-    orders, found = ImageOrders(20, permutations), []
+@pytest.mark.parametrize(("images", "shifts", "number"), [(12, 4, 3), (12, 5, 2), (13, 4, 1), (12, 20, 1)])
+def test_images_lie_on_as_many_circles_as_have_enough_shifts(images, shifts, number):
+    assert circles(images, shifts) == number
+
+
+@pytest.mark.parametrize(("permutations", "groups"), [(9, 1), (39, 1), (4, 4)])
+def test_p_values_are_uniform_where_nets_have_nothing_in_common(permutations, groups):
+    orders, found = ImageOrders(20, permutations, groups), []
     x, y = noise(1000, 20, 3, seed=1), noise(1000, 20, 3, seed=2).exp()
     for one, other in zip(x, y, strict=True):
         forms = [u_centred(one @ one.T), u_centred(other @ other.T)]

@@ -10,7 +10,6 @@ from sklearn.cross_decomposition import CCA
 
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.compare_layers import compare
-from espalier.tasks.measures.spectral_measures import cca_mean
 from tests.tasks.measures.planted_nets import layer_of, mixed, noise, turned
 
 
@@ -159,15 +158,6 @@ def test_alignment_of_a_rotated_net_is_zero_and_of_an_unrelated_one_about_two():
     found = compare(layer, ["alignment"], train_gram(x[:150], y[:150], z[:150]))["alignment"]
     assert found.value_SS[0, 1].item() == pytest.approx(0, abs=1e-6)
     assert found.value_SS[0, 2].item() == pytest.approx(2, abs=0.2)
-
-
-def test_a_ridge_lowers_canonical_correlations_and_is_told():
-    x, y = pair()
-    layer = layer_of(x, y)
-    plain, ridged = cca_mean(layer), cca_mean(layer, ridge=0.5)
-    assert ridged.make(0, 1)[0] < plain.make(0, 1)[0] - 0.05
-    assert ridged.settings == {"ridge": 0.5}
-    assert ridged.make(0, 0)[0] == pytest.approx(1 / 1.5, abs=0.2)
 
 
 def test_a_direction_without_variance_is_no_canonical_variable():

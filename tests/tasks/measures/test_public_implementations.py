@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from espalier.tasks.measures.calibration import calibrate_maximum
+from espalier.tasks.measures.best_layer import BestLayer
 from espalier.tasks.measures.channel_samples import BANDWIDTHS, Statistic, deals
 from espalier.tasks.measures.compare_layers import compare
 from espalier.tasks.measures.sliced_distance import projections
@@ -120,8 +120,10 @@ def test_calibrated_similarity_has_the_same_calibrated_maximum_over_layers(nets)
     others = [noise(14, 4, 2, 2, seed=seed).float().double() for seed in (5, 6)]
     layers = [layer_of(*pair, permutations=39) for pair in (nets, others)]
     found = [compare(one, ["cka"])["cka"] for one in layers]
-    values = torch.stack([one.value_SS[0, 1] for one in found])
-    columns = calibrate_maximum(values, torch.stack([one.nulls[0, 1] for one in found]))
+    best = BestLayer(larger=True)
+    for number, one in enumerate(found, start=1):
+        best.add(number, one.value_SS[0, 1].item(), one.nulls[0, 1])
+    columns = best.calibrated(1.0)
     flat = [[net.flatten(1) for net in pair] for pair in (nets, others)]
 
     def best_of_layers(matrix):

@@ -8,7 +8,7 @@ from scipy.stats import kstest, spearmanr
 
 from espalier.tasks.measures.compare_layers import compare
 from espalier.tasks.measures.debiased_hsic import hsic_of_centred, u_centred
-from espalier.tasks.measures.sample_kernels import sample_kernel
+from espalier.tasks.measures.sample_kernels import own_hsic, sample_kernel
 from tests.tasks.measures.planted_nets import layer_of, mixed, noise, turned
 from tests.tasks.measures.test_debiased_hsic import by_definition
 from tests.tasks.measures.test_image_orders import spread
@@ -83,6 +83,13 @@ def test_positions_are_drawn_for_groups_of_images_that_are_permuted_among_themse
         assert (draw_M[orders.orders_nN()] == draw_M).all()
 
 
+def test_many_images_lie_in_so_few_groups_that_one_round_has_all_permutations():
+    for images, groups in ((50, 3), (80, 4), (100, 5), (200, 8)):
+        orders = layer_of(noise(images, 1, 2, 2), permutations=19, batch=images).drawn_orders
+        assert orders.groups == groups
+        assert (len(orders.rounds) == 1) is (images >= 80)
+
+
 def test_cka_channels_has_uniform_p_values_where_positions_alone_are_shared():
     position = 3 * noise(1, 4, 2, 2, seed=99)  # the same mean map in all nets: the images still share nothing
     found = []
@@ -113,10 +120,8 @@ def test_nets_of_few_channels_from_one_population_fall_short_of_it_and_the_corre
 @pytest.mark.parametrize("positions", [3, 12])
 def test_kernels_of_channels_add_up_to_the_nets_and_have_their_own_hsic(positions):
     rows = noise(9, positions, 4)
-    found = sample_kernel(rows, torch.float64)
+    kernel, own = sample_kernel(rows, torch.float64), own_hsic(rows, torch.float64)
     flat = (rows - rows.mean(0)).flatten(1)
-    assert torch.allclose(found.kernel_NN, flat @ flat.T)
+    assert torch.allclose(kernel, flat @ flat.T)
     single = [rows[:, :, channel] @ rows[:, :, channel].T for channel in range(4)]
-    assert found.own.item() == pytest.approx(
-        sum(hsic_of_centred([u_centred(k)])[0, 0].item() for k in single)
-    )
+    assert own.item() == pytest.approx(sum(hsic_of_centred([u_centred(k)])[0, 0].item() for k in single))

@@ -81,6 +81,23 @@ def test_no_row_depends_on_which_nets_share_its_job():
             assert row[column] == pytest.approx(there[column], rel=1e-4, abs=1e-6), (name, layer, column)
 
 
+def test_one_layer_of_each_pair_is_the_best_and_says_how_likely_that_is_by_chance():
+    snapshots, networks = nets_of(3, width=3)
+    rows = similarities(tile_of(snapshots, [(0, 1), (1, 2)]), networks, make_data())
+    for key in {row["key"] for row in rows}:
+        own = [row for row in rows if row["key"] == key and row["value"] is not None]
+        best = [row for row in own if row["best_p_value"] is not None]
+        if own[0]["null"] == "labels":
+            assert not best
+            continue
+        (row,) = best
+        choose = min if row["kind"] == "distance" else max
+        assert row["value"] == choose(one["value"] for one in own)
+        # as extreme a best of all layers is no rarer than as extreme a value of this one
+        assert row["best_p_value"] >= row["p_value"]
+        assert row["best_calibrated"] <= row["calibrated"] + 1e-6
+
+
 def test_each_pair_has_the_measures_that_it_was_asked_for_and_no_other():
     snapshots, networks = nets_of(3, width=2)
     pairs = (Comparison(0, 1, {"cka": "a"}), Comparison(1, 2, {"cka": "b", "energy": "c"}))
@@ -102,6 +119,15 @@ def test_a_net_that_is_not_finite_is_told_in_its_pairs_and_harms_no_other():
         assert bool(row["warning"]) == with_broken
         assert (row["value"] is None) == with_broken
     table("similarity", rows)
+
+
+def test_images_of_one_class_are_compared_as_any_others():
+    snapshots, networks = nets_of(2, width=3)
+    data = make_data()
+    one_class = data._replace(y_test=torch.zeros_like(data.y_test), y_train=torch.zeros_like(data.y_train))
+    rows = similarities(tile_of(snapshots, [(0, 1)], ("cka", "alignment", "energy")), networks, one_class)
+    assert {row["images"] for row in rows} == {IMAGES}
+    assert all(row["value"] is not None for row in rows)
 
 
 def test_fewer_than_four_images_are_refused():

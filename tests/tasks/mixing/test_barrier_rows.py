@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from espalier.orchestrator.planning.kinds.registry import know_tables
+from espalier.tasks.mixing import barrier_rows
 from espalier.tasks.mixing.barrier_rows import few_images, paths
 from espalier.tasks.mixing.linear_path import MEASURES, Score, barrier, between, score
 from espalier.tasks.networks.families.dense import dense
@@ -179,6 +180,21 @@ def test_nets_that_are_not_finite_or_explode_are_told():
     found = paths(pair_of(nets), [networks[0], Network(networks[1].architecture, huge)], data)
     assert all("a loss is not finite at" in row["warning"] for row in found.barriers)
     assert all(row["loss_test_barrier"] is None for row in found.barriers)
+
+
+def test_a_matching_of_the_cycle_that_did_not_settle_is_told(monkeypatch):
+    nets, asked = [family_net("dense", seed) for seed in (0, 1, 2)], []
+    matched = barrier_rows.match_weights
+
+    def settled_once(*nets_and_names):
+        asked.append(nets_and_names)
+        return matched(*nets_and_names)._replace(settled=len(asked) != 2)
+
+    monkeypatch.setattr(barrier_rows, "match_weights", settled_once)
+    pair = pair_of(nets, matchings=("weights",), corrections=("none",), points=3)
+    (row,) = paths(pair, [lively(net) for net in nets], data_of("dense")).barriers
+    assert row["warning"] == "weight matching stopped after 100 passes (on the way round the cycle)"
+    assert row["cycle_share"] is not None
 
 
 def test_a_net_without_hidden_layers_has_nothing_to_match():
