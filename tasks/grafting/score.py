@@ -145,13 +145,15 @@ def _score_grafts(
     for source, pair, cut in nets.grafts():
         own = [layer.z for layer in features.targets[pair.target]]
         some = nets.statistics(pair.target, cut)
-        joint = joiner.compared(source, pair, cut, above[pair.key, cut, some[0]], own[cut.layer - 1])
+        joint = None
+        if block_N is None:  # errors by block need z itself, which kernels that compare do not keep
+            joint = joiner.compared(source, pair, cut, above[pair.key, cut, some[0]], own[cut.layer - 1])
         joint = joint or joiner.joint(source, pair, cut)
         for statistics in some:
             graft = (pair.key, cut, statistics)
             outputs = send(above[graft], cut, joint, own, scores.grafts[graft])
             scores.grafts[graft].add_answers(nets.loss, outputs, labels)
-            if block_N is not None:
+            if block_N is not None and isinstance(joint, Joint):
                 scores.grafts[graft].add_blocks(joint.z - own[cut.layer - 1].double(), block_N)
 
 

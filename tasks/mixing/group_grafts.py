@@ -22,7 +22,7 @@ from espalier.tasks.grafting.graft import (
     later_layers,
     sizes,
 )
-from espalier.tasks.grafting.grafted_net import exact_joint
+from espalier.tasks.grafting.grafted_net import Top, exact_joint
 from espalier.tasks.grafting.gram import ChannelMoments, Factor
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.score import GraftScore, send
@@ -109,7 +109,7 @@ def _score_draws(
         target, h = entry.pool.target, together[entry.cut.layer - 1][:, entry.group_c]
         joint = exact_joint(channels.architecture, entry.cut, _predict(channels, entry, h))
         own = [features[target].z for features in layers]
-        outputs = send(channels.networks[target], entry.cut, joint, own, scores.draws[place])
+        outputs = send(Top(channels.networks[target]), entry.cut, joint, own, scores.draws[place])
         scores.draws[place].add_answers(channels.loss, outputs, y)
 
 
