@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from espalier.analysis.figures import barrier_figures, pool_nulls
+from espalier.analysis.answers.pool_tests import exchangeability
+from espalier.analysis.figures import barrier_figures
 from espalier.analysis.figures.captioned import layers_in_words
 from espalier.analysis.figures.main_figures import layer_names
 from espalier.analysis.limits.intervals import mean_interval, spread_interval
@@ -36,8 +36,8 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     than none; `excess` is trained minus untrained error at the widest nets, `alpha_ratio` the exponent of
     their ratio. `pool_ratio` is the error of one net over that of as many channels of a pool of nets, which
     is the floor that finite draws leave, `p_exchangeable` the p-value of that layer's targets together
-    (`exchange_p`), and `cka` the calibrated CKA. `barrier` is of whole nets, the same in each row. What is
-    not known is NaN.
+    (`exchangeability`), and `cka` the calibrated CKA. `barrier` is of whole nets, the same in each row. What
+    is not known is NaN.
 
     Args:
         tables: Those of one setting.
@@ -150,31 +150,14 @@ def _excess(last: SnapshotFits) -> dict[int, dict[str, float]]:
 
 def _pools(rows: pd.DataFrame) -> dict[int, dict[str, float]]:
     """By layer the null `pooled` at the last epoch and the widest nets."""
-    rows = pool_nulls.current(rows)
-    rows = where(rows, rows["null"] == "pooled")
-    for name in ("target_epoch", "target_width"):
-        rows = where(rows, rows[name] == rows[name].max())
+    tests = exchangeability(rows)
+    tests = where(tests, tests["null"] == "pooled")
+    for name in ("epoch", "width"):
+        tests = where(tests, tests[name] == tests[name].max())
     return {
-        int(layer): {
-            "pool_ratio": float(np.exp(np.log(part["ratio"]).mean())),
-            "p_exchangeable": exchange_p(part["p_value"].to_numpy(dtype=np.float64)),
-        }
-        for layer, part in rows.groupby("layer")
+        int(row["layer"]): {"pool_ratio": row["ratio"], "p_exchangeable": row["p_value"]}
+        for row in tests.to_dict("records")
     }
-
-
-def exchange_p(p_values: Sequence[float] | np.ndarray) -> float:
-    """One p-value of several that depend on one another: twice their median (Rüger 1978).
-
-    Targets of one pool share the nets that serve them. Twice the median is a p-value whatever their
-    dependence: more than half of the tests must reject at half the level.
-
-    >>> exchange_p([0.02, 0.01, 0.6])
-    0.04
-    """
-    known = np.asarray(p_values, dtype=np.float64)
-    known = known[np.isfinite(known)]
-    return float(min(1.0, 2 * np.median(known))) if len(known) else float("nan")
 
 
 def _cka(widest: pd.DataFrame) -> dict[int, float]:
