@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -108,7 +109,7 @@ def _read_part(
             data = files.read(path)
         except FileNotFoundError:
             return None
-        part = None if whole else open_columns(asked.table, data, asked.left_out, asked.first)
+        part = None if whole else _begun(open_columns(asked.table, data, asked.left_out, asked.first), asked)
         return _kept(decode(asked.table, data), (), asked)[0] if part is None else part
 
 
@@ -117,8 +118,15 @@ def _without_the_rest(files: Files, path: str, size: int, asked: Wanted) -> Part
     columns = [name for name in SCHEMAS[asked.table].names if name not in asked.left_out]
     with suppress(ValueError):  # what is wrong with the file is told by who reads it whole
         data = read_columns(files, path, size, columns)
-        return open_columns(asked.table, data, asked.left_out, asked.first, absent=True)
+        return _begun(open_columns(asked.table, data, asked.left_out, asked.first, absent=True), asked)
     return None
+
+
+def _begun(part: PartColumns | None, asked: Wanted) -> PartColumns | None:
+    """A part whose first columns are decoded already, while the frame is made of the part before."""
+    if part is None or not asked.first:
+        return part
+    return PartColumns(part.rows, chain([next(part.columns)], part.columns))
 
 
 def _kept(rows: pa.Table, counts: Sequence[int], asked: Wanted) -> tuple[pa.Table, list[int]]:

@@ -8,9 +8,9 @@ from typing import Literal, Self, get_args
 
 import pandas as pd
 
+from espalier.analysis.part_frames import read_table
 from espalier.analysis.row_filters import check_filters
 from espalier.analysis.sweep_folders import Folders, open_sweeps
-from espalier.analysis.table_reading import read_table
 from espalier.analysis.wanted_columns import asked_tables, wanted
 from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.orchestrator.store.part_ranges import Filters

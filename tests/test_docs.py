@@ -181,7 +181,7 @@ def test_the_table_of_ten_million_rows_is_that_of_the_committed_output_and_what_
             f"{row['seconds']:.1f}",
             f"{row['megabytes']:.0f}",
         ]
-    assert rows["load the columns of a mean"]["seconds"] < 2
+    assert rows["load the columns of a mean"]["cpu_seconds"] < 2
     assert rows["group"]["seconds"] < 10
 
 

@@ -29,8 +29,8 @@ from espalier.tasks.tables.schemas import SCHEMAS
 def read_table(sweeps: Sweeps, asked: Wanted, *, apart: bool) -> pd.DataFrame:
     """The rows of a table, its columns in their order.
 
-    In most folders no piece of work is in two parts, which the pieces' names alone tell: they take a tenth of
-    the time that a column of them takes in a frame. Where one is, all is read once more, with that column.
+    In most folders no piece of work is in two parts, which 64 bits of each piece's name tell. Where one is,
+    all is read once more, with the columns of its name.
 
     Args:
         sweeps: The folders.
