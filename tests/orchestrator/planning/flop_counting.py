@@ -4,6 +4,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from espalier.tasks.kernels.compiled import kernels
+
 
 def addmm_in_place(total, a, b, out_shape=None, **options):
     """What PyTorch's registry does not know: it has `addmm` and not its in-place form."""
@@ -36,7 +38,7 @@ class Counter(TorchDispatchMode):
 
 
 def counted(work):
-    """The operations of a call: a product and a sum are two."""
-    with Counter() as counter:
+    """The operations of a call: a product and a sum are two. Those of compiled kernels would go unseen."""
+    with Counter() as counter, kernels("off"):
         work()
     return counter.flops

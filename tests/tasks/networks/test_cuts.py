@@ -195,7 +195,7 @@ def tops_of(name, networks, layer):
     with torch.no_grad():
         found = tops(tile_nets, fit(tile_nets, data.x_train, tile.options), data.x_train)
     cut = next(cut for cut in tile_nets.cuts if cut.layer == layer)
-    return found["self-1-1", cut, "reestimated"]
+    return found["self-1-1", cut, "reestimated"].network
 
 
 @pytest.mark.parametrize(("name", "layer"), [("conv-bn", 2), ("vgg16-bn", 5), ("resnet20", 8)])
