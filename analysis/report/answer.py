@@ -13,7 +13,7 @@ from espalier.analysis.figures.captioned import layers_in_words
 from espalier.analysis.figures.main_figures import layer_names
 from espalier.analysis.limits.intervals import mean_interval, spread_interval
 from espalier.analysis.limits.resample import groups, width_means
-from espalier.analysis.limits.selection import where
+from espalier.analysis.limits.selection import largest, where
 from espalier.analysis.limits.similarity_fits import Compared
 from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
@@ -51,7 +51,7 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     cka = _cka(compared.widest())
     names = _names(last, tables.exchangeability, compared.summary)
     barrier = _barrier(tables.barriers, level)
-    width = int(last.rows["target_width"].max()) if last is not None and len(last.rows) else None
+    width = largest(last.rows["target_width"]) if last is not None and len(last.rows) else None
     rows = []
     for layer, name in sorted(names.items()):
         place = {"layer": layer, "layer_name": name, "width": width, "epoch": last.epoch if last else None}
