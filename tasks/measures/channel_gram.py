@@ -84,7 +84,7 @@ class ChannelGram:
         self._blocks: dict[tuple[int, int], Tensor] = {}
 
     def type_of(self, left: int, right: int) -> str:
-        """In which type two nets' products are taken: their company does not matter."""
+        """In which type two nets' products are taken: on the type, nets beside them have no influence."""
         narrow = min(self.channels[left], self.channels[right])
         return "float32" if in_float32(self._products, narrow) else "float64"
 
