@@ -150,7 +150,7 @@ def test_what_the_null_says_depends_on_how_many_pairs_it_rejects(p_values, words
     rows = compared_rows(value, ("cka",), widths=(32,), layers=(1,), epochs=(20,), calibrated=0.0)
     rows = [row | {"p_value": p} for row, p in zip(rows, p_values, strict=True)]
     said = similarity_words.findings(compare(frame_of(rows), 0.9, 20))[0]
-    assert f"calibrated 0: {words}. At layer 1 the calibrated value is 0.05 or less" in said
+    assert f"calibrated 0 by layer: {words}. At layer 1 the calibrated value is 0.05 or less" in said
 
 
 def test_the_map_in_words_counts_the_rows_on_the_diagonal():
