@@ -164,12 +164,12 @@ class ChannelGram:
         for net, values in enumerate(flat):
             self.sums[net] = self.sums[net].to(values.device) + values.double().sum(0)
             self.squares[net] = self.squares[net].to(values.device) + values.double().square().sum(0)
-        if not self._offsets:  # numbers of float32, so that both types of products take the same away
-            self._offsets = [(sums / self.rows).float().double() for sums in self.sums]
         for start in range(0, len(flat[0]), BLOCK_ROWS):
             self._add_block([values[start : start + BLOCK_ROWS] for values in flat])
 
     def _add_block(self, block: Sequence[Tensor]) -> None:
+        if not self._offsets:  # numbers of float32, so that both types of products take the same away
+            self._offsets = [(sums / self.rows).float().double() for sums in self.sums]
         kinds = {"float32": torch.float32, "float64": torch.float64}
         shifted = {name: list[Tensor]() for name in kinds}
         for left in range(len(block)):
