@@ -80,7 +80,7 @@ def _null(one: MeasureFits, means: Sequence[Estimate], wide: pd.DataFrame) -> st
     }
     small = [layer for layer, value in calibrated.items() if value <= SMALL]
     spread = f"calibrated {span(calibrated.values())} by layer"
-    text = f"{share} against permuted images, {spread}: {_in_common(rejected, len(wide))}"
+    text = f"{share} against permuted images, {spread}: {_in_common(int(rejected), len(wide))}"
     if small:
         text += (
             f". At {layers_in_words(small)} the calibrated value is {SMALL:g} or less: what the value says "
