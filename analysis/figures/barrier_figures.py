@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from espalier.analysis.figures.captioned import CaptionedFigure, rows_in_words, when
 from espalier.analysis.figures.style import PALETTE, REFERENCE, new_panels, shared_legend, styled, width_axis
 from espalier.analysis.limits.intervals import spread_interval
-from espalier.analysis.limits.resample import groups, mean_over_nets
+from espalier.analysis.limits.resample import WidthMean, groups, mean_over_nets
 from espalier.analysis.limits.selection import largest, where
 
 PAIR = ["source_net", "target_net", "target_epoch"]
@@ -39,10 +39,9 @@ class Way(NamedTuple):
 
     @property
     def style(self) -> dict[str, Any]:
-        """How it is drawn: a colour for each matching, dashed without a correction, the null dotted."""
-        colour = PALETTE[2] if self.tempered else COLOURS[self.matching]
+        """How it is drawn: a colour for each matching, dashed without a correction, tempered dotted."""
         line = ":" if self.tempered else DASHES[self.correction]
-        return {"color": colour, "ls": line, "marker": "D" if self.tempered else MARKERS[self.matching]}
+        return {"color": COLOURS[self.matching], "ls": line, "marker": MARKERS[self.matching]}
 
     def column(self, measure: str) -> str:
         """The column of a measure, such as `loss_test`."""
@@ -72,24 +71,71 @@ def findings(barriers: pd.DataFrame, level: float) -> list[str]:
     if not told:
         return []
     said = "; ".join(
-        f"{way.label}: {_interval(means.iloc[0].to_dict(), level, len(told))}" for way, means in told
+        f"{way.label}: {_height(means.iloc[0].to_dict(), level, len(told))}" for way, means in told
     )
     place = f"of width {largest(rows['target_width'])} {when(largest(rows['target_epoch']))}"
     return [
         f"On the straight line between two nets {place} the held-out loss rises above the line between its "
         f"ends by at most: {said} ({100 * level:g} % intervals, together for all, over pairs that share no "
-        f"net; the images' part is not in them; {rows_in_words(rows)}). Only what a matching takes away "
-        "beyond a temperature chosen anew can speak for matched features.",
+        f"net; the images' part is not in them; {rows_in_words(rows)}).",
+        *_gains(rows, level),
         *_cycles(rows),
     ]
 
 
-def _interval(mean: dict[Any, Any], level: float, among: int) -> str:
-    pairs = int(mean["pairs"])
+def _height(mean: dict[Any, Any], level: float, among: int) -> str:
+    """A mean barrier, which is never negative."""
+    return _interval(mean["mean"], mean["error"], int(mean["pairs"]), level, among, 0.0)
+
+
+def _interval(mean: float, error: float, pairs: int, level: float, among: int, least: float) -> str:
     if pairs == 1:
-        return f"{mean['mean']:.2g} (1 pair, no interval)"
-    low, high = spread_interval(mean["mean"], mean["error"], pairs - 1, level, among)
-    return f"{mean['mean']:.2g} [{max(low, 0.0):.2g}, {high:.2g}], {pairs} pairs"
+        return f"{mean:.2g} (1 pair, no interval)"
+    low, high = spread_interval(mean, error, pairs - 1, level, among)
+    return f"{mean:.2g} [{max(low, least):.2g}, {high:.2g}], {pairs} pairs"
+
+
+def gains(rows: pd.DataFrame) -> list[tuple[Way, WidthMean]]:
+    """What each matching takes away beyond a temperature chosen anew, for each correction.
+
+    The mean over pairs of the difference, taken within the pair, between the tempered barrier of the held-out
+    loss without a matching and with it, under the same correction. Rows of one width, each pair once.
+    """
+    found = []
+    for way in ways(rows):
+        if way.tempered or way.matching == "none":
+            continue
+        without, matched = _tempered(rows, way._replace(matching="none")), _tempered(rows, way)
+        gain = np.array([without[pair] - matched[pair] for pair in matched if pair in without])
+        if len(gain):
+            mean = mean_over_nets(largest(rows["target_width"]), gain, [np.arange(len(gain))])
+            found.append((way._replace(tempered=True), mean))
+    return found
+
+
+def _tempered(rows: pd.DataFrame, way: Way) -> dict[tuple[Any, ...], float]:
+    """By pair the tempered barrier of the held-out loss."""
+    column = "tempered_loss_test_barrier"
+    part = _of(rows, way, column)
+    return {tuple(pair): height for *pair, height in part[[*PAIR, column]].to_numpy().tolist()}
+
+
+def _gains(rows: pd.DataFrame, level: float) -> list[str]:
+    """The sentence of the gains, where a matching can be held against none."""
+    found = gains(rows)
+    if not found:
+        return []
+    said = "; ".join(
+        f"{way._replace(tempered=False).label}: "
+        f"{_interval(gain.mean, gain.variance**0.5, gain.seeds, level, len(found), -np.inf)}"
+        for way, gain in found
+    )
+    return [
+        "Only what a matching takes away beyond a temperature chosen anew can speak for matched features: "
+        "the barrier of the held-out loss without a matching less that with it, under the same correction, "
+        f"each at temperatures of its own. {said} ({100 * level:g} % intervals, together for all, of "
+        "differences within pairs). Where an interval reaches 0 there is no evidence of it."
+    ]
 
 
 def _cycles(rows: pd.DataFrame) -> list[str]:
@@ -125,13 +171,18 @@ def curves_of(curves: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def ways(rows: pd.DataFrame, measure: str = "loss_test") -> list[Way]:
-    """The lines that there are rows for: the null of a loss last, with the correction if there is one."""
+    """The lines that there are rows for.
+
+    Those of a loss with a temperature chosen anew are last, one for each matching, with the correction if
+    there is one.
+    """
     there = set(zip(rows["matching"], rows["correction"], strict=True))
     found = [Way(matching, correction) for matching in MATCHINGS for correction in DASHES]
     found = [way for way in found if way[:2] in there]
-    plain = [way for way in found if way.matching == "none"]
-    nulls = plain[-1:] if measure == "loss_test" else []  # no temperature changes an accuracy
-    return [*found, *(way._replace(tempered=True) for way in nulls)]
+    if measure != "loss_test":  # no temperature changes an accuracy
+        return found
+    last = {way.matching: way._replace(tempered=True) for way in found}
+    return [*found, *last.values()]
 
 
 def _of(rows: pd.DataFrame, way: Way, column: str) -> pd.DataFrame:
@@ -205,9 +256,10 @@ _READING = (
     "How far loss and accuracy get worse, at most, on the straight line between the parameters of two nets, "
     "beyond the line between its ends. Channels of the second net are first brought to the places of the "
     "first one's that they match best, by weights or by activations; REPAIR sets the statistics of channels "
-    "right on the way. Dotted is the null: nothing is matched, but the temperature of the softmax is chosen "
-    "anew at each place. Averages of wide nets have flat logits, of which a temperature makes up by itself "
-    "(Ito 2025), so a barrier that vanishes is no proof of matched features: compare with the dotted line. "
+    "right on the way. Dotted are the same nets with the temperature of the softmax chosen anew at each "
+    "place. Averages of wide nets have flat logits, for which a temperature makes up by itself (Ito 2025): "
+    "a barrier that vanishes is no proof of matched features, so compare the dotted line of a matching with "
+    "the dotted line without one. "
     "Accuracy does not depend on the temperature. Bars are one standard error over pairs, of which no two "
     "share a net; all are judged on the same images, whose part is not in the bars."
 )

@@ -80,16 +80,25 @@ def _null(one: MeasureFits, means: Sequence[Estimate], wide: pd.DataFrame) -> st
     }
     small = [layer for layer, value in calibrated.items() if value <= SMALL]
     spread = f"calibrated {span(calibrated.values())} by layer"
-    text = (
-        f"{share} against permuted images, {spread}: more than chance is in common, which does not say that "
-        "nets are alike"
-    )
+    text = f"{share} against permuted images, {spread}: {_in_common(int(rejected), len(wide))}"
     if small:
         text += (
             f". At {layers_in_words(small)} the calibrated value is {SMALL:g} or less: what the value says "
             "there is said by the number of channels and images as well"
         )
     return f"{text}."
+
+
+def _in_common(rejected: int, pairs: int) -> str:
+    """What may be said of pairs of which so many have a small p-value against permuted images."""
+    if not rejected:
+        return "no pair stands out of permuted images: no evidence that anything is in common"
+    if rejected >= (1 - REJECTED) * pairs:
+        return "more than chance is in common, which does not say that nets are alike"
+    return (
+        f"at {rejected} of {pairs} pairs more than chance is in common, which does not say that these nets "
+        f"are alike ({percent(REJECTED)} of pairs have such p-values where nothing is in common)"
+    )
 
 
 def _labels(one: MeasureFits, means: Sequence[Estimate]) -> str:

@@ -35,8 +35,8 @@ def calibrate(value: Tensor, null_n: Tensor, best: Tensor | float, larger: bool 
     itself, and `calibrated = (value - t) / (best - t)`, within 0 and 1.
 
     Args:
-        value: The values, any shape; NaN gives NaN.
-        null_n: Permuted values, (n, *shape of the values).
+        value: The values, any shape; where one is not finite, all columns are NaN.
+        null_n: Permuted values, (n, *shape of the values); where one is not finite, likewise.
         best: The value farthest from the null that there is: 1 for a similarity, 0 for a distance that the
             null makes large, an upper bound for one that the null makes small.
         larger: Whether values above the null are the extreme ones.
@@ -51,7 +51,7 @@ def calibrate(value: Tensor, null_n: Tensor, best: Tensor | float, larger: bool 
     together = torch.cat([seen[None], null]).sort(0).values
     threshold = together[math.ceil((1 - ALPHA) * (count + 1)) - 1]
     room = (sign * torch.as_tensor(best).to(threshold) - threshold).clamp_min(1e-12)
-    known = seen.isfinite()
+    known = seen.isfinite() & null.isfinite().all(0)
     return Calibrated(
         *(
             column.where(known, math.nan)

@@ -9,7 +9,7 @@ import torch
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.channel_samples import energy, mmd, mmd_inputs
 from espalier.tasks.measures.fitted_rotation import alignment
-from espalier.tasks.measures.found import Found
+from espalier.tasks.measures.found import Found, name_in
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.matched_channels import match, semi_match
 from espalier.tasks.measures.measure_names import FITTED, MEASURES
@@ -71,11 +71,15 @@ def compare(
 
 
 def _tell(layer: LayerMatrices, found: Found) -> None:
-    """Say of pairs with a net that cannot be compared why they are left out."""
-    for left, right in [*((net, net) for net in range(layer.nets)), *layer.wanted]:
-        fault = layer.faults.get(left) or layer.faults.get(right)
-        if fault:
-            found.reasons[left, right] = fault
+    """Say of pairs with a net that cannot be compared why they are left out, and where a null is no null."""
+    for pair in [*((net, net) for net in range(layer.nets)), *layer.wanted]:
+        net = next((net for net in pair if net in layer.faults), None)
+        if net is not None:
+            found.reasons[pair] = layer.faults[net].format(name_in(pair, net))
+    for pair, null_n in found.nulls.items():
+        lost = int((~null_n.isfinite()).sum())
+        if lost and pair not in found.reasons:
+            found.notes[pair] = f"no p-value: {lost} of {len(null_n)} permuted values are not finite"
 
 
 def scale_ratios(layer: LayerMatrices) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from espalier.tasks.measures.channel_gram import ChannelGram, PairMoments
+from espalier.tasks.measures.found import name_in
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.pair_measures import PairMeasure, Statistic
 
@@ -44,8 +45,10 @@ def alignment(layer: LayerMatrices, train: ChannelGram) -> PairMeasure:
         constant = [net for net in (left, right) if not train.variance_C(net).any()]
         infinite = [net for net in (left, right) if not train.finite(net)]
         if infinite:
-            return f"net {infinite[0]} has training features that are not finite"
-        return f"all channels of net {constant[0]} are constant on training images" if constant else None
+            return f"{name_in((left, right), infinite[0])} has training features that are not finite"
+        if constant:
+            return f"all channels of {name_in((left, right), constant[0])} are constant on training images"
+        return None
 
     return PairMeasure("distance", make, 0.0, refuses)
 

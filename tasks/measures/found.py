@@ -33,6 +33,7 @@ class Found:
         nulls: Permuted values (n,) of pairs (s, t), s < t. Those of `images` are by the same permutations
             at every layer.
         reasons: For pairs (s, t), s <= t, without a value: why, in a part of a sentence.
+        notes: The same for pairs with a value and without a p-value, or without a further value.
         extra: Further values (S, S) by name, without a null.
     """
 
@@ -42,6 +43,7 @@ class Found:
     best_SS: Tensor
     nulls: dict[Pair, Tensor] = field(default_factory=dict)
     reasons: dict[Pair, str] = field(default_factory=dict)
+    notes: dict[Pair, str] = field(default_factory=dict)
     extra: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -72,6 +74,17 @@ class Found:
         for pair, null_n in self.nulls.items():
             grouped[len(null_n)].append(pair)
         return list(grouped.values())
+
+
+def name_in(pair: Pair, net: int) -> str:
+    """What a reason calls a net of a pair: its number in a tile says nothing to a reader of the table.
+
+    >>> name_in((3, 7), 7)
+    'the target net'
+    """
+    if pair[0] == pair[1]:
+        return "the net"
+    return "the source net" if net == pair[0] else "the target net"
 
 
 def nothing(kind: Kind, null: Null, nets: int, best: float = math.nan) -> Found:

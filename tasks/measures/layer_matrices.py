@@ -5,6 +5,7 @@ Legend: N images, P positions of a map, C channels of a net, S nets; n images of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
@@ -36,7 +37,8 @@ class LayerMatrices:
 
     Batches are added in the order of the images; the features are kept, `4 N P C` bytes a net, since
     permutations of images need all of them. More nets than fit into memory are compared block by block:
-    no number of a pair depends on which other nets are there.
+    what a pair gets does not depend on which other nets are there, but for the rounding of products that are
+    made together (1e-12 in values, 1e-7 in permuted ones; a p-value may differ by 1 / (n + 1) at a tie).
 
     Args:
         channels: C of each net.
@@ -100,13 +102,16 @@ class LayerMatrices:
 
     @cached_property
     def faults(self) -> dict[int, str]:
-        """Nets that cannot be compared, and why: features that are not finite, or that are constant."""
+        """Nets that cannot be compared, and why: features that are not finite, or that are constant.
+
+        The place of the net's name is left open: see `tasks.measures.found.name_in`.
+        """
         found = {}
         for net in range(self.nets):
             if not self.gram.finite(net):
-                found[net] = f"net {net} has features that are not finite"
+                found[net] = "{} has features that are not finite"
             elif not self.gram.variance_C(net).any():
-                found[net] = f"all channels of net {net} are constant"
+                found[net] = "all channels of {} are constant"
         return found
 
     @cached_property
@@ -144,10 +149,18 @@ class LayerMatrices:
         """In which type a net's products with itself are taken."""
         return torch.float32 if self.gram.type_of(net, net) == "float32" else torch.float64
 
+    def unit(self, net: int) -> float:
+        """The power of two next to the root mean square of a sound net's features.
+
+        Products of features in these units neither overflow nor vanish in float32, and no digit is lost.
+        """
+        square = self.gram.squares[net].mean().item() / self.gram.rows
+        return 2.0 ** round(math.log2(square) / 2)
+
     @cached_property
     def kernels(self) -> list[Tensor]:
-        """The sample kernel of each sound net, in the type of its products with itself."""
-        return [sample_kernel(self.rows[net], self.type_of(net)) for net in self.sound]
+        """The sample kernel of each sound net in its units, in the type of its products with itself."""
+        return [sample_kernel(self.rows[net] / self.unit(net), self.type_of(net)) for net in self.sound]
 
     @cached_property
     def drawn_orders(self) -> ImageOrders:
@@ -176,9 +189,9 @@ class LayerMatrices:
         ]
 
     def drawn(self, net: int, draw: int) -> Tensor:
-        """A net's features at the drawn positions, one row for each image in `drawn_orders`."""
+        """A sound net's features at the drawn positions, in its units: a row for each of `drawn_orders`."""
         position_M = self.draws[draw]
-        return self.rows[net][torch.arange(len(position_M)), position_M]
+        return self.rows[net][torch.arange(len(position_M)), position_M] / self.unit(net)
 
     def inputs(self, net: int, count: int) -> Tensor:
         """A net's features (I, C) at a random position of each of `count` random images, or of all."""

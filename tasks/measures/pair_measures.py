@@ -77,9 +77,11 @@ def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dic
             if pair[0] != pair[1]:
                 statistics[pair][name] = statistic
     for count, pairs in _by_count(layer, list(statistics)).items():
-        rows = {net: layer.centred_rows(net) for net in {net for pair in pairs for net in pair}}
+        rows = {
+            net: layer.centred_rows(net) / layer.unit(net) for net in {net for pair in pairs for net in pair}
+        }
         for pair, products_nCC in permuted_products(rows, pairs, layer.few_orders, count):
-            exact_nCC = products_nCC.double()
+            exact_nCC = products_nCC.double().mul_(layer.unit(pair[0]) * layer.unit(pair[1]))
             for name, statistic in statistics.pop(pair).items():
                 few = permutations_of(_widest(layer, pair), count, measures[name].dear)
                 found[name].nulls[pair] = statistic(exact_nCC[:few]).cpu()

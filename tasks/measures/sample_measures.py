@@ -17,12 +17,15 @@ from espalier.tasks.measures.debiased_hsic import (
     u_centred,
     u_centred_coarse,
 )
-from espalier.tasks.measures.found import Found, nothing
+from espalier.tasks.measures.found import Found, name_in, nothing
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.permuted_forms import permuted_forms
 from espalier.tasks.measures.sample_kernels import own_hsic
 
-NO_SPREAD = "its images are not told apart (its product with itself is not positive)"
+NO_SPREAD = "the images of {} are not told apart (its product with itself is not positive)"
+
+ONE_CHANNEL = "{} has 1 channel"
+NOTHING_SHARED = "what different channels of {} share is not positive"
 
 
 def cka(layer: LayerMatrices) -> Found:
@@ -38,7 +41,7 @@ def cka(layer: LayerMatrices) -> Found:
     forms = [u_centred(kernel_NN) for kernel_NN in layer.kernels]
     hsic_KK, count = hsic_of_centred(forms).cpu(), layer.images
     found = _with_null(layer, hsic_KK, permuted_forms(forms, layer.orders).cpu() / (count * (count - 3)))
-    own = [own_hsic(layer.rows[net], layer.type_of(net)) for net in layer.sound]
+    own = [own_hsic(layer.rows[net] / layer.unit(net), layer.type_of(net)) for net in layer.sound]
     _correct(layer, found, hsic_KK, torch.stack(own).cpu())
     return found
 
@@ -127,7 +130,7 @@ def _with_null(layer: LayerMatrices, product_KK: Tensor, null_nKK: Tensor) -> Fo
         x, y = place[left], place[right]
         net = next((net for net in (left, right) if not own_K[place[net]] > 0), None)
         if net is not None:
-            found.reasons[left, right] = f"net {net}: {NO_SPREAD}"
+            found.reasons[left, right] = NO_SPREAD.format(name_in((left, right), net))
             continue
         found.put(left, right, value_KK[x, y].item())
         if left != right:
@@ -136,7 +139,7 @@ def _with_null(layer: LayerMatrices, product_KK: Tensor, null_nKK: Tensor) -> Fo
 
 
 def _correct(layer: LayerMatrices, found: Found, hsic_KK: Tensor, own_K: Tensor) -> None:
-    """Put `corrected` among the further values; it needs two channels or more."""
+    """Put `corrected` among the further values, or why there is none; it needs two channels or more."""
     count_K = torch.tensor([layer.gram.channels[net] for net in layer.sound], dtype=torch.float64)
     others_K = (hsic_KK.diagonal() - own_K) * count_K / (count_K - 1)
     others_K = others_K.where((count_K > 1) & (others_K > 0), torch.nan)
@@ -144,3 +147,9 @@ def _correct(layer: LayerMatrices, found: Found, hsic_KK: Tensor, own_K: Tensor)
     place = torch.tensor(layer.sound, dtype=torch.long)
     corrected_SS[place[:, None], place] = hsic_KK / torch.outer(others_K, others_K).sqrt()
     found.extra["corrected"] = corrected_SS
+    known = dict(zip(layer.sound, others_K.isfinite().tolist(), strict=True))
+    for pair in layer.pairs:
+        net = next((net for net in pair if not known[net]), None)
+        if net is not None and pair not in found.reasons:
+            why = ONE_CHANNEL if layer.gram.channels[net] == 1 else NOTHING_SHARED
+            found.notes[pair] = f"not corrected: {why.format(name_in(pair, net))}"

@@ -120,7 +120,7 @@ def _values(found: Found, pair: Comparison) -> Row:
         "corrected": None if corrected is None else _number(corrected[at]),
         "null": found.null,
         "permutations": 0 if permuted is None else len(permuted),
-        "warning": found.reasons.get(at, ""),
+        "warning": found.reasons.get(at) or found.notes.get(at, ""),
     }
 
 

@@ -21,7 +21,12 @@ SIMILARITY = TableSpec(
         ("kind", TEXT, "similarity (large is alike) or distance (large is different)"),
         ("value", REAL, "its value on held-out images; null where it is not defined: see `warning`"),
         ("self_value", REAL, "mean of what it gives for each of the two nets with itself"),
-        ("corrected", REAL, "of `cka`: the value corrected for finite channels; else null"),
+        (
+            "corrected",
+            REAL,
+            "of `cka` and `cka_channels`: the value corrected for finite channels; null of other measures, "
+            "where a layer has one channel, and where what a net's different channels share is not positive",
+        ),
         ("null", TEXT, "images (of the target net permuted) or labels (channels dealt anew to the two nets)"),
         ("null_mean", REAL, "mean of the permuted values"),
         ("null_sd", REAL, "their standard deviation"),
@@ -44,7 +49,7 @@ SIMILARITY = TableSpec(
         ("positions", INTEGER, "positions of the layer's map"),
         ("source_channels", INTEGER, "channels of the source's layer"),
         ("target_channels", INTEGER, "channels of the target's layer"),
-        ("warning", TEXT, "empty, or why there is no value"),
+        ("warning", TEXT, "empty, or why there is no value, no p-value or no corrected value"),
     ),
     "unordered pair of nets, layer and measure",
 )

@@ -1,6 +1,6 @@
 """Random features that know the class of an image and nothing else of it.
 
-Legend: as in `tasks.grafting.nulls.sample_walk`; K classes.
+Legend: as in `tasks.grafting.nulls.sample_walk`; K classes, as many as the net has outputs.
 """
 
 from __future__ import annotations
@@ -34,18 +34,19 @@ class ClassNoise:
 
     Args:
         network: The net whose features are replaced.
-        x: Training images (N, C, H, W).
-        y: Their classes (N,).
+        x: Training images (N, C, H, W). Their classes play no part: each class has a random map of its own,
+            whether there is a training image of it or not.
         names: Name the streams of random numbers.
     """
 
-    def __init__(self, network: Network, x: Tensor, y: Tensor, *names: int | str) -> None:
+    def __init__(self, network: Network, x: Tensor, *names: int | str) -> None:
         self._network, self._names = network, names
         walk, self._clusters = Walk(x), dict[int, Clusters]()
+        classes = network.architecture.layers[-1].out
         for layer in range(1, network.architecture.depth):
             walk.pass_through(network, layer)
             h = torch.cat(walk.inputs())
-            self._clusters[layer] = clusters(h, int(y.max()) + 1, stream("class", *names, layer))
+            self._clusters[layer] = clusters(h, classes, stream("class", *names, layer))
 
     def __call__(self, layers: list[LayerFeatures], seen: Seen) -> list[LayerFeatures]:
         """The features of a batch, replaced; the last `z` are the net's own logits for them."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _noise(network: Network, net: NetSpec, data: Data) -> Noise:
     from espalier.tasks.grafting.nulls.class_noise import ClassNoise  # here, since it loads torch
 
-    return ClassNoise(network, data.x_train, data.y_train, net.seed, net.width)
+    return ClassNoise(network, data.x_train, net.seed, net.width)
 
 
 def _unfit(net: NetSpec) -> str:

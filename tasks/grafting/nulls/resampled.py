@@ -19,9 +19,16 @@ def _resampled(network: Network, net: NetSpec, data: Data) -> Network:
 
 
 def _unfit(net: NetSpec) -> str:
-    """A shortcut ties a layer's channels to those of another, which independent draws are not."""
-    shortcuts = any(layer.shortcut is not None for layer in net.architecture.layers)
-    return "its layers are drawn one by one, which shortcuts do not allow" if shortcuts else ""
+    """A shortcut ties a layer's channels to those of another, which independent draws are not.
+
+    Of one channel the covariance is 0: its draw would be the trained channel itself.
+    """
+    layers = net.architecture.layers
+    if any(layer.shortcut is not None for layer in layers):
+        return "its layers are drawn one by one, which shortcuts do not allow"
+    if any(layer.out == 1 for layer in layers[:-1]):  # the last layer is not drawn
+        return "a layer of one channel has no covariance to draw from"
+    return ""
 
 
 RESAMPLED = Null("resampled", another, Variant(network=_resampled, walks=2), unfit=_unfit)

@@ -134,6 +134,25 @@ def test_small_calibrated_values_and_missing_ones_are_told():
     assert "1 of 24 values of pairs are not defined and are in no mean." in said
 
 
+@pytest.mark.parametrize(
+    ("p_values", "words"),
+    [
+        ([0.6] * 6, "no pair stands out of permuted images: no evidence that anything is in common"),
+        (
+            [0.01] * 3 + [0.6] * 3,
+            "at 3 of 6 pairs more than chance is in common, which does not say that these nets are alike "
+            "(5 % of pairs have such p-values where nothing is in common)",
+        ),
+        ([0.01] * 6, "more than chance is in common, which does not say that nets are alike"),
+    ],
+)
+def test_what_the_null_says_depends_on_how_many_pairs_it_rejects(p_values, words):
+    rows = compared_rows(value, ("cka",), widths=(32,), layers=(1,), epochs=(20,), calibrated=0.0)
+    rows = [row | {"p_value": p} for row, p in zip(rows, p_values, strict=True)]
+    said = similarity_words.findings(compare(frame_of(rows), 0.9, 20))[0]
+    assert f"calibrated 0 by layer: {words}. At layer 1 the calibrated value is 0.05 or less" in said
+
+
 def test_the_map_in_words_counts_the_rows_on_the_diagonal():
     found = compare(frame_of(epoch_rows(at_epochs)), 0.9, 20)
     (said,) = [sentence for sentence in similarity_words.findings(found) if sentence.startswith("Map of")]

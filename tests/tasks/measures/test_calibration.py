@@ -36,6 +36,13 @@ def test_a_value_that_is_missing_stays_missing():
     assert all(math.isnan(column) for column in calibrate(torch.tensor(math.nan), torch.rand(9), 1.0))
 
 
+def test_a_null_that_is_not_finite_says_nothing_of_its_value_alone():
+    null = torch.rand(9, 3, generator=torch.Generator().manual_seed(0))
+    null[4, 1], null[5, 2] = math.nan, math.inf
+    columns = calibrate(torch.full((3,), 0.5), null, 1.0)
+    assert all(column[0].isfinite() and column[1:].isnan().all() for column in columns)
+
+
 def test_the_largest_of_many_layers_is_compared_with_the_largest_of_each_permutation():
     generator = torch.Generator().manual_seed(0)
     layers, count = 20, 199

@@ -67,3 +67,17 @@ def test_a_pair_is_as_coarse_as_the_products_of_its_wide_net_with_itself():
     assert pair.square_distances()[0, 1] == 0
     own = layer_of(narrow, noise(200, 3, 2, 2, seed=2), products="float32").gram.pair(0, 1)
     assert own.products == "float64"
+
+
+@pytest.mark.parametrize("mean", [0, 1, 100])
+def test_means_that_are_many_times_the_spread_cost_no_digits(mean):
+    level = mean * (1 + noise(40, seed=9).abs())
+    nets = [(noise(60, 40, 3, 2, seed=seed) + level[:, None, None]).float().double() for seed in (1, 2)]
+    pair = layer_of(*nets, products="float32").gram.pair(0, 1)
+    rows = [net.permute(0, 2, 3, 1).flatten(0, 2) for net in nets]
+    x, y = (net - net.mean(0) for net in rows)
+    for found, wanted in zip(pair.centred, (x.T @ x, y.T @ y, x.T @ y), strict=True):
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-6 * 360)  # of squared lengths of about 360
+    both = torch.cat(rows, 1)
+    distances = (both[:, :, None] - both[:, None]).square().mean(0) / both.square().mean()
+    assert torch.allclose(pair.square_distances(), distances, rtol=1e-6, atol=1e-14)

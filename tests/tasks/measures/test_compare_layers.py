@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from espalier.tasks.measures import compare_layers
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.compare_layers import MEASURES, compare, scale_ratios
 from espalier.tasks.measures.layer_matrices import LayerMatrices
@@ -52,9 +53,9 @@ def test_the_blocks_of_batches_change_nothing():
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda h: h.fill_(torch.nan), "net 1 has features that are not finite"),
-        (lambda h: h[0, 0, 0, 0].fill_(torch.inf), "net 1 has features that are not finite"),
-        (lambda h: h.fill_(3.0), "all channels of net 1 are constant"),
+        (lambda h: h.fill_(torch.nan), "{} has features that are not finite"),
+        (lambda h: h[0, 0, 0, 0].fill_(torch.inf), "{} has features that are not finite"),
+        (lambda h: h.fill_(3.0), "all channels of {} are constant"),
     ],
 )
 def test_pairs_of_a_net_that_cannot_be_compared_are_left_out_and_told(spoil, said):
@@ -62,7 +63,8 @@ def test_pairs_of_a_net_that_cannot_be_compared_are_left_out_and_told(spoil, sai
     spoil(three[1])
     whole = compared(three[0], three[2])
     for name, found in compared(*three).items():
-        assert {pair for pair, reason in found.reasons.items() if reason == said} == {(0, 1), (1, 1), (1, 2)}
+        sides = {(0, 1): "the target net", (1, 1): "the net", (1, 2): "the source net"}
+        assert found.reasons == {pair: said.format(side) for pair, side in sides.items()}
         assert found.value_SS[1].isnan().all(), name
         assert found.value_SS[0, 2].item() == pytest.approx(whole[name].value_SS[0, 1].item(), abs=1e-9)
         assert found.calibrated().p_value[0, 2] == whole[name].calibrated().p_value[0, 1], name
@@ -87,7 +89,19 @@ def test_one_channel_is_too_few_for_samples_of_channels_alone():
     refused = {name for name, one in found.items() if one.reasons}
     assert refused == {"energy", "mmd"}
     assert found["energy"].reasons[0, 1] == "1 channel: a sample of channels needs 2 or more"
-    assert found["cka"].extra["corrected"].isnan().all()
+    for name in ("cka", "cka_channels"):
+        assert found[name].extra["corrected"].isnan().all()
+        assert found[name].notes == {(0, 1): "not corrected: the source net has 1 channel"}
+
+
+def test_a_corrected_value_that_is_not_defined_is_told():
+    one = noise(12, 1, 2, 2)
+    alike, unlike = one.expand(-1, 3, -1, -1), torch.cat([one, torch.zeros_like(one)], 1)
+    for found in compared(alike, unlike, measures=["cka", "cka_channels"]).values():
+        assert found.value_SS[0, 1].isfinite()
+        assert found.extra["corrected"][0, 1].isnan()
+        said = "not corrected: what different channels of the target net share is not positive"
+        assert found.notes == {(0, 1): said}
 
 
 def test_more_channels_than_rows_are_refused_by_canonical_correlations_alone():
@@ -101,6 +115,20 @@ def test_more_channels_than_rows_are_refused_by_canonical_correlations_alone():
         assert one.reasons == ({(0, 0): said, (0, 1): said, (0, 2): said} if few else {}), name
         assert one.value_SS[1, 2].isfinite(), name
         assert math.isnan(one.calibrated().p_value[0, 1]) is few, name
+
+
+def test_permuted_values_that_are_not_finite_are_told(monkeypatch):
+    def broken(layer):
+        found = plain(layer)
+        found.nulls[0, 2][3] = math.nan
+        return found
+
+    plain = compare_layers.WHOLE["cka"]
+    monkeypatch.setitem(compare_layers.WHOLE, "cka", broken)
+    found = compared(*nets(3, 3, 3), measures=["cka"])["cka"]
+    assert found.notes[0, 2] == "no p-value: 1 of 19 permuted values are not finite"
+    assert found.value_SS[0, 2].isfinite()
+    assert found.calibrated().p_value[0].isfinite().tolist() == [False, True, False]
 
 
 def test_fewer_than_four_images_are_refused():

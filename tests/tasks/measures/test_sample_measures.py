@@ -74,6 +74,23 @@ def test_rotations_shifts_and_scales_of_the_channels_change_nothing(name):
     assert value.diagonal().tolist() == pytest.approx([1] * 4, abs=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-16, 1e-12, 1e10])
+@pytest.mark.parametrize("channels", [3, 32])  # products in float64 and in float32
+def test_the_size_of_features_changes_no_null(channels, scale):
+    shared = [mixed(noise(16, 3, 2, 2, seed=seed), noise(3, channels, seed=seed + 2)) for seed in (1, 2)]
+    nets = shared[0], shared[0] / 8 + shared[1]
+    names = ["cka", "cka_channels", "rsa", "procrustes", "match", "semi_match"]
+    sized = [compare(layer_of(*(s * net for net in nets), products="float32"), names) for s in (1, scale)]
+    for name in names:
+        plain, scaled = (found[name].calibrated() for found in sized)
+        assert scaled.p_value[0, 1] == plain.p_value[0, 1], name
+        wanted = plain.calibrated[0, 1].item()
+        assert scaled.calibrated[0, 1].item() == pytest.approx(wanted, abs=1e-4), name
+    for name in ("cka", "cka_channels"):
+        plain, scaled = (found[name].extra["corrected"][0, 1].item() for found in sized)
+        assert scaled == pytest.approx(plain, rel=1e-4), name
+
+
 def test_positions_are_drawn_for_groups_of_images_that_are_permuted_among_themselves():
     layer = layer_of(noise(70, 2, 3, 3), noise(70, 2, 3, 3, seed=1), permutations=30)
     orders = layer.drawn_orders

@@ -12,6 +12,7 @@ from espalier.orchestrator.planning.task import Limits
 from espalier.tasks.data.images import facts
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.nulls.class_noise import ClassNoise, clusters
+from espalier.tasks.grafting.nulls.known_nulls import NULLS
 from espalier.tasks.grafting.nulls.matched_scale import at_the_scale_of
 from espalier.tasks.grafting.nulls.null import Seen
 from espalier.tasks.grafting.nulls.rainbow_draw import draw, drawn_anew, rotation
@@ -167,7 +168,7 @@ def test_class_maps_and_noise_have_the_mean_and_covariance_of_the_channels():
 def test_an_image_has_the_same_noise_in_every_batch_and_no_other_images():
     net = make_net(width=3)
     data, network = images_of(net), as_if_trained(net)
-    noise = ClassNoise(network, data.x_train, data.y_train, 0)
+    noise = ClassNoise(network, data.x_train, 0)
 
     def replaced(split, numbers):
         numbers = torch.tensor(numbers)
@@ -178,6 +179,16 @@ def test_an_image_has_the_same_noise_in_every_batch_and_no_other_images():
     assert torch.equal(some[1], others[0])
     assert not torch.equal(some[0], others[1])
     assert not torch.equal(some, replaced("test", [4, 9]))
+
+
+def test_a_class_that_no_fitting_image_has_gets_a_map_as_any_other():
+    net = make_net(width=3)
+    data, network = images_of(net), as_if_trained(net)
+    data = data._replace(y_train=data.y_train.clamp(max=3))  # of classes 0 to 4
+    noise = NULLS["clustered_noise"].variant.noise(network, net, data)
+    assert (data.y_test == 4).any()
+    found = noise(list(network.features(data.x_test)), Seen("test", torch.arange(40), data.y_test))
+    assert found[1].h_in.isfinite().all()
 
 
 def tile_of(nulls, options=PLAIN, **net):
@@ -229,6 +240,9 @@ def test_a_null_that_a_net_cannot_have_is_refused_before_anything_runs():
     roomy = Limits(2**40, 1)
     with pytest.raises(ConfigError, match=r"'resampled' cannot be made of a net of the family 'resnet20'"):
         make_plan(config(network={"family": "resnet20"}), facts("digits"), Have(), roomy)
+    narrow = config(network={"layers": [1, 2]}, sweep={"widths": [1], "seeds": 2})
+    with pytest.raises(ConfigError, match=r"'resampled' .* \(a layer of one channel has no covariance"):
+        make_plan(narrow, facts("digits"), Have(), roomy)
     regression = config(data={"dataset": "cosine"}, network={"family": "dense", "layers": [1, 1]})
     with pytest.raises(ConfigError, match=r"'clustered_noise' .* \(a regression has no classes\)"):
         make_plan(regression, facts("cosine"), Have(), roomy)
