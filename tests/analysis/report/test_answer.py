@@ -53,6 +53,7 @@ def test_what_is_not_in_the_tables_is_not_a_number_and_is_not_said(tmp_path):
     assert found[["alpha", "excess", "pool_ratio", "cka", "barrier"]].isna().all(axis=None)
     assert set(found["said"]) == {"No fit over widths."}
     assert in_short(found) == ""
+    (tmp_path / "none").mkdir()
     assert answered(tmp_path / "none").empty
 
 
