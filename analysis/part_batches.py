@@ -131,12 +131,12 @@ def _begun(part: PartColumns | None, asked: Wanted) -> PartColumns | None:
 
 def _kept(rows: pa.Table, counts: Sequence[int], asked: Wanted) -> tuple[pa.Table, list[int]]:
     """The rows that meet the conditions, and how many of each of the parts that they are from."""
-    rows, counts = rows.replace_schema_metadata(None), list(counts)
-    if asked.filters:
-        kept_R = met(rows, asked.filters)
-        ends = np.cumsum(np.concatenate([[0], kept_R]))[np.cumsum([0, *counts])]
-        rows, counts = rows.filter(pa.array(kept_R)), np.diff(ends).tolist()
-    return rows, counts
+    rows = rows.replace_schema_metadata(None)
+    if not asked.filters:
+        return rows, list(counts)
+    kept_R = met(rows, asked.filters)
+    ends = np.cumsum(np.concatenate([[0], kept_R]))[np.cumsum([0, *counts])]
+    return rows.filter(pa.array(kept_R)), np.diff(ends).tolist()
 
 
 @contextmanager

@@ -133,10 +133,10 @@ def each_once(
         if any(one.merged for one in parts) or several:
             once &= ~(frame.assign(_sweep=sweep) if apart else frame).duplicated().to_numpy()
         return once
-    by = [frame[name] for name in identity]
+    by = [pd.Series(frame[name]) for name in identity]
     once &= _is_first(pd.Series(part, frame.index), once, [*by, sweep] if apart else by)
     if several and not apart and identity[0] == STUDY:
-        once &= _is_first(sweep, once, [frame[STUDY]])
+        once &= _is_first(sweep, once, [pd.Series(frame[STUDY])])
     return once
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def _draw(axes: Axes, frame: pd.DataFrame, name: str, label: str, number: int, a
     """One line; lines are set apart along the axis, so that bars can be told apart."""
     place = frame["layer"].to_numpy(dtype=np.float64) + 0.4 * ((number + 0.5) / among - 0.5)
     value = frame[name].to_numpy(dtype=np.float64)
-    style = {
+    style: dict[str, Any] = {
         "color": PALETTE[number % len(PALETTE)],
         "marker": MARKERS[number % len(MARKERS)],
         "label": label,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PathCollection, PolyCollection
+from matplotlib.collections import Collection, LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -181,14 +182,14 @@ def _containers(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Seri
         if shown is None or len(ends) != len(shown.x):
             yield from [shown] if shown else []
             continue
-        thick = float(np.atleast_1d(bars[0].get_linewidths())[0])
+        thick = float(np.atleast_1d(np.asarray(bars[0].get_linewidth(), dtype=np.float64))[0])
         yield _with_bars(shown, ends, thick)
 
 
 def _with_bars(shown: Series, ends: Sequence[Floats], thick: float) -> Series:
     low, high = ([number(float(pick(end))) for end in ends] for pick in (np.min, np.max))
-    values = shown.__dict__ | {"low": low, "high": high}
-    return Series(**values | ({} if shown.marker or shown.dash or shown.listed else {"width": thick}))
+    found = replace(shown, low=low, high=high)
+    return found if shown.marker or shown.dash or shown.listed else replace(found, width=thick)
 
 
 def _lines(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
@@ -242,7 +243,7 @@ def _discs(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
             continue
         points = np.asarray(one.get_offsets(), dtype=np.float64)
         sizes = np.resize(np.asarray(one.get_sizes(), dtype=np.float64), len(points))
-        colour = to_hex(one.get_facecolor()[0])
+        colour = to_hex(_first_colour(one))
         name, group, listed = _entry(str(one.get_label()), colour, groups, "discs")
         x, at = _places(axes, axis, [float(place) for place in points[:, 0]])
         diameters = [number(float(size)) for size in np.sqrt(sizes)]
@@ -258,13 +259,20 @@ def _bands(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Band]:
             continue
         for path in one.get_paths():
             low, high = _edges(np.asarray(path.vertices, dtype=np.float64))
-            colour = to_hex(one.get_facecolor()[0])
+            first = _first_colour(one)
+            colour = to_hex(first)
             name, group, listed = _entry(str(one.get_label()), colour, groups, "band")
             x = [number(float(place)) for place in low[:, 0]]
             ends = ([number(float(value)) for value in edge[:, 1]] for edge in (low, high))
             _, at = _places(axes, axis, x) if axis.scale == "placed" else ([], [])
-            alpha = float(one.get_facecolor()[0][3])
+            alpha = first[3]
             yield Band(name, group, x, *ends, color=colour, alpha=alpha, at=at, listed=listed)
+
+
+def _first_colour(drawn: Collection) -> tuple[float, float, float, float]:
+    """Red, green, blue and opacity of the first of its faces."""
+    red, green, blue, opacity = np.asarray(drawn.get_facecolor(), dtype=np.float64)[0].tolist()
+    return red, green, blue, opacity
 
 
 def _edges(vertices: Floats) -> tuple[Floats, Floats]:
