@@ -199,7 +199,7 @@ def similarity(
     repeats: Annotated[int, typer.Option(min=1, help="Repeats of each timing; the median counts.")] = 3,
 ) -> None:
     """All measures of all pairs against the grafts, and against public implementations, pair by pair."""
-    from benchmarks.similarity_cost import Setup, run
+    from benchmarks.measures_cost import Setup, run
 
     result = run(Setup(width, nets, images, permutations, repeats))
     if as_json:
@@ -311,7 +311,7 @@ def channels(
     seed: Annotated[int, typer.Option(help="Of the population and of the nets.")] = 0,
 ) -> None:
     """What each measure of two layers gives for nets of few channels from one population."""
-    from benchmarks.few_channels import Setup, run
+    from benchmarks.simulated.few_channels import Setup, run
 
     result = run(Setup(seed=seed))
     if as_json:
@@ -326,7 +326,7 @@ def partners(
     draws: Annotated[int, typer.Option(min=1, help="Draws of each row.")] = 4000,
 ) -> None:
     """How often intervals of a mean over the pairs of few partners cover it, by simulation."""
-    from benchmarks.few_partners import Setup, run
+    from benchmarks.simulated.few_partners import Setup, run
 
     result = run(Setup(draws=draws))
     if as_json:
@@ -342,7 +342,7 @@ def coverage(
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
 ) -> None:
     """How often the intervals of width limits hold the truth, and how long they are: simulated sweeps."""
-    from benchmarks.coverage import Setup, run
+    from benchmarks.simulated.coverage import Setup, run
 
     result = run(Setup(sets, seed))
     if as_json:

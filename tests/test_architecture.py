@@ -53,7 +53,8 @@ def test_the_committed_constraints_record_no_index():
 
 
 KERNELS = {
-    "compiled_network", "conv_kernels", "fused_norm", "norm_kernels", "plane_products", "sgd_kernel",
+    "compared_conv", "compared_network", "compiled_network", "conv_kernels", "cross_kernels", "cross_sums",
+    "fused_norm", "norm_kernels", "plane_products", "sgd_kernel",
     "strips", "tile_transforms", "tiling", "toom_cook", "vector_code", "winograd",
     "zero_patches",
 }  # fmt: skip

@@ -116,7 +116,7 @@ def _pool(row: dict[str, Any]) -> str:
         return ""
     if row["p_exchangeable"] <= TESTED:
         return "one net serves worse than a pool of nets"
-    return "one net is not told apart from a pool of nets"
+    return "one net is not told apart from a pool"
 
 
 def _names(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFrame) -> dict[int, str]:

@@ -14,7 +14,7 @@ from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.nulls.known_nulls import variant_of
 from espalier.tasks.grafting.tile_nets import Layers, TileNets, arm_output
 from espalier.tasks.grafting.tile_parts import Source
-from espalier.tasks.kernels.compiled import cross_sums, crosses
+from espalier.tasks.kernels.compiled import crosses, summing_crosses
 from espalier.tasks.networks.cuts import Arm, arm_sizes
 from espalier.tasks.spec import Pair, in_float32
 
@@ -29,7 +29,7 @@ class SharedCrosses:
         self._targets = list(dict.fromkeys(pair.target for _, pair in taken))
         places = [(self.sources.index(source), self._targets.index(pair.target)) for source, pair in taken]
         self._places = {pair.key: number for number, (_, pair) in enumerate(taken)}
-        self._sums = cross_sums(places, beside and beside._sums) if taken else None
+        self._sums = summing_crosses(places, beside and beside._sums) if taken else None
 
     def has(self, pair: Pair) -> bool:
         """Whether a pair is taken."""

@@ -36,13 +36,13 @@ __all__ = [
     "comparing",
     "compiles",
     "cross_bytes",
-    "cross_sums",
     "crosses",
     "faster",
     "filter_bytes",
     "kernels",
     "sgd_step",
     "suits",
+    "summing_crosses",
     "usable",
     "work_bytes",
 ]
@@ -94,11 +94,11 @@ def comparing(network: Network) -> ComparedNetwork | None:
 
 
 def crosses(layer: Layer, shape: tuple[int, int, int]) -> bool:
-    """Whether the cross terms of a float32 conv that reads maps of this shape may be `cross_sums`."""
+    """Whether the cross terms of a float32 conv that reads maps of this shape may be summed by `summing_crosses`."""
     return suits(layer, shape) and usable()
 
 
-def cross_sums(pairs: Sequence[tuple[int, int]], beside: CrossSums | None) -> CrossSums:
+def summing_crosses(pairs: Sequence[tuple[int, int]], beside: CrossSums | None) -> CrossSums:
     """Sums of cross terms of these pairs: the number of a map that is read, and of one that is written.
 
     Memory for work is shared with the sums `beside` them.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.few_channels import Setup, run
+from benchmarks.simulated.few_channels import Setup, run
 
 
 def test_measures_fall_short_with_few_channels_and_what_is_corrected_does_not():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.few_partners import Setup, ends, pairs, run
+from benchmarks.simulated.few_partners import Setup, ends, pairs, run
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.coverage import LEAST, Case, cases, covered, intervals, sets
+from benchmarks.simulated.coverage import LEAST, Case, cases, covered, intervals, sets
 from espalier import fit_width_limit
 from espalier.analysis.limits.profiles import alpha_response
 from espalier.analysis.limits.resample import width_means

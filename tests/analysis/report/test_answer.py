@@ -44,7 +44,7 @@ def test_each_layer_has_its_row_of_everything_that_is_known(tmp_path):
     assert (found["excess_high"] < 0).all()
     assert found["said"][2] == (
         "The error falls as w^-0.80; a trained source serves better than an untrained one; one net is not "
-        "told apart from a pool of nets."
+        "told apart from a pool."
     )
 
 

@@ -61,7 +61,10 @@ def test_the_report_holds_every_figure_the_fits_and_what_was_run(finished):
 
 
 def test_the_page_loads_nothing_and_its_ids_are_unique(finished):
-    text = (finished / "report" / "index.html").read_text()
+    whole = (finished / "report" / "index.html").read_text()
+    text = re.sub(
+        r"(<script[^>]*>).*?</script>", r"\1", whole, flags=re.DOTALL
+    )  # Plotly's own names its site
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
     assert not re.findall(r"<script[^>]*src", text)
     ids = re.findall(r'\bid="([^"]+)"', text)

@@ -331,7 +331,7 @@ def test_a_file_reads_as_its_values(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ["does not exist", "--from TEMPLATE", "the templates are demo, cifar10, "]),
+        (None, ["does not exist", "--from TEMPLATE", "the templates are demo, barriers, "]),
         (b"[train\nlr = 1", ["not valid TOML", "line 1"]),
         (b"\xff\xfe", ["not valid TOML"]),
         (b"[sweep]\nseeds = 1", ["sweep.toml describes no sweep", "seeds"]),

@@ -4,9 +4,9 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from benchmarks import public_measures, similarity_cost
+from benchmarks import measures_cost, public_measures
+from benchmarks.measures_cost import Setup, run
 from benchmarks.public_measures import PUBLIC, pair_seconds
-from benchmarks.similarity_cost import Setup, run
 from espalier.tasks.measures.measure_names import MEASURES
 
 
@@ -19,7 +19,7 @@ def test_measures_stand_beside_grafts_and_beside_the_packages_that_are_installed
         return found(package)
 
     monkeypatch.setattr(public_measures, "version", only_scipy)
-    monkeypatch.setattr(similarity_cost, "FEW", (1, 2))
+    monkeypatch.setattr(measures_cost, "FEW", (1, 2))
     result = run(Setup(width=2, nets=2, images=40, permutations=19, repeats=1))
     (tile,) = result["tile"]
     assert (tile["values"], tile["grafts"]) == (5 * len(MEASURES), 2 * 4)
