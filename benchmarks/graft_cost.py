@@ -37,7 +37,7 @@ from espalier.tasks.grafting.adam import rates
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.lag_gram import LagSums, lags
 from espalier.tasks.grafting.layer_input import LayerInput
-from espalier.tasks.kernels.compiled import cross_sums, crosses
+from espalier.tasks.kernels.compiled import crosses, summing_crosses
 from espalier.tasks.networks.architectures import images_per_batch
 from espalier.tasks.networks.layout import laid
 from espalier.tasks.networks.network import Network
@@ -263,7 +263,7 @@ class Measurement:
                 and channels >= WIDE
                 and crosses(description, (channels, height, width))
             ):
-                cross = cross_sums(pairs, None)
+                cross = summing_crosses(pairs, None)
             padded = batch * (height + kernel - 1) * (width + kernel - 1)
             sums, steps = LagSums(kernel, description.padding), len(list(lags(kernel, height, width)))
             works = {

@@ -94,7 +94,7 @@ def comparing(network: Network) -> ComparedNetwork | None:
 
 
 def crosses(layer: Layer, shape: tuple[int, int, int]) -> bool:
-    """Whether the cross terms of a float32 conv that reads maps of this shape may be summed by `summing_crosses`."""
+    """Whether the cross terms of a float32 conv that reads such maps may be by `summing_crosses`."""
     return suits(layer, shape) and usable()
 
 
