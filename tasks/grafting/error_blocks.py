@@ -34,9 +34,12 @@ def image_sums(values: Tensor) -> Tensor:
 
 
 def into_blocks(values_N: Tensor, block_N: Tensor) -> Tensor:
-    """Sums over the images of each block: of (N, ...) values (K, ...)."""
-    total = torch.zeros(BLOCKS, *values_N.shape[1:], dtype=torch.float64, device=values_N.device)
-    return total.index_add(0, block_N.to(values_N.device), values_N.double())
+    """Sums over the images of each block: of (N, ...) values (K, ...), on the CPU in float64.
+
+    `index_add` of a GPU adds in any order, and the same job must give the same bits.
+    """
+    total = torch.zeros(BLOCKS, *values_N.shape[1:], dtype=torch.float64)
+    return total.index_add(0, block_N.cpu(), values_N.double().cpu())
 
 
 def block_of(images_N: Tensor, images: int) -> Tensor:
@@ -56,8 +59,8 @@ class BlockMoments:
         """Add an output (N, C) or (N, C, H, W) of images of these blocks."""
         z, rows = z.double(), z[:, 0].numel() // max(len(z), 1)
         self._rows_K += rows * torch.bincount(block_N.cpu(), minlength=BLOCKS)
-        self._sum_KC += into_blocks(z.flatten(2).sum(2) if z.dim() == 4 else z, block_N).cpu()
-        self._square_K += into_blocks(image_sums(z.square()), block_N).cpu()
+        self._sum_KC += into_blocks(z.flatten(2).sum(2) if z.dim() == 4 else z, block_N)
+        self._square_K += into_blocks(image_sums(z.square()), block_N)
 
     def variation_K(self, mean_C: Tensor) -> Tensor:
         """By block the sum of squares about the mean of each channel, over channels."""

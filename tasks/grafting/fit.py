@@ -185,6 +185,8 @@ def _summed(nets: TileNets, x: Tensor, split: str, known: Factors) -> _Sums:
     sums = _Sums(nets, known)
     for batch in nets.batches(len(x), split):
         sums.add(nets.features(x, batch), batch)
+    for shared in sums.shared.values():
+        shared.done()
     return sums
 
 

@@ -63,10 +63,9 @@ class GraftScore:
         """Add the summed squares at a layer."""
         add_to(self.error_C, layer, square_C)
 
-    def add_blocks(self, difference: Tensor, block_N: Tensor) -> None:
-        """Add the squares of `z_hat - z` at l to the images' blocks."""
-        total_K = into_blocks(image_sums(difference.double().square()), block_N).cpu()
-        self.error_K = total_K if self.error_K is None else self.error_K + total_K
+    def add_blocks(self, square_K: Tensor) -> None:
+        """Add the summed squares of `z_hat - z` at l of each block of images."""
+        self.error_K = square_K if self.error_K is None else self.error_K + square_K
 
     def add_answers(self, loss: Loss, outputs: Tensor, y: Tensor) -> None:
         """Add the loss and the right answers of a batch."""
@@ -106,7 +105,9 @@ def score(nets: TileNets, fits: Fits, data: Data) -> Scores:
     new = GraftScore
     scores = Scores(defaultdict(new), outputs, defaultdict(new), defaultdict(new), len(data.y_test))
     if nets.tile.options.error_blocks:
-        scores.blocks.update({place: BlockMoments(len(moments.sum_C)) for place, moments in outputs.items()})
+        layers = {cut.layer for cut in nets.cuts}
+        wanted = {place: moments for place, moments in outputs.items() if place[1] in layers}
+        scores.blocks.update({place: BlockMoments(len(moments.sum_C)) for place, moments in wanted.items()})
     above = tops(nets, fits, data.x_train)
     for batch in nets.batches(len(data.y_test), "test"):
         _score_batch(nets, fits, above, data, batch, scores)
@@ -145,16 +146,18 @@ def _score_grafts(
     for source, pair, cut in nets.grafts():
         own = [layer.z for layer in features.targets[pair.target]]
         some = nets.statistics(pair.target, cut)
-        joint = None
-        if block_N is None:  # errors by block need z itself, which kernels that compare do not keep
-            joint = joiner.compared(source, pair, cut, above[pair.key, cut, some[0]], own[cut.layer - 1])
-        joint = joint or joiner.joint(source, pair, cut)
+        made = joiner.compared(source, pair, cut, above[pair.key, cut, some[0]], own[cut.layer - 1])
+        joint = made or joiner.joint(source, pair, cut)
+        square_K = None
+        if block_N is not None:  # needs z itself, which kernels that compare do not keep
+            whole = joiner.joint(source, pair, cut) if isinstance(joint, Compared) else joint
+            square_K = into_blocks(image_sums((whole.z - own[cut.layer - 1].double()).square()), block_N)
         for statistics in some:
             graft = (pair.key, cut, statistics)
             outputs = send(above[graft], cut, joint, own, scores.grafts[graft])
             scores.grafts[graft].add_answers(nets.loss, outputs, labels)
-            if block_N is not None and isinstance(joint, Joint):
-                scores.grafts[graft].add_blocks(joint.z - own[cut.layer - 1].double(), block_N)
+            if square_K is not None:
+                scores.grafts[graft].add_blocks(square_K)
 
 
 def send(top: Top, cut: Cut, joint: Joint | Compared, own: Sequence[Tensor], entry: GraftScore) -> Tensor:

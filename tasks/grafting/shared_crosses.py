@@ -41,6 +41,11 @@ class SharedCrosses:
             written = [arm_output(self._arm, targets[target]) for target in self._targets]
             self._sums.add([inputs[source].map for source in self.sources], written)
 
+    def done(self) -> None:
+        """No batch follows: the memory for work is given up."""
+        if self._sums is not None:
+            self._sums.done()
+
     def of(self, pair: Pair) -> Tensor:
         """`Z^T U` (C, D) of a pair in float64."""
         assert self._sums is not None, "no pair was taken"

@@ -33,7 +33,9 @@ class BestLayer:
     _null_n: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def add(self, layer: int, value: float, null_n: Tensor) -> None:
-        """Add a layer's value and its permuted ones."""
+        """Add a layer's value and its permuted ones; a layer where any of them is not finite is left out."""
+        if not (math.isfinite(value) and bool(null_n.isfinite().all())):
+            return
         if not self.layer:
             self.layer, self._value, self._null_n = layer, value, null_n
             return
@@ -45,4 +47,4 @@ class BestLayer:
 
     def calibrated(self, best: float) -> Calibrated:
         """The best value against the best of each permutation; `best` is the farthest that there is."""
-        return calibrate(torch.tensor(self._value), self._null_n, best, self.larger)
+        return calibrate(torch.tensor(self._value, dtype=torch.float64), self._null_n, best, self.larger)

@@ -79,7 +79,8 @@ def _tell(layer: LayerMatrices, found: Found) -> None:
     for pair, null_n in found.nulls.items():
         lost = int((~null_n.isfinite()).sum())
         if lost and pair not in found.reasons:
-            found.notes[pair] = f"no p-value: {lost} of {len(null_n)} permuted values are not finite"
+            told = f"no p-value: {lost} of {len(null_n)} permuted values are not finite"
+            found.notes[pair] = "; ".join(filter(None, (found.notes.get(pair), told)))
 
 
 def scale_ratios(layer: LayerMatrices) -> torch.Tensor:
