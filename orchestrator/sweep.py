@@ -20,6 +20,7 @@ from espalier.orchestrator.planning.identity import probe_key
 from espalier.orchestrator.planning.kind import Choices, Have
 from espalier.orchestrator.planning.nets import nets, used
 from espalier.orchestrator.planning.plan import Missing, Plan, halves, scope_of, what_is_missing, without
+from espalier.orchestrator.planning.rates import on_device
 from espalier.orchestrator.planning.state_machine import Machine
 from espalier.orchestrator.planning.studies import Study, choices, counted, wanted_studies
 from espalier.orchestrator.planning.task import Limits
@@ -340,7 +341,8 @@ class Sweep:
             halve=lambda task: halves(task, facts),
         )
         with show(plan, pool.slots) as progress:
-            progress.recall(worked(self.store.read_table("jobs", skip_broken=True)))
+            log = on_device(self.store.read_table("jobs", skip_broken=True), self.config.run.device == "cuda")
+            progress.recall(worked(log))
             for note in notes:
                 progress.note(note)
                 tell(note)

@@ -75,6 +75,7 @@ class Crew:
             slot.place = answer
             if self.shelf is not None:
                 slot.hello = slot.actor.sees.remote(*self.shelf)
+                slot.born = time.monotonic()  # as long as for the first answer, it is waited for this one
                 return
         else:
             slot.sees = answer

@@ -173,6 +173,7 @@ class Dispatch:
 
     def collect(self, ready: list[Slot]) -> None:
         """Take the news of those that are ready, and all that comes meanwhile; who has time is given more."""
+        until = time.monotonic() + PAUSE_SECONDS  # then what was taken is handed on, to be committed
         while ready:
             for slot in ready:
                 if slot.hello:
@@ -180,7 +181,7 @@ class Dispatch:
                 else:
                     self._take(slot)
             self.fill()
-            ready = self.ready(0.0)
+            ready = self.ready(0.0) if time.monotonic() < until else []
 
     def end_late(self) -> None:
         """End the workers whose job has reached its limit.
@@ -208,7 +209,7 @@ class Dispatch:
         for call in [by_end[done] for done in ended]:
             self._given_up.remove(call)
             with contextlib.suppress(RayError):  # its worker was ended
-                self.events.append(pickle.loads(self._got(call.event))[0])
+                self.events.append(self._opened(call.event)[0])
 
     def _take(self, slot: Slot) -> None:
         call = slot.calls[0]
@@ -229,7 +230,7 @@ class Dispatch:
 
     def _result(self, call: Call) -> Done | Failed:
         """The worker's event with its blobs, whose references are kept for later jobs."""
-        event, names = pickle.loads(self._got(call.event))
+        event, names = self._opened(call.event)
         if not names:
             return event
         references = call.blobs[: len(names)]
@@ -237,6 +238,14 @@ class Dispatch:
         for name, reference in zip(names, references, strict=True):
             self.blobs.put(name, reference, len(blobs[name]))
         return replace(event, output=replace(event.output, blobs={**blobs, **event.output.blobs}))
+
+    def _opened(self, reference: Any) -> Any:
+        """What a worker packed; what cannot be unpickled here, by another version say, is an error of Ray."""
+        packed = self._got(reference)
+        try:
+            return pickle.loads(packed)
+        except Exception as error:
+            raise RaySystemError(f"its answer cannot be read: {error}") from error
 
     def _got(self, references: Any) -> Any:
         """`ray.get`, which waits for ever once Ray itself is gone."""

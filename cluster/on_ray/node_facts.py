@@ -57,7 +57,7 @@ def sees(path: str, text: str) -> bool:
     """Whether a file is here with this text: then this machine shares the disk of who wrote it."""
     try:
         return Path(path).read_text(encoding="utf-8") == text
-    except OSError:
+    except (OSError, ValueError):  # a ValueError: other bytes than a text's
         return False
 
 

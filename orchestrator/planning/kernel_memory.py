@@ -15,7 +15,7 @@ def kernel_bytes(load: Load) -> int:
     They are counted whether the kernels may be used or not, and none on maps that they do not take.
     """
     crosses = max((arm_bytes(load, arm) for arm in all_arms(load.cuts)), default=0)
-    targets = {target: count for (_, target), count in load.ends}
+    targets = {target for (_, target), _ in load.ends}
     filters = load.targets * max(filter_bytes(target) for target in targets)
     return crosses + filters + max(work_bytes(target) for target in targets)
 

@@ -73,7 +73,9 @@ class StraightPool(Around):
                 self._count(event)
             elif isinstance(event, Done) and (event.key, event.attempt) in self._using:
                 self._answered.add(event.key)
-                self._failed = 0 if self._failed < FAILURES else self._failed
+                # A worker that does not see the store gets jobs without it: receipts alone show its use.
+                if event.output.receipts and self._failed < FAILURES:
+                    self._failed = 0
             self._using.discard((event.key, event.attempt))
         return events
 

@@ -62,7 +62,11 @@ class FsspecFiles(RemoteFiles):
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """See `Files.read_ranges`."""
         starts, ends = [first for first, _ in ranges], [end for _, end in ranges]
-        return self._fs.cat_ranges([self._path(name)] * len(ranges), starts, ends, on_error="raise")
+        found = self._fs.cat_ranges([self._path(name)] * len(ranges), starts, ends, on_error="raise")
+        for each in found:  # some versions hand errors back in spite of what is asked
+            if isinstance(each, BaseException):
+                raise each
+        return found
 
     def exists(self, name: str) -> bool:
         """See `Files.exists`."""

@@ -19,7 +19,7 @@ from espalier.orchestrator.store.parquet_parts import (
     text_bytes,
     told,
 )
-from espalier.tasks.parquet_pages import footer_bytes, places
+from espalier.tasks.parquet_pages import PageError, footer_bytes, places
 from espalier.tasks.tables.schemas import SCHEMAS
 from espalier.tasks.thrift_structs import Bytes
 
@@ -107,10 +107,14 @@ def read_columns(files: Files, path: str, size: int, names: Collection[str]) -> 
     (tail,) = files.read_ranges(path, [(max(0, size - TAIL_BYTES), size)])
     if (wanted := footer_bytes(tail)) > len(tail):
         (tail,) = files.read_ranges(path, [(max(0, size - wanted), size)])
+    if len(tail) > size:
+        raise PageError("it is longer than its listing says")
     ranges = _joined(places(tail, size, names))
     data = mmap.mmap(-1, size)
     data[size - len(tail) :] = tail
     for (first, end), found in zip(ranges, files.read_ranges(path, ranges), strict=True):
+        if len(found) != end - first:
+            raise PageError("it is cut short")
         data[first:end] = found
     return data
 

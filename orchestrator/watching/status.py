@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from espalier.orchestrator.planning.kinds.registry import kind_of
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.rates import crowd, gemm_rate, rates
+from espalier.orchestrator.planning.rates import crowd, gemm_rate, on_device, rates
 from espalier.orchestrator.planning.simulate import makespan
 from espalier.orchestrator.planning.time_left import flops_left, seconds_left, unseen, worked
 from espalier.orchestrator.running.heartbeat import Heartbeat, heartbeat
@@ -93,13 +93,14 @@ class Status:
 
 def by_kind(plan: Plan) -> dict[str, dict[str, Any]]:
     """What is wanted, done and left of each kind, as JSON values."""
+    left = flops_left(plan)
     return {
         kind: {
             "units": kind_of(kind).units,
             "total": total,
             "done": plan.done[kind],
             "jobs_left": sum(task.job.kind == kind for task in plan.tasks),
-            "flops_left": sum(task.cost.flops for task in plan.tasks if task.job.kind == kind),
+            "flops_left": left[kind],
         }
         for kind, total in plan.total.items()
     }
@@ -122,7 +123,7 @@ def look(sweep: Sweep) -> Status:
         except ValueError as error:  # torn, or not ours: the run writes it anew
             broken.append(str(error))
     slots = beat.slots if beat else sweep.slots
-    left, ended = flops_left(plan), worked(log)
+    left, ended = flops_left(plan), worked(on_device(log, sweep.config.run.device == "cuda"))
     rows = log.to_pylist()
     return Status(
         at=datetime.now(UTC),

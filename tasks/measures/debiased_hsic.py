@@ -42,9 +42,9 @@ def hsic_of_centred(forms: Sequence[Tensor]) -> Tensor:
 def hsic_of_features(features: Sequence[Tensor]) -> Tensor:
     """`HSIC_1` of the linear kernels of all pairs of features (N, C), from one product of N x all columns.
 
-    Features are centred first, which changes no HSIC_1. Then `1'K` is 0, so with `a = |x_i|^2` of each net (and
-    b of another) one Gram matrix of all columns and one of the nets' a have every term: `tr(K~L~) = |X^T Y|^2 - a.b`, `1'K~1 =
-    -sum a` and `1'K~ L~1 = a.b`.
+    Features are centred first, which changes no HSIC_1. Then `1'K` is 0, so with `a = |x_i|^2` of each
+    net, and b of another, one Gram matrix of all columns and one of the a have every term: `tr(K~L~) =
+    |X^T Y|^2 - a.b`, `1'K~1 = -sum a` and `1'K~ L~1 = a.b`.
     """
     nets, count = [net.double() - net.double().mean(0) for net in features], len(features[0])
     own_FS = torch.block_diag(*(net.new_ones(net.shape[1], 1) for net in nets))

@@ -246,3 +246,12 @@ def test_a_job_that_reached_its_limit_on_a_node_is_tried_on_another(dispatch, mo
     dispatch.submit(Job("hangs", "graft", None), 2)
     assert dispatch._pick(there) is None
     assert dispatch._pick(here) == (Job("hangs", "graft", None), 2)
+
+
+def test_an_answer_that_cannot_be_unpickled_is_a_lost_attempt(dispatch, monkeypatch):
+    monkeypatch.setattr(dispatches.ray, "get", lambda event, timeout: b"cgone\nname\n.")
+    slot = dispatch.crew.slots[0]
+    slot.calls.append(Call(Job("k", "graft", None), 1, "event"))
+    dispatch._take(slot)
+    (event,) = dispatch.events
+    assert (event.reason, "its answer cannot be read" in event.error) == ("lost", True)

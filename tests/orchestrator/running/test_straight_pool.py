@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Output
+from espalier.cluster.pool import Done, Failed, InProcessPool, Job, Output, Receipt
 from espalier.orchestrator.running.straight_pool import FAILURES, straight
 from espalier.orchestrator.store.files import SHELF
 from espalier.orchestrator.store.sweep_store import Store
@@ -17,6 +17,7 @@ def execute(job, blobs):
 
 OUTCOMES = {
     "done": lambda key: Done(key, 1, Output(), 1.0, "a node", "cpu"),
+    "written": lambda key: Done(key, 1, Output(receipts={"c": Receipt("c.0", "0", 1)}), 1.0, "a node", "cpu"),
     "store": lambda key: Failed(key, 1, "store", "ShelfError: no such folder", 1.0, "a node"),
 }
 
@@ -136,8 +137,8 @@ def test_after_some_failures_in_a_row_no_worker_is_asked_to_and_that_is_told_onc
     under, told = Spread(), []
     pool = straight(under, store, "auto", told.append)
     few = ["store"] * (FAILURES - 1)
-    for number, outcome in enumerate([*few, "done", *few, "store"]):
-        assert told == [], "a success in between makes it begin anew"
+    for number, outcome in enumerate([*few, "written", *few, "done", "store"]):
+        assert told == [], "what a worker wrote in between makes it begin anew, and nothing else"
         shelf_of(pool, under, key=str(number))
         under.events.append(OUTCOMES[outcome](str(number)))
         pool.wait(0)
