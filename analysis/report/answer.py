@@ -70,15 +70,15 @@ def sentence(row: dict[str, Any]) -> str:
 
 
 def in_short(answers: pd.DataFrame) -> str:
-    """One sentence about all layers; nothing where there is no exponent."""
-    fitted = where(answers, answers["alpha"].notna())
+    """One sentence about all layers; nothing where no exponent has an interval."""
+    fitted = where(answers, answers["alpha_low"].notna())
     if fitted.empty:
         return ""
     falls = np.count_nonzero(fitted["alpha_low"] > 0)
     text = f"The error of a graft falls with the width at {falls} of {len(fitted)} layers"
-    known = where(answers, answers["excess"].notna())
+    known = where(answers, answers["excess_low"].notna())
     if known.empty:
-        return f"{text}; whether training the source has a part in it is not in the tables."
+        return f"{text}; whether training the source has a part in it the tables do not tell."
     better = where(known, known["excess_high"] < 0)
     layers = [int(layer) for layer in dict.fromkeys(better["layer"])]
     which = f" ({layers_in_words(layers)})" if 0 < len(better) < len(known) and len(layers) < 7 else ""
@@ -90,7 +90,9 @@ def in_short(answers: pd.DataFrame) -> str:
 
 
 def _fall(row: dict[str, Any]) -> str:
-    if row["alpha_low"] > 0:
+    if not np.isfinite(row["alpha_low"]):
+        text = f"the error goes as w^{-row['alpha']:.2f}, with no interval"
+    elif row["alpha_low"] > 0:
         text = f"the error falls as w^-{row['alpha']:.2f}"
     elif row["alpha_high"] < 0:
         text = f"the error rises as w^{-row['alpha']:.2f}"
@@ -101,7 +103,7 @@ def _fall(row: dict[str, Any]) -> str:
 
 def _training(row: dict[str, Any]) -> str:
     """What training the source adds."""
-    if not np.isfinite(row.get("excess", np.nan)):
+    if not np.isfinite(row.get("excess_low", np.nan)):  # of two seeds there is a mean without an interval
         return ""
     if row["excess_low"] > 0:
         return "a trained source serves worse than an untrained one"

@@ -88,7 +88,17 @@ def test_a_sentence_says_what_its_intervals_carry_and_is_short(changed, said):
 
 
 def test_an_interval_that_is_not_known_says_nothing_for_training():
-    assert "as far as can be seen" in sentence(ROW | {"excess_low": np.nan, "excess_high": np.nan})
+    text = sentence(ROW | {"excess_low": np.nan, "excess_high": np.nan})
+    assert "untrained" not in text
+    text = sentence(ROW | {"alpha_low": np.nan, "alpha_high": np.nan})
+    assert text.startswith("The error goes as w^-0.80, with no interval;")
+
+
+def test_two_seeds_have_an_excess_without_an_interval_of_which_nothing_is_said(tmp_path):
+    found = answered(tmp_path, grafts=graft_rows(widths=(4, 8), seeds=(0, 1), layers=(2,)))
+    assert found["excess"].notna().all()
+    assert found["excess_low"].isna().all()
+    assert set(found["said"]) == {"No fit over widths."}
 
 
 def test_the_answer_in_a_sentence_counts_layers():
@@ -96,4 +106,4 @@ def test_the_answer_in_a_sentence_counts_layers():
     text = in_short(two)
     assert "falls with the width at 1 of 2 layers" in text
     assert "at 1 of 2 (layer 2); the width adds to that at 2" in text
-    assert "is not in the tables" in in_short(two.assign(excess=np.nan))
+    assert "the tables do not tell" in in_short(two.assign(excess_low=np.nan))
