@@ -183,7 +183,8 @@ def _labelled(svg: str) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-_BY_LAYER = re.compile(r"layer \d+: [^;()]+?(?:; layer \d+: [^;()]+?)+(?=[.;:]? |[.)]|$)")
+_VALUE = r"[^\s;()]*[^\s;().,:](?: \[[^\]]*\])?"
+_BY_LAYER = re.compile(rf"layer \d+: {_VALUE}(?:; layer \d+: {_VALUE})+")
 _POWER = re.compile(r"\bw\^(-?)([\w.]*\w)")
 _ASIDE = re.compile(r" \([^()]*\d[^()]*(?:interval|rows|warning|bound)[^()]*\)")
 
@@ -193,6 +194,8 @@ def readable(sentence: str) -> Markup:
 
     >>> str(readable("at layer 2: 1; layer 3: 2"))
     'at <span class="layers"><span>layer 2: 1</span><span>layer 3: 2</span></span>'
+    >>> str(readable("layer 2: 0.3 [0.2, 0.4]; layer 3: 0.37. So")).removeprefix('<span class="layers">')
+    '<span>layer 2: 0.3 [0.2, 0.4]</span><span>layer 3: 0.37</span></span>. So'
     >>> str(readable("it falls (90 % intervals; 3 rows)"))
     'it falls<span class="aside"> (90 % intervals; 3 rows)</span>'
     """
