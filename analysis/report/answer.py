@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from espalier.analysis.answers.pool_tests import exchangeability
+from espalier.analysis.answers.pool_tests import LEVEL, TIE, exchangeability
 from espalier.analysis.figures import barrier_figures
 from espalier.analysis.figures.captioned import layers_in_words
 from espalier.analysis.figures.main_figures import layer_names
@@ -19,13 +19,11 @@ from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
 
 PLATEAU = "power+plateau"
-TESTED = 0.05
-"""A p-value up to this one tells a net from a pool of nets."""
 _INTERVALS = ("alpha", "c", "excess", "alpha_ratio", "barrier")
 COLUMNS = (
     "layer", "layer_name", "width", "epoch",
     *(f"{name}{end}" for name in _INTERVALS for end in ("", "_low", "_high")),
-    "model", "pool_ratio", "p_exchangeable", "cka", "barrier_of", "warning", "said",
+    "model", "pool_ratio", "p_exchangeable", "least_p", "cka", "barrier_of", "warning", "said",
 )  # fmt: skip
 
 
@@ -36,8 +34,8 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     than none; `excess` is trained minus untrained error at the widest nets, `alpha_ratio` the exponent of
     their ratio. `pool_ratio` is the error of one net over that of as many channels of a pool of nets, which
     is the floor that finite draws leave, `p_exchangeable` the p-value of that layer's targets together
-    (`exchangeability`), and `cka` the calibrated CKA. `barrier` is of whole nets, the same in each row. What
-    is not known is NaN.
+    (`exchangeability`), `least_p` the least that its partitions allow, and `cka` the calibrated CKA.
+    `barrier` is of whole nets, the same in each row. What is not known is NaN.
 
     Args:
         tables: Those of one setting.
@@ -116,8 +114,10 @@ def _training(row: dict[str, Any]) -> str:
 def _pool(row: dict[str, Any]) -> str:
     if not np.isfinite(row.get("p_exchangeable", np.nan)):
         return ""
-    if row["p_exchangeable"] <= TESTED:
+    if row["p_exchangeable"] <= LEVEL + TIE:
         return "one net serves worse than a pool of nets"
+    if row.get("least_p", 0.0) > LEVEL + TIE:
+        return "too few partitions to tell one net from a pool"
     return "one net is not told apart from a pool"
 
 
@@ -157,7 +157,11 @@ def _pools(rows: pd.DataFrame) -> dict[int, dict[str, float]]:
     for name in ("epoch", "width"):
         tests = where(tests, tests[name] == tests[name].max())
     return {
-        int(row["layer"]): {"pool_ratio": row["ratio"], "p_exchangeable": row["p_value"]}
+        int(row["layer"]): {
+            "pool_ratio": row["ratio"],
+            "p_exchangeable": row["p_value"],
+            "least_p": row["least_p"],
+        }
         for row in tests.to_dict("records")
     }
 

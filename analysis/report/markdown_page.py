@@ -66,7 +66,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _told(row, "alpha", ".2f"),
         plateau,
         _told(row, "excess", "+.2g"),
-        *(_number(row[name], ".2f") for name in ("pool_ratio", "p_exchangeable", "cka")),
+        _number(row["pool_ratio"], ".2f"),
+        _least(row["p_exchangeable"], row["least_p"]),
+        _number(row["cka"], ".2f"),
         _told(row, "barrier", ".2g"),
     ]
 
@@ -78,6 +80,11 @@ def _told(row: dict[str, Any], name: str, form: str) -> str:
 
 def _number(value: float, form: str) -> str:
     return f"{value:{form}}" if value == value else "–"
+
+
+def _least(value: float, least: float) -> str:
+    """A p-value with the least that there could be."""
+    return f"{value:.2f} (≥ {least:.2g})" if least == least else _number(value, ".2f")
 
 
 def _line(cells: list[str]) -> str:

@@ -38,13 +38,14 @@ def test_each_layer_has_its_row_of_everything_that_is_known(tmp_path):
     assert (found["alpha_low"] < found["alpha"]).all()
     assert found["pool_ratio"].to_numpy() == pytest.approx(np.array([1.2, 1.3]) * 1.01)
     assert found["p_exchangeable"].to_numpy() == pytest.approx(2 * 1.1 / 3)  # twice the mean of 1, .05, .05
+    assert found["least_p"].to_numpy() == pytest.approx(2 / 20)
     assert found["cka"].to_numpy() == pytest.approx(0.5)
     assert found["barrier"].to_numpy() == pytest.approx(1.1 / 32)
     assert set(found["barrier_of"]) == {"weights matched, REPAIR"}
     assert (found["excess_high"] < 0).all()
     assert found["said"][2] == (
-        "The error falls as w^-0.80; a trained source serves better than an untrained one; one net is not "
-        "told apart from a pool."
+        "The error falls as w^-0.80; a trained source serves better than an untrained one; too few "
+        "partitions to tell one net from a pool."
     )
 
 
@@ -78,6 +79,9 @@ def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
         ({"excess_high": 0.1}, "an untrained source serves as well, as far as can be seen"),
         ({"excess": 0.1, "excess_low": 0.05, "excess_high": 0.2}, "serves worse than an untrained one"),
         ({"p_exchangeable": 0.04}, "one net serves worse than a pool of nets"),
+        ({}, "one net is not told apart from a pool"),
+        ({"p_exchangeable": 0.05 + 1e-12, "least_p": 0.05}, "one net serves worse than a pool of nets"),
+        ({"least_p": 0.1}, "too few partitions to tell one net from a pool"),
         ({"alpha": np.nan}, "No fit over widths; a trained source"),
     ],
 )
