@@ -80,7 +80,7 @@ def in_short(answers: pd.DataFrame) -> str:
     better = where(known, known["excess_high"] < 0)
     layers = [int(layer) for layer in dict.fromkeys(better["layer"])]
     which = f" ({layers_in_words(layers)})" if 0 < len(better) < len(known) and len(layers) < 7 else ""
-    more = np.count_nonzero(known["alpha_ratio_low"] > 0)
+    more = np.count_nonzero(better["alpha_ratio_low"] > 0)
     return (
         f"{text}. A trained source serves better than the same net untrained at {len(better)} of {len(known)}"
         f"{which}; the width adds to that at {more}. Only that can speak for features that nets learn alike."
@@ -89,14 +89,13 @@ def in_short(answers: pd.DataFrame) -> str:
 
 def _fall(row: dict[str, Any]) -> str:
     if not np.isfinite(row["alpha_low"]):
-        text = f"the error goes as w^{-row['alpha']:.2f}, with no interval"
-    elif row["alpha_low"] > 0:
-        text = f"the error falls as w^-{row['alpha']:.2f}"
-    elif row["alpha_high"] < 0:
-        text = f"the error rises as w^{-row['alpha']:.2f}"
-    else:
-        text = "no fall with the width that can be seen"
-    return f"{text}, to a limit of {row['c']:.2g}" if row["model"] == PLATEAU else text
+        return f"the error goes as w^{-row['alpha']:.2f}, with no interval"
+    if row["alpha_low"] > 0:
+        limit = f", to a limit of {row['c']:.2g}" if row["model"] == PLATEAU else ""
+        return f"the error falls as w^-{row['alpha']:.2f}{limit}"
+    if row["alpha_high"] < 0:
+        return f"the error rises as w^{-row['alpha']:.2f}"
+    return "no fall with the width that can be seen"
 
 
 def _training(row: dict[str, Any]) -> str:

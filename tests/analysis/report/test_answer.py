@@ -73,6 +73,10 @@ def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
             "falls as w^-0.80; a trained source serves better than an untrained one and more so with",
         ),
         ({"model": "power+plateau", "c": 0.06}, "falls as w^-0.80, to a limit of 0.06;"),
+        (
+            {"alpha_low": -0.1, "model": "power+plateau", "c": 0.06},
+            "No fall with the width that can be seen;",
+        ),
         ({"alpha_low": -0.1}, "No fall with the width that can be seen"),
         ({"alpha": -0.3, "alpha_low": -0.4, "alpha_high": -0.2}, "The error rises as w^0.30"),
         ({"alpha_ratio_low": -0.1}, "better than an untrained one;"),
@@ -109,5 +113,5 @@ def test_the_answer_in_a_sentence_counts_layers():
     two = pd.DataFrame([ROW | {"layer": 2}, ROW | {"layer": 3, "excess_high": 0.1, "alpha_low": -1}])
     text = in_short(two)
     assert "falls with the width at 1 of 2 layers" in text
-    assert "at 1 of 2 (layer 2); the width adds to that at 2" in text
+    assert "at 1 of 2 (layer 2); the width adds to that at 1" in text
     assert "the tables do not tell" in in_short(two.assign(excess_low=np.nan))
