@@ -178,12 +178,31 @@ def _containers(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Seri
             continue
         line, _, bars = container.lines
         shown = _series(axes, axis, line, str(container.get_label() or ""), groups)
-        ends = [segment[:, 1] for bar in bars for segment in bar.get_segments() if len(segment)]
-        if shown is None or len(ends) != len(shown.x):
+        ends = _ends(bars, _known(_points(line)))
+        if shown is None or not ends:
             yield from [shown] if shown else []
             continue
         thick = float(np.atleast_1d(np.asarray(bars[0].get_linewidth(), dtype=np.float64))[0])
         yield _with_bars(shown, ends, thick)
+
+
+def _ends(bars: Sequence[LineCollection], kept: NDArray[np.bool_]) -> list[Floats]:
+    """Both ends of the bars of the places that are kept; none if the bars are not one a place."""
+    paths = [path for one in bars for path in one.get_paths()]  # `get_segments` leaves out an unknown end
+    if len(paths) != len(kept):
+        return []
+    ends = [np.asarray(path.vertices, dtype=np.float64)[:, 1] for path in paths]
+    return [end for end, there in zip(ends, kept, strict=True) if there]
+
+
+def _points(line: Line2D) -> Floats:
+    """Its places, [points, 2]."""
+    return np.column_stack([np.asarray(part, dtype=np.float64) for part in line.get_data()])
+
+
+def _known(points: Floats) -> NDArray[np.bool_]:
+    """Which of them are shown, [points]."""
+    return np.asarray(np.isfinite(points).all(axis=1))
 
 
 def _with_bars(shown: Series, ends: Sequence[Floats], thick: float) -> Series:
@@ -208,11 +227,11 @@ def _parts(container: ErrorbarContainer) -> list[Any]:
 def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: dict[str, str]) -> Series | None:
     if not line.get_visible():
         return None
-    points = np.column_stack([np.asarray(part, dtype=np.float64) for part in line.get_data()])
+    points = _points(line)
     across = line.get_transform() != axes.transData  # a line at one height, or marks at the foot
     if across:
         points = axes.transData.inverted().transform(line.get_transform().transform(points))
-    points = points[np.isfinite(points).all(axis=1)]
+    points = points[_known(points)]
     if not len(points):
         return None
     colour = to_hex(line.get_color())

@@ -79,8 +79,8 @@
       trace.error_y = {
         type: "data", symmetric: false, width: 3, color: shade(series.color),
         thickness: Math.min(series.width || 1.6, 2),
-        array: series.high.map((high, at) => high - series.y[at]),
-        arrayminus: series.low.map((low, at) => series.y[at] - low),
+        array: series.high.map((high, at) => (high === null ? 0 : high - series.y[at])),
+        arrayminus: series.low.map((low, at) => (low === null ? 0 : series.y[at] - low)),
       };
     }
     return trace;
