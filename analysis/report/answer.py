@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from espalier.analysis.answers.pool_tests import LEVEL, TIE, exchangeability
 from espalier.analysis.figures import barrier_figures
@@ -18,6 +19,7 @@ from espalier.analysis.limits.similarity_fits import Compared
 from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
 
+Mask = NDArray[np.bool_]
 PLATEAU = "power+plateau"
 _INTERVALS = ("alpha", "c", "excess", "alpha_ratio", "barrier")
 COLUMNS = (
@@ -29,6 +31,8 @@ COLUMNS = (
 
 def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level: float) -> pd.DataFrame:
     """What is known of each layer of one setting at the last snapshot, widest nets; columns `COLUMNS`.
+
+    `epoch` and `width` are those of the grafts; of other tables only what is of the same place is told.
 
     `alpha` is the exponent of the error's fall with the width and `model` whether a plateau `c` fits better
     than none; `excess` is trained minus untrained error at the widest nets, `alpha_ratio` the exponent of
@@ -45,15 +49,15 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     """
     fits = {int(row["layer"]): row for row in (last.table() if last else [])}
     unfitted = _excess(last) if last and not fits else {}
-    pools = _pools(tables.exchangeability)
-    cka = _cka(compared.widest())
+    place = _place(last, tables.exchangeability, compared.alike())
+    pools = _pools(where(tables.exchangeability, place.has(tables.exchangeability)))
+    cka = _cka(where(compared.alike(), place.has(compared.alike())))
     names = _names(last, tables.exchangeability, compared.summary)
-    barrier = _barrier(tables.barriers, level)
-    width = largest(last.rows["target_width"]) if last is not None and len(last.rows) else None
+    barrier = _barrier(where(tables.barriers, place.has(tables.barriers)), level)
     rows = []
     for layer, name in sorted(names.items()):
-        place = {"layer": layer, "layer_name": name, "width": width, "epoch": last.epoch if last else None}
-        row = place | _fitted(fits.get(layer)) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
+        row = {"layer": layer, "layer_name": name, **place._asdict()}
+        row |= _fitted(fits.get(layer)) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
         row["cka"] = cka.get(layer, np.nan)
         rows.append(row | {"said": sentence(row)})
     return pd.DataFrame(rows, columns=[*COLUMNS])
@@ -120,6 +124,29 @@ def _pool(row: dict[str, Any]) -> str:
     return "one net is not told apart from a pool"
 
 
+class _Place(NamedTuple):
+    """The snapshot and the width that a row is about; None where there are no rows."""
+
+    epoch: int | None
+    width: int | None
+
+    def has(self, rows: pd.DataFrame) -> Mask:
+        """Which rows are of nets of that place, [rows]."""
+        here = (rows["target_epoch"] == self.epoch) & (rows["target_width"] == self.width)
+        return here.to_numpy(dtype=np.bool_)
+
+
+def _place(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFrame) -> _Place:
+    """That of the grafts, or without any that of the first other table; the widest nets of its last epoch."""
+    if last is not None and len(last.rows):
+        return _Place(last.epoch, largest(last.rows["target_width"]))
+    for rows in (where(pools, pools["null"] == "pooled"), compared):
+        if len(rows):
+            epoch = largest(rows["target_epoch"])
+            return _Place(epoch, largest(where(rows, rows["target_epoch"] == epoch)["target_width"]))
+    return _Place(None, None)
+
+
 def _names(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFrame) -> dict[int, str]:
     """All layers that anything is known of, with their names."""
     frames = [*([last.rows] if last is not None else []), pools, compared]
@@ -150,11 +177,9 @@ def _excess(last: SnapshotFits) -> dict[int, dict[str, float]]:
 
 
 def _pools(rows: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """By layer the null `pooled` at the last epoch and the widest nets."""
+    """By layer the null `pooled`, of rows of one place."""
     tests = exchangeability(rows)
     tests = where(tests, tests["null"] == "pooled")
-    for name in ("epoch", "width"):
-        tests = where(tests, tests[name] == tests[name].max())
     return {
         int(row["layer"]): {
             "pool_ratio": row["ratio"],
@@ -165,16 +190,15 @@ def _pools(rows: pd.DataFrame) -> dict[int, dict[str, float]]:
     }
 
 
-def _cka(widest: pd.DataFrame) -> dict[int, float]:
-    """By layer the calibrated CKA of the widest nets."""
-    rows = where(widest, widest["measure"] == "cka")
+def _cka(compared: pd.DataFrame) -> dict[int, float]:
+    """By layer the calibrated CKA, of rows of one place."""
+    rows = where(compared, compared["measure"] == "cka")
     return {int(row["layer"]): float(row["calibrated"]) for row in rows.to_dict("records")}
 
 
 def _barrier(barriers: pd.DataFrame, level: float) -> dict[str, Any]:
-    """That of the held-out loss of the widest nets of the last epoch, matched and set right if it can be."""
+    """That of the held-out loss, matched and set right if it can be; of rows of one place."""
     rows = barrier_figures.last_epoch(barriers)
-    rows = where(rows, rows["target_width"] == rows["target_width"].max())
     found = [way for way in barrier_figures.ways(rows) if not way.tempered]
     means = barrier_figures.barrier_means(rows, found[-1], "loss_test") if found else rows.iloc[:0]
     if means.empty:

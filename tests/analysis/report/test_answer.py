@@ -58,6 +58,24 @@ def test_what_is_not_in_the_tables_is_not_a_number_and_is_not_said(tmp_path):
     assert answered(tmp_path / "none").empty
 
 
+def test_what_is_of_another_epoch_or_width_is_left_out(tmp_path):
+    found = answered(
+        tmp_path,
+        grafts=graft_rows(widths=WIDTHS, seeds=SEEDS, layers=(2,)),
+        exchangeability=exchange_rows(widths=WIDTHS[:-1]),
+        barriers=barrier_rows(epoch=5),
+        similarity=compared_rows(lambda *place: 0.9, layers=(2,), epochs=(0, 5)),
+    )
+    assert set(zip(found["epoch"], found["width"], strict=True)) == {(20, max(WIDTHS))}
+    assert found[["pool_ratio", "p_exchangeable", "cka", "barrier"]].isna().all(axis=None)
+
+
+def test_without_grafts_the_pools_tell_the_place(tmp_path):
+    found = answered(tmp_path, exchangeability=exchange_rows(), barriers=barrier_rows())
+    assert set(zip(found["epoch"], found["width"], strict=True)) == {(20, max(WIDTHS))}
+    assert found[["pool_ratio", "barrier"]].notna().all(axis=None)
+
+
 def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
     found = answered(tmp_path, grafts=graft_rows(widths=(4, 8), seeds=(0, 1, 2), layers=(2,)))
     assert found["alpha"].isna().all()
