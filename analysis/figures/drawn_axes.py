@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from espalier.analysis.figures.drawn import Axis, Band, Cells, Drawn, Panel, Series, Words, number
 
 Floats = NDArray[np.float64]
+Labels = dict[str, list[str]]
+"""By colour the labels of the legend, in their order."""
 _DASHES = {"-": "", "--": "dash", ":": "dot", "-.": "dashdot"}
 _NO_MARK = ("None", "none", "", " ", None)
 
@@ -51,7 +53,7 @@ def legend_title(figure: Figure) -> str:
     return next((text for one in legends if one and (text := one.get_title().get_text())), "")
 
 
-def _panel(figure: Figure, axes: Axes, groups: dict[str, str], measure: str) -> Panel:
+def _panel(figure: Figure, axes: Axes, groups: Labels, measure: str) -> Panel:
     shared = (figure.get_supxlabel(), figure.get_supylabel())
     x, y = (
         _axis(axes, which, label)
@@ -128,14 +130,14 @@ def _places(axes: Axes, axis: Axis, x: Sequence[float]) -> tuple[list[Any], list
     return _named(axis, x)
 
 
-def _group_of_colours(shown: Sequence[Axes]) -> dict[str, str]:
-    """For each colour the first label that it is shown with: what is drawn without a label belongs to it."""
-    found: dict[str, str] = {}
+def _group_of_colours(shown: Sequence[Axes]) -> Labels:
+    """For each colour the labels that it is shown with: what is drawn without a label goes with the first."""
+    found: Labels = {}
     for axes in shown:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             colour = _colour(handle)
             if colour:
-                found.setdefault(colour, label)
+                found.setdefault(colour, []).append(label)
     return found
 
 
@@ -153,12 +155,17 @@ class _Entry(NamedTuple):
     listed: bool
 
 
-def _entry(label: str, colour: str, groups: dict[str, str], else_: str) -> _Entry:
-    """Of what has a label that one; else that of its colour. A label with `_` is in no legend."""
+def _entry(label: str, colour: str, groups: Labels, else_: str) -> _Entry:
+    """Of what has a label that one; else the first of its colour.
+
+    A label with `_` is in no legend: it goes with the longest label of its colour that it begins with.
+    """
     if label and not label.startswith("_"):
         return _Entry(one_line(label.replace("\n", "; ")), _short(label), True)
-    group = _short(groups.get(colour, ""))
     own = "" if label.startswith(("_child", "_nolegend")) else one_line(label.removeprefix("_"))
+    known = [_short(one) for one in groups.get(colour, [])]
+    begun = [one for one in known if f"{own},".startswith(f"{one},")]
+    group = max(begun, key=len, default=known[0] if known else "")
     return _Entry(own or f"{group}, {else_}".removeprefix(", "), group, False)
 
 
@@ -171,7 +178,7 @@ def _short(label: str) -> str:
     return one_line(label).split(": ")[0]
 
 
-def _containers(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
+def _containers(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Series]:
     """Values with their bars."""
     for container in axes.containers:
         if not isinstance(container, ErrorbarContainer):
@@ -211,7 +218,7 @@ def _with_bars(shown: Series, ends: Sequence[Floats], thick: float) -> Series:
     return found if shown.marker or shown.dash or shown.listed else replace(found, width=thick)
 
 
-def _lines(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
+def _lines(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Series]:
     """Lines and marks without bars."""
     own = {line for one in axes.containers if isinstance(one, ErrorbarContainer) for line in _parts(one)}
     for line in axes.get_lines():
@@ -224,7 +231,7 @@ def _parts(container: ErrorbarContainer) -> list[Any]:
     return [line, *caps]
 
 
-def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: dict[str, str]) -> Series | None:
+def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: Labels) -> Series | None:
     if not line.get_visible():
         return None
     points = _points(line)
@@ -255,7 +262,7 @@ def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: dict[str, 
     )
 
 
-def _discs(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
+def _discs(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Series]:
     """Discs whose area says something."""
     for one in axes.collections:
         if not isinstance(one, PathCollection):
@@ -272,7 +279,7 @@ def _discs(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
         )
 
 
-def _bands(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Band]:
+def _bands(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Band]:
     for one in axes.collections:
         if not isinstance(one, PolyCollection) or isinstance(one, LineCollection):
             continue
