@@ -15,6 +15,7 @@ from espalier.analysis.limits.together import holm_over_layers
 
 Combined = Literal["mean", "normal"]
 LEVEL, TIE = 0.05, 1e-9
+"""p-values up to this one count as rejections; they are fractions, so rounding must not decide."""
 BAND = 2 * 1.6448536269514722
 """Normal deviations between the 5 % and the 95 % quantile."""
 COLUMNS = (

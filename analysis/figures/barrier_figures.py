@@ -249,7 +249,7 @@ def _draw(axes: Axes, means: pd.DataFrame, way: Way) -> None:
     t, y, error = (means[name].to_numpy(dtype=np.float64) for name in ("t", "mean", "error"))
     colour, line = way.style["color"], way.style["ls"]
     axes.plot(t, y, label=way.label, color=colour, ls=line)
-    axes.fill_between(t, y - error, y + error, color=colour, alpha=0.15, lw=0)
+    axes.fill_between(t, y - error, y + error, color=colour, alpha=0.15, lw=0, label=f"_{way.label}, band")
 
 
 _READING = (

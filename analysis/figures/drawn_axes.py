@@ -21,6 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from espalier.analysis.figures.drawn import Axis, Band, Cells, Drawn, Panel, Series, Words, number
 
 Floats = NDArray[np.float64]
+Labels = dict[str, list[str]]
+"""By colour the labels of the legend, in their order."""
 _DASHES = {"-": "", "--": "dash", ":": "dot", "-.": "dashdot"}
 _NO_MARK = ("None", "none", "", " ", None)
 
@@ -51,7 +53,7 @@ def legend_title(figure: Figure) -> str:
     return next((text for one in legends if one and (text := one.get_title().get_text())), "")
 
 
-def _panel(figure: Figure, axes: Axes, groups: dict[str, str], measure: str) -> Panel:
+def _panel(figure: Figure, axes: Axes, groups: Labels, measure: str) -> Panel:
     shared = (figure.get_supxlabel(), figure.get_supylabel())
     x, y = (
         _axis(axes, which, label)
@@ -128,14 +130,14 @@ def _places(axes: Axes, axis: Axis, x: Sequence[float]) -> tuple[list[Any], list
     return _named(axis, x)
 
 
-def _group_of_colours(shown: Sequence[Axes]) -> dict[str, str]:
-    """For each colour the first label that it is shown with: what is drawn without a label belongs to it."""
-    found: dict[str, str] = {}
+def _group_of_colours(shown: Sequence[Axes]) -> Labels:
+    """For each colour the labels that it is shown with: what is drawn without a label goes with the first."""
+    found: Labels = {}
     for axes in shown:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             colour = _colour(handle)
             if colour:
-                found.setdefault(colour, label)
+                found.setdefault(colour, []).append(label)
     return found
 
 
@@ -153,12 +155,17 @@ class _Entry(NamedTuple):
     listed: bool
 
 
-def _entry(label: str, colour: str, groups: dict[str, str], else_: str) -> _Entry:
-    """Of what has a label that one; else that of its colour. A label with `_` is in no legend."""
+def _entry(label: str, colour: str, groups: Labels, else_: str) -> _Entry:
+    """Of what has a label that one; else the first of its colour.
+
+    A label with `_` is in no legend: it goes with the longest label of its colour that it begins with.
+    """
     if label and not label.startswith("_"):
         return _Entry(one_line(label.replace("\n", "; ")), _short(label), True)
-    group = _short(groups.get(colour, ""))
     own = "" if label.startswith(("_child", "_nolegend")) else one_line(label.removeprefix("_"))
+    known = [_short(one) for one in groups.get(colour, [])]
+    begun = [one for one in known if f"{own},".startswith(f"{one},")]
+    group = max(begun, key=len, default=known[0] if known else "")
     return _Entry(own or f"{group}, {else_}".removeprefix(", "), group, False)
 
 
@@ -171,19 +178,38 @@ def _short(label: str) -> str:
     return one_line(label).split(": ")[0]
 
 
-def _containers(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
+def _containers(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Series]:
     """Values with their bars."""
     for container in axes.containers:
         if not isinstance(container, ErrorbarContainer):
             continue
         line, _, bars = container.lines
         shown = _series(axes, axis, line, str(container.get_label() or ""), groups)
-        ends = [segment[:, 1] for bar in bars for segment in bar.get_segments() if len(segment)]
-        if shown is None or len(ends) != len(shown.x):
+        ends = _ends(bars, _known(_points(line)))
+        if shown is None or not ends:
             yield from [shown] if shown else []
             continue
         thick = float(np.atleast_1d(np.asarray(bars[0].get_linewidth(), dtype=np.float64))[0])
         yield _with_bars(shown, ends, thick)
+
+
+def _ends(bars: Sequence[LineCollection], kept: NDArray[np.bool_]) -> list[Floats]:
+    """Both ends of the bars of the places that are kept; none if the bars are not one a place."""
+    paths = [path for one in bars for path in one.get_paths()]  # `get_segments` leaves out an unknown end
+    if len(paths) != len(kept):
+        return []
+    ends = [np.asarray(path.vertices, dtype=np.float64)[:, 1] for path in paths]
+    return [end for end, there in zip(ends, kept, strict=True) if there]
+
+
+def _points(line: Line2D) -> Floats:
+    """Its places, [points, 2]."""
+    return np.column_stack([np.asarray(part, dtype=np.float64) for part in line.get_data()])
+
+
+def _known(points: Floats) -> NDArray[np.bool_]:
+    """Which of them are shown, [points]."""
+    return np.asarray(np.isfinite(points).all(axis=1))
 
 
 def _with_bars(shown: Series, ends: Sequence[Floats], thick: float) -> Series:
@@ -192,7 +218,7 @@ def _with_bars(shown: Series, ends: Sequence[Floats], thick: float) -> Series:
     return found if shown.marker or shown.dash or shown.listed else replace(found, width=thick)
 
 
-def _lines(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
+def _lines(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Series]:
     """Lines and marks without bars."""
     own = {line for one in axes.containers if isinstance(one, ErrorbarContainer) for line in _parts(one)}
     for line in axes.get_lines():
@@ -205,14 +231,14 @@ def _parts(container: ErrorbarContainer) -> list[Any]:
     return [line, *caps]
 
 
-def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: dict[str, str]) -> Series | None:
+def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: Labels) -> Series | None:
     if not line.get_visible():
         return None
-    points = np.column_stack([np.asarray(part, dtype=np.float64) for part in line.get_data()])
+    points = _points(line)
     across = line.get_transform() != axes.transData  # a line at one height, or marks at the foot
     if across:
         points = axes.transData.inverted().transform(line.get_transform().transform(points))
-    points = points[np.isfinite(points).all(axis=1)]
+    points = points[_known(points)]
     if not len(points):
         return None
     colour = to_hex(line.get_color())
@@ -236,7 +262,7 @@ def _series(axes: Axes, axis: Axis, line: Line2D, label: str, groups: dict[str, 
     )
 
 
-def _discs(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
+def _discs(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Series]:
     """Discs whose area says something."""
     for one in axes.collections:
         if not isinstance(one, PathCollection):
@@ -253,7 +279,7 @@ def _discs(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Series]:
         )
 
 
-def _bands(axes: Axes, axis: Axis, groups: dict[str, str]) -> Iterator[Band]:
+def _bands(axes: Axes, axis: Axis, groups: Labels) -> Iterator[Band]:
     for one in axes.collections:
         if not isinstance(one, PolyCollection) or isinstance(one, LineCollection):
             continue

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from espalier.analysis.answers.pool_tests import largest_pools
+from espalier.analysis.answers.pool_tests import LEVEL, TIE, largest_pools
 from espalier.analysis.figures.captioned import CaptionedFigure, when
 from espalier.analysis.figures.main_figures import layer_axis, layer_names
 from espalier.analysis.figures.style import (
@@ -26,9 +26,6 @@ from espalier.analysis.figures.style import (
 )
 from espalier.analysis.limits.selection import largest, where
 
-LEVEL = 0.05
-"""p-values up to this one count as rejections."""
-TIE = 1e-9
 NAMES = {"pooled": "exchangeability", "wider_subset": "wider_subset"}
 TITLES = {
     "pooled": "Exchangeability: one net against a pool of nets",
@@ -155,7 +152,7 @@ def _count(axes: Axes, found: pd.DataFrame, before: dict[int, int | None]) -> No
 
 
 def rejected(p_values: ArrayLike) -> NDArray[np.bool_]:
-    """Which p-values are at most `LEVEL`; they are fractions, so rounding must not decide."""
+    """Which p-values are at most `LEVEL`."""
     return np.asarray(p_values, dtype=np.float64) <= LEVEL + TIE
 
 

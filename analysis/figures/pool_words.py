@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from espalier.analysis.answers.pool_tests import largest_pools
+from espalier.analysis.answers.pool_tests import LEVEL, TIE, largest_pools
 from espalier.analysis.figures.captioned import layers_in_words, rows_in_words, span, when
-from espalier.analysis.figures.pool_nulls import LEVEL, NAMES, TIE, rates, summary, testable
+from espalier.analysis.figures.pool_nulls import NAMES, rates, summary, testable
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.selection import largest, where
 

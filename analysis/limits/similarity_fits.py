@@ -78,10 +78,14 @@ class Compared:
     level: float
     maps: Sequence[EpochMap]
 
+    def alike(self) -> pd.DataFrame:
+        """The summary of nets of one width at one snapshot, all measures."""
+        own = where(self.summary, self.summary["pairing"] == "same_width")
+        return where(own, own["source_epoch"] == own["target_epoch"])
+
     def widest(self) -> pd.DataFrame:
         """The summary of the widest nets at the last snapshot, all measures."""
-        own = where(self.summary, self.summary["pairing"] == "same_width")
-        own = where(own, own["source_epoch"] == own["target_epoch"])
+        own = self.alike()
         own = where(own, own["target_epoch"] == own["target_epoch"].max())
         return where(own, own["target_width"] == own["target_width"].max())
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from espalier.analysis.answers.pool_tests import exchangeability
+from espalier.analysis.answers.pool_tests import LEVEL, TIE, exchangeability
 from espalier.analysis.figures import barrier_figures
 from espalier.analysis.figures.captioned import layers_in_words
 from espalier.analysis.figures.main_figures import layer_names
@@ -18,26 +19,27 @@ from espalier.analysis.limits.similarity_fits import Compared
 from espalier.analysis.limits.snapshots import SnapshotFits
 from espalier.analysis.tables import Tables
 
+Mask = NDArray[np.bool_]
 PLATEAU = "power+plateau"
-TESTED = 0.05
-"""A p-value up to this one tells a net from a pool of nets."""
 _INTERVALS = ("alpha", "c", "excess", "alpha_ratio", "barrier")
 COLUMNS = (
     "layer", "layer_name", "width", "epoch",
     *(f"{name}{end}" for name in _INTERVALS for end in ("", "_low", "_high")),
-    "model", "pool_ratio", "p_exchangeable", "cka", "barrier_of", "warning", "said",
+    "model", "pool_ratio", "p_exchangeable", "least_p", "cka", "barrier_of", "warning", "said",
 )  # fmt: skip
 
 
 def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level: float) -> pd.DataFrame:
     """What is known of each layer of one setting at the last snapshot, widest nets; columns `COLUMNS`.
 
+    `epoch` and `width` are those of the grafts; of other tables only what is of the same place is told.
+
     `alpha` is the exponent of the error's fall with the width and `model` whether a plateau `c` fits better
     than none; `excess` is trained minus untrained error at the widest nets, `alpha_ratio` the exponent of
     their ratio. `pool_ratio` is the error of one net over that of as many channels of a pool of nets, which
     is the floor that finite draws leave, `p_exchangeable` the p-value of that layer's targets together
-    (`exchangeability`), and `cka` the calibrated CKA. `barrier` is of whole nets, the same in each row. What
-    is not known is NaN.
+    (`exchangeability`), `least_p` the least that its partitions allow, and `cka` the calibrated CKA.
+    `barrier` is of whole nets, the same in each row. What is not known is NaN.
 
     Args:
         tables: Those of one setting.
@@ -47,15 +49,15 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     """
     fits = {int(row["layer"]): row for row in (last.table() if last else [])}
     unfitted = _excess(last) if last and not fits else {}
-    pools = _pools(tables.exchangeability)
-    cka = _cka(compared.widest())
+    place = _place(last, tables.exchangeability, compared.alike())
+    pools = _pools(where(tables.exchangeability, place.has(tables.exchangeability)))
+    cka = _cka(where(compared.alike(), place.has(compared.alike())))
     names = _names(last, tables.exchangeability, compared.summary)
-    barrier = _barrier(tables.barriers, level)
-    width = largest(last.rows["target_width"]) if last is not None and len(last.rows) else None
+    barrier = _barrier(where(tables.barriers, place.has(tables.barriers)), level)
     rows = []
     for layer, name in sorted(names.items()):
-        place = {"layer": layer, "layer_name": name, "width": width, "epoch": last.epoch if last else None}
-        row = place | _fitted(fits.get(layer)) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
+        row = {"layer": layer, "layer_name": name, **place._asdict()}
+        row |= _fitted(fits.get(layer)) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
         row["cka"] = cka.get(layer, np.nan)
         rows.append(row | {"said": sentence(row)})
     return pd.DataFrame(rows, columns=[*COLUMNS])
@@ -70,19 +72,19 @@ def sentence(row: dict[str, Any]) -> str:
 
 
 def in_short(answers: pd.DataFrame) -> str:
-    """One sentence about all layers; nothing where there is no exponent."""
-    fitted = where(answers, answers["alpha"].notna())
+    """One sentence about all layers; nothing where no exponent has an interval."""
+    fitted = where(answers, answers["alpha_low"].notna())
     if fitted.empty:
         return ""
     falls = np.count_nonzero(fitted["alpha_low"] > 0)
     text = f"The error of a graft falls with the width at {falls} of {len(fitted)} layers"
-    known = where(answers, answers["excess"].notna())
+    known = where(answers, answers["excess_low"].notna())
     if known.empty:
-        return f"{text}; whether training the source has a part in it is not in the tables."
+        return f"{text}; whether training the source has a part in it the tables do not tell."
     better = where(known, known["excess_high"] < 0)
     layers = [int(layer) for layer in dict.fromkeys(better["layer"])]
     which = f" ({layers_in_words(layers)})" if 0 < len(better) < len(known) and len(layers) < 7 else ""
-    more = np.count_nonzero(known["alpha_ratio_low"] > 0)
+    more = np.count_nonzero(better["alpha_ratio_low"] > 0)
     return (
         f"{text}. A trained source serves better than the same net untrained at {len(better)} of {len(known)}"
         f"{which}; the width adds to that at {more}. Only that can speak for features that nets learn alike."
@@ -90,18 +92,19 @@ def in_short(answers: pd.DataFrame) -> str:
 
 
 def _fall(row: dict[str, Any]) -> str:
+    if not np.isfinite(row["alpha_low"]):
+        return f"the error goes as w^{-row['alpha']:.2f}, with no interval"
     if row["alpha_low"] > 0:
-        text = f"the error falls as w^-{row['alpha']:.2f}"
-    elif row["alpha_high"] < 0:
-        text = f"the error rises as w^{-row['alpha']:.2f}"
-    else:
-        text = "no fall with the width that can be seen"
-    return f"{text}, to a limit of {row['c']:.2g}" if row["model"] == PLATEAU else text
+        limit = f", to a limit of {row['c']:.2g}" if row["model"] == PLATEAU else ""
+        return f"the error falls as w^-{row['alpha']:.2f}{limit}"
+    if row["alpha_high"] < 0:
+        return f"the error rises as w^{-row['alpha']:.2f}"
+    return "no fall with the width that can be seen"
 
 
 def _training(row: dict[str, Any]) -> str:
     """What training the source adds."""
-    if not np.isfinite(row.get("excess", np.nan)):
+    if not np.isfinite(row.get("excess_low", np.nan)):  # of two seeds there is a mean without an interval
         return ""
     if row["excess_low"] > 0:
         return "a trained source serves worse than an untrained one"
@@ -114,9 +117,34 @@ def _training(row: dict[str, Any]) -> str:
 def _pool(row: dict[str, Any]) -> str:
     if not np.isfinite(row.get("p_exchangeable", np.nan)):
         return ""
-    if row["p_exchangeable"] <= TESTED:
+    if row["p_exchangeable"] <= LEVEL + TIE:
         return "one net serves worse than a pool of nets"
+    if row.get("least_p", 0.0) > LEVEL + TIE:
+        return "too few partitions to tell one net from a pool"
     return "one net is not told apart from a pool"
+
+
+class _Place(NamedTuple):
+    """The snapshot and the width that a row is about; None where there are no rows."""
+
+    epoch: int | None
+    width: int | None
+
+    def has(self, rows: pd.DataFrame) -> Mask:
+        """Which rows are of nets of that place, [rows]."""
+        here = (rows["target_epoch"] == self.epoch) & (rows["target_width"] == self.width)
+        return here.to_numpy(dtype=np.bool_)
+
+
+def _place(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFrame) -> _Place:
+    """That of the grafts, or without any that of the first other table; the widest nets of its last epoch."""
+    if last is not None and len(last.rows):
+        return _Place(last.epoch, largest(last.rows["target_width"]))
+    for rows in (where(pools, pools["null"] == "pooled"), compared):
+        if len(rows):
+            epoch = largest(rows["target_epoch"])
+            return _Place(epoch, largest(where(rows, rows["target_epoch"] == epoch)["target_width"]))
+    return _Place(None, None)
 
 
 def _names(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFrame) -> dict[int, str]:
@@ -149,27 +177,28 @@ def _excess(last: SnapshotFits) -> dict[int, dict[str, float]]:
 
 
 def _pools(rows: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """By layer the null `pooled` at the last epoch and the widest nets."""
+    """By layer the null `pooled`, of rows of one place."""
     tests = exchangeability(rows)
     tests = where(tests, tests["null"] == "pooled")
-    for name in ("epoch", "width"):
-        tests = where(tests, tests[name] == tests[name].max())
     return {
-        int(row["layer"]): {"pool_ratio": row["ratio"], "p_exchangeable": row["p_value"]}
+        int(row["layer"]): {
+            "pool_ratio": row["ratio"],
+            "p_exchangeable": row["p_value"],
+            "least_p": row["least_p"],
+        }
         for row in tests.to_dict("records")
     }
 
 
-def _cka(widest: pd.DataFrame) -> dict[int, float]:
-    """By layer the calibrated CKA of the widest nets."""
-    rows = where(widest, widest["measure"] == "cka")
+def _cka(compared: pd.DataFrame) -> dict[int, float]:
+    """By layer the calibrated CKA, of rows of one place."""
+    rows = where(compared, compared["measure"] == "cka")
     return {int(row["layer"]): float(row["calibrated"]) for row in rows.to_dict("records")}
 
 
 def _barrier(barriers: pd.DataFrame, level: float) -> dict[str, Any]:
-    """That of the held-out loss of the widest nets of the last epoch, matched and set right if it can be."""
+    """That of the held-out loss, matched and set right if it can be; of rows of one place."""
     rows = barrier_figures.last_epoch(barriers)
-    rows = where(rows, rows["target_width"] == rows["target_width"].max())
     found = [way for way in barrier_figures.ways(rows) if not way.tempered]
     means = barrier_figures.barrier_means(rows, found[-1], "loss_test") if found else rows.iloc[:0]
     if means.empty:

@@ -18,7 +18,7 @@ def markdown_page(page: Page) -> str:
     for chapter in page.chapters:
         if page.several:
             parts.append(f"## {escaped(chapter.label or 'Grafts')}")
-        if chapter.short and page.several:
+        if chapter.short and page.settings:
             parts.append(escaped(chapter.short))
         for figure in chapter.figures:
             parts.append(f"### {escaped(figure.title)}\n\n![{escaped(figure.title)}]({figure.name}.png)")
@@ -40,12 +40,11 @@ def _answer(page: Page) -> list[str]:
     answered = page.answered
     if not answered:
         return ["There are no grafts yet."]
-    several = ["setting"] if page.several else []
-    head = [*several, *_HEAD]
+    head = [*(["setting"] if page.settings else []), *_HEAD]
     lines = [_line(head), _line(["---"] * len(head))]
     said = []
     for part in answered:
-        named = [escaped(part["label"])] if page.several else []
+        named = [escaped(part["label"])] if page.settings else []
         for row in part["rows"]:
             lines.append(_line([*named, *_cells(row)]))
             place = ", ".join([*named, f"layer {row['layer']}"])
@@ -60,13 +59,15 @@ def _cells(row: dict[str, Any]) -> list[str]:
     if row["model"] == PLATEAU:
         plateau = f"yes {_told(row, 'c', '.2g')}"
     elif row["model"]:
-        plateau = f"no (up to {row['c_high']:.2g})"
+        plateau = f"no (up to {row['c_high']:.2g})" if row["c_high"] == row["c_high"] else "no"
     return [
         escaped(f"{row['layer']} · {row['layer_name']}"),
         _told(row, "alpha", ".2f"),
         plateau,
         _told(row, "excess", "+.2g"),
-        *(_number(row[name], ".2f") for name in ("pool_ratio", "p_exchangeable", "cka")),
+        _number(row["pool_ratio"], ".2f"),
+        _least(row["p_exchangeable"], row["least_p"]),
+        _number(row["cka"], ".2f"),
         _told(row, "barrier", ".2g"),
     ]
 
@@ -78,6 +79,11 @@ def _told(row: dict[str, Any], name: str, form: str) -> str:
 
 def _number(value: float, form: str) -> str:
     return f"{value:{form}}" if value == value else "–"
+
+
+def _least(value: float, least: float) -> str:
+    """A p-value with the least that there could be."""
+    return f"{value:.2f} (≥ {least:.2g})" if least == least else _number(value, ".2f")
 
 
 def _line(cells: list[str]) -> str:

@@ -46,7 +46,7 @@
     "*": "star", X: "x", h: "hexagon", "<": "triangle-left", ">": "triangle-right", p: "pentagon",
     d: "diamond-tall", ".": "circle",
   };
-  const number = (value) => (value === null || value === undefined ? "–" : String(Number(value.toPrecision(4))));
+  const number = (value) => (value === null || value === undefined ? "–" : String(Number.isInteger(value) ? value : Number(value.toPrecision(4))));
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
   function hover(panel, series, at) {
@@ -79,8 +79,8 @@
       trace.error_y = {
         type: "data", symmetric: false, width: 3, color: shade(series.color),
         thickness: Math.min(series.width || 1.6, 2),
-        array: series.high.map((high, at) => high - series.y[at]),
-        arrayminus: series.low.map((low, at) => series.y[at] - low),
+        array: series.high.map((high, at) => (high === null ? 0 : high - series.y[at])),
+        arrayminus: series.low.map((low, at) => (low === null ? 0 : series.y[at] - low)),
       };
     }
     return trace;
@@ -209,7 +209,11 @@
         }
         if (panel.cells) panel.cells.rows.forEach((row, i) => panel.cells.columns.forEach((column, j) => rows.push([panel.title || "", row, column, panel.cells.values[i][j]])));
       }
-      const heads = ["panel", "series", data.panels[0].x.label || "x", data.panels[0].y.label || "y", "low", "high"];
+      const shared = (which) => {
+        const labels = new Set(data.panels.map((panel) => panel[which].label || which));
+        return labels.size === 1 ? [...labels][0] : which;
+      };
+      const heads = ["panel", "series", shared("x"), shared("y"), "low", "high"];
       const table = made("table", {}, made("thead", {}, made("tr", {}, ...heads.map((head) => made("th", { scope: "col" }, head)))));
       table.append(made("tbody", {}, ...rows.slice(0, 400).map((row) => made("tr", {}, ...row.map((cell) => made("td", {}, typeof cell === "number" ? number(cell) : cell === undefined || cell === null ? "" : String(cell)))))));
       box.append(made("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Numbers of this figure" }, table));

@@ -57,6 +57,11 @@ class Page:
         return len(self.chapters) > 1
 
     @property
+    def settings(self) -> bool:
+        """Whether there are settings, or sweeps, to be told apart: a chapter on tuning is about none."""
+        return sum(chapter.of_setting for chapter in self.chapters) > 1
+
+    @property
     def answered(self) -> list[dict[str, Any]]:
         """The parts of the first table: the label, the chapter's id and the rows of each setting."""
         parts = [
@@ -67,9 +72,9 @@ class Page:
         return [part for part in parts if part["rows"]]
 
     def answers(self) -> pd.DataFrame:
-        """The first table as a frame, with a column `setting` if there are several."""
+        """The first table as a frame, with a column `setting` if there are several of them."""
         frames = [chapter.answers for chapter in self.chapters if len(chapter.answers)]
-        if not self.several:
+        if not self.settings:
             return frames[0]
         told = [chapter.label for chapter in self.chapters if len(chapter.answers)]
         return pd.concat(
@@ -80,7 +85,7 @@ class Page:
     @property
     def short(self) -> str:
         """The answer in a sentence, where there is one setting."""
-        return next((chapter.short for chapter in self.chapters if chapter.short), "") * (not self.several)
+        return next((chapter.short for chapter in self.chapters if chapter.short), "") * (not self.settings)
 
     def known(self) -> dict[str, bool]:
         """Which of the columns that may be empty have a value in any row."""
@@ -108,6 +113,7 @@ def html_page(page: Page) -> str:
         sweeps=page.sweeps,
         chapters=[_Shown.of(chapter) for chapter in page.chapters],
         several=page.several,
+        settings=page.settings,
         answered=answered,
         short=page.short,
         long=rows > LONG,
@@ -183,7 +189,8 @@ def _labelled(svg: str) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
-_BY_LAYER = re.compile(r"layer \d+: [^;()]+?(?:; layer \d+: [^;()]+?)+(?=[.;:]? |[.)]|$)")
+_VALUE = r"[^\s;()]*[^\s;().,:](?: \[[^\]]*\])?"
+_BY_LAYER = re.compile(rf"layer \d+: {_VALUE}(?:; layer \d+: {_VALUE})+")
 _POWER = re.compile(r"\bw\^(-?)([\w.]*\w)")
 _ASIDE = re.compile(r" \([^()]*\d[^()]*(?:interval|rows|warning|bound)[^()]*\)")
 
@@ -193,6 +200,8 @@ def readable(sentence: str) -> Markup:
 
     >>> str(readable("at layer 2: 1; layer 3: 2"))
     'at <span class="layers"><span>layer 2: 1</span><span>layer 3: 2</span></span>'
+    >>> str(readable("layer 2: 0.3 [0.2, 0.4]; layer 3: 0.37. So")).removeprefix('<span class="layers">')
+    '<span>layer 2: 0.3 [0.2, 0.4]</span><span>layer 3: 0.37</span></span>. So'
     >>> str(readable("it falls (90 % intervals; 3 rows)"))
     'it falls<span class="aside"> (90 % intervals; 3 rows)</span>'
     """

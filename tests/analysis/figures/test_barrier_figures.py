@@ -4,6 +4,7 @@ import pytest
 
 from espalier.analysis.figures import barrier_figures
 from espalier.analysis.figures.barrier_figures import Way
+from espalier.analysis.figures.drawn_axes import read_back
 from espalier.orchestrator.planning.kinds.registry import know_tables
 from espalier.tasks.tables.rows import table
 from tests.analysis.more_rows import barrier_curve_rows, barrier_rows
@@ -37,7 +38,10 @@ def test_each_way_is_a_line_and_tempered_ones_have_a_loss_alone():
     ]
     assert drawn["no matching"][0] == pytest.approx(8.1 / 4)
     assert len(accuracy.containers) == 3
-    axes = barrier_figures.along(frame("barrier_curves", barrier_curve_rows((4,)))).axes
+    path = barrier_figures.along(frame("barrier_curves", barrier_curve_rows((4,))))
+    axes = path.axes
+    shown = read_back(path).panels[0]
+    assert [band.group for band in shown.bands] == [line.group for line in shown.series] == list(drawn)
     curves = {line.get_label(): line.get_ydata() for line in axes[1].lines}
     assert curves["weights matched, REPAIR"] == pytest.approx([0.9, 0.9 - 1.1 / 40, 0.9])
 

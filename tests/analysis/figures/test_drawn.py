@@ -73,6 +73,28 @@ def test_a_band_has_both_its_edges_and_belongs_to_the_line_of_its_colour():
     assert (panel.x.scale, panel.x.words) == ("log", ["1", "2", "4"])
 
 
+def test_a_band_that_is_named_goes_with_the_label_that_its_name_begins_with():
+    figure, axes = new_figure(4, 3)
+    for label in ("1", "1, more", "1, more yet"):
+        axes.plot([1, 2], [3, 2], color="#112233", label=label)
+        axes.fill_between([1, 2], [2, 1], [4, 3], color="#112233", label=f"_{label}, band")
+    axes.fill_between([1, 2], [2, 1], [4, 3], color="#112233", label="_16, band")
+    bands = read_back(figure).panels[0].bands
+    assert [band.group for band in bands] == ["1", "1, more", "1, more yet", "1"]
+    assert [band.label for band in bands] == ["1, band", "1, more, band", "1, more yet, band", "16, band"]
+
+
+def test_one_error_that_is_not_known_takes_only_its_own_bar():
+    figure, axes = new_figure(4, 3)
+    axes.errorbar([1, 2, 3, 4], [1.0, 2.0, np.nan, 4.0], [0.5, np.nan, 0.5, 0.25], label="a")
+    drawn = read_back(figure)
+    (series,) = drawn.panels[0].series
+    assert series.x == [1, 2, 4]
+    np.testing.assert_array_equal(series.low, [0.5, np.nan, 3.75])
+    np.testing.assert_array_equal(series.high, [1.5, np.nan, 4.25])
+    assert drawn.plain()["panels"][0]["series"][0]["low"] == [0.5, None, 3.75]
+
+
 def test_an_axis_that_is_neither_linear_nor_logarithmic_has_its_places():
     figure, axes = new_figure(4, 3)
     axes.plot([0, 1, 10], [1, 2, 3], marker="o")

@@ -38,13 +38,14 @@ def test_each_layer_has_its_row_of_everything_that_is_known(tmp_path):
     assert (found["alpha_low"] < found["alpha"]).all()
     assert found["pool_ratio"].to_numpy() == pytest.approx(np.array([1.2, 1.3]) * 1.01)
     assert found["p_exchangeable"].to_numpy() == pytest.approx(2 * 1.1 / 3)  # twice the mean of 1, .05, .05
+    assert found["least_p"].to_numpy() == pytest.approx(2 / 20)
     assert found["cka"].to_numpy() == pytest.approx(0.5)
     assert found["barrier"].to_numpy() == pytest.approx(1.1 / 32)
     assert set(found["barrier_of"]) == {"weights matched, REPAIR"}
     assert (found["excess_high"] < 0).all()
     assert found["said"][2] == (
-        "The error falls as w^-0.80; a trained source serves better than an untrained one; one net is not "
-        "told apart from a pool."
+        "The error falls as w^-0.80; a trained source serves better than an untrained one; too few "
+        "partitions to tell one net from a pool."
     )
 
 
@@ -55,6 +56,24 @@ def test_what_is_not_in_the_tables_is_not_a_number_and_is_not_said(tmp_path):
     assert in_short(found) == ""
     (tmp_path / "none").mkdir()
     assert answered(tmp_path / "none").empty
+
+
+def test_what_is_of_another_epoch_or_width_is_left_out(tmp_path):
+    found = answered(
+        tmp_path,
+        grafts=graft_rows(widths=WIDTHS, seeds=SEEDS, layers=(2,)),
+        exchangeability=exchange_rows(widths=WIDTHS[:-1]),
+        barriers=barrier_rows(epoch=5),
+        similarity=compared_rows(lambda *place: 0.9, layers=(2,), epochs=(0, 5)),
+    )
+    assert set(zip(found["epoch"], found["width"], strict=True)) == {(20, max(WIDTHS))}
+    assert found[["pool_ratio", "p_exchangeable", "cka", "barrier"]].isna().all(axis=None)
+
+
+def test_without_grafts_the_pools_tell_the_place(tmp_path):
+    found = answered(tmp_path, exchangeability=exchange_rows(), barriers=barrier_rows())
+    assert set(zip(found["epoch"], found["width"], strict=True)) == {(20, max(WIDTHS))}
+    assert found[["pool_ratio", "barrier"]].notna().all(axis=None)
 
 
 def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
@@ -72,12 +91,19 @@ def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
             "falls as w^-0.80; a trained source serves better than an untrained one and more so with",
         ),
         ({"model": "power+plateau", "c": 0.06}, "falls as w^-0.80, to a limit of 0.06;"),
+        (
+            {"alpha_low": -0.1, "model": "power+plateau", "c": 0.06},
+            "No fall with the width that can be seen;",
+        ),
         ({"alpha_low": -0.1}, "No fall with the width that can be seen"),
         ({"alpha": -0.3, "alpha_low": -0.4, "alpha_high": -0.2}, "The error rises as w^0.30"),
         ({"alpha_ratio_low": -0.1}, "better than an untrained one;"),
         ({"excess_high": 0.1}, "an untrained source serves as well, as far as can be seen"),
         ({"excess": 0.1, "excess_low": 0.05, "excess_high": 0.2}, "serves worse than an untrained one"),
         ({"p_exchangeable": 0.04}, "one net serves worse than a pool of nets"),
+        ({}, "one net is not told apart from a pool"),
+        ({"p_exchangeable": 0.05 + 1e-12, "least_p": 0.05}, "one net serves worse than a pool of nets"),
+        ({"least_p": 0.1}, "too few partitions to tell one net from a pool"),
         ({"alpha": np.nan}, "No fit over widths; a trained source"),
     ],
 )
@@ -88,12 +114,22 @@ def test_a_sentence_says_what_its_intervals_carry_and_is_short(changed, said):
 
 
 def test_an_interval_that_is_not_known_says_nothing_for_training():
-    assert "as far as can be seen" in sentence(ROW | {"excess_low": np.nan, "excess_high": np.nan})
+    text = sentence(ROW | {"excess_low": np.nan, "excess_high": np.nan})
+    assert "untrained" not in text
+    text = sentence(ROW | {"alpha_low": np.nan, "alpha_high": np.nan})
+    assert text.startswith("The error goes as w^-0.80, with no interval;")
+
+
+def test_two_seeds_have_an_excess_without_an_interval_of_which_nothing_is_said(tmp_path):
+    found = answered(tmp_path, grafts=graft_rows(widths=(4, 8), seeds=(0, 1), layers=(2,)))
+    assert found["excess"].notna().all()
+    assert found["excess_low"].isna().all()
+    assert set(found["said"]) == {"No fit over widths."}
 
 
 def test_the_answer_in_a_sentence_counts_layers():
     two = pd.DataFrame([ROW | {"layer": 2}, ROW | {"layer": 3, "excess_high": 0.1, "alpha_low": -1}])
     text = in_short(two)
     assert "falls with the width at 1 of 2 layers" in text
-    assert "at 1 of 2 (layer 2); the width adds to that at 2" in text
-    assert "is not in the tables" in in_short(two.assign(excess=np.nan))
+    assert "at 1 of 2 (layer 2); the width adds to that at 1" in text
+    assert "the tables do not tell" in in_short(two.assign(excess_low=np.nan))

@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 from espalier.analysis.report import rendering
+from espalier.analysis.report.answer import COLUMNS
+from espalier.analysis.report.chapters import Chapter
 from espalier.analysis.report.html_page import make_report
-from espalier.analysis.report.markdown_page import escaped
+from espalier.analysis.report.markdown_page import escaped, markdown_page
 from tests.analysis.conftest import graft_rows, write_tables
 from tests.analysis.more_rows import in_setting
 
@@ -124,6 +126,28 @@ def test_markdown_tells_the_answer_first_in_a_table(first):
     assert "2 · conv2" in table[2]
     assert "![Error against width after 20 epochs](error_by_width.png)" in text
     assert text.index("## The answer") < text.index("### What was found")
+
+
+def test_one_setting_beside_a_chapter_on_tuning_is_the_only_one():
+    row = dict.fromkeys(COLUMNS, float("nan")) | {"layer": 2, "layer_name": "conv2", "said": "It falls."}
+    row |= {
+        "alpha": 0.8,
+        "alpha_low": 0.7,
+        "alpha_high": 0.9,
+        "model": "power",
+        "warning": "",
+        "barrier_of": "",
+    }
+    both = [Chapter("", [], [], answers=pd.DataFrame([row])), Chapter("Tuning", ["x"], [], of_setting=False)]
+    page = rendering.Page("one", [], both, {}, 0.9)
+    assert page.several
+    assert "setting" not in page.answers().columns
+    assert page.short.startswith("The error of a graft falls")
+    html, words = rendering.html_page(page), markdown_page(page)
+    assert re.search(r'href="#[^"]*"></a>', html) is None
+    assert html.count(page.short) == words.count(page.short) == 1
+    assert "\n- layer 2: It falls." in words
+    assert "| 2 · conv2 | 0.80 \\[0.70, 0.90\\] | no |" in words
 
 
 @pytest.mark.parametrize("text", ["a|b", "*a* _b_", "<b>", "[a](b)", "`x`", "a\nb", "# a"])

@@ -276,6 +276,40 @@ def test_a_pointer_over_a_mark_shows_its_value_and_its_interval(browser, pages):
     assert "[" in told
 
 
+NUMBERS = """(async () => {
+  const figure = [...document.querySelectorAll("figure")].pop();
+  const there = async (selector) => {
+    for (let k = 0; k < 100 && !figure.querySelector(selector); k += 1) {
+      await new Promise((done) => setTimeout(done, 10));
+    }
+    return figure.querySelector(selector);
+  };
+  const marks = { label: "a", x: [16384], y: [0.123456], color: "#112233" };
+  const panel = (label, end) => ({
+    title: label, x: { label: "width", range: [1, 20000] }, y: { label, range: [0, 1] },
+    series: [{ ...marks, low: [end], high: [end] }],
+  });
+  const data = { panels: [panel("loss", null), panel("share", 0)] };
+  figure.querySelector("script").textContent = JSON.stringify(data);
+  figure.scrollIntoView();
+  (await there(".numbers")).open = true;
+  await there("td");
+  const bars = figure.querySelector(".plot").data[0].error_y;
+  const rows = [...figure.querySelectorAll("tr")];
+  return [rows.map((row) => [...row.cells].map((cell) => cell.textContent)), bars.array, bars.arrayminus];
+})()"""
+
+
+def test_numbers_are_headed_by_what_panels_share_and_whole_ones_are_whole(browser, pages):
+    browser.open(pages["whole"], DESKTOP)
+    (heads, first, second), more, less = browser.value(NUMBERS)
+    assert heads == ["panel", "series", "width", "y", "low", "high"]
+    assert first == ["loss", "a", "16384", "0.1235", "", ""]
+    assert second == ["share", "a", "16384", "0.1235", "0", "0"]
+    assert more == less == [0]  # an end that is not known is no bar
+    assert browser.complaints() == []
+
+
 def test_print_shows_the_static_figures_and_nothing_to_press(browser, pages):
     browser.open(pages["unfitted"], DESKTOP)
     visit(browser)
