@@ -17,7 +17,7 @@ from espalier.analysis.limits.together import Holding, among, check_interval, ho
 
 ORDERED = {"cross_width": "width", "cross_epoch": "epoch"}
 """By pairing the axis in which the two nets of a pair are in order."""
-_SAME = ("pairing", "layer", "method", "bn", "skip")
+_SAME = ("pairing", "layer", "method", "bn", "skip", "sweep")
 SHARES = ("source_share", "target_share", "pair_share", "reciprocity")
 COLUMNS = (
     *("pairing", "layer", "width", "low", "high", "forward", "backward"),

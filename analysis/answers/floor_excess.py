@@ -10,7 +10,7 @@ import pandas as pd
 
 from espalier.analysis.answers.null_ratios import beside_null, column_mean, two_sided, with_ends
 from espalier.analysis.limits.resample import WidthMean, groups, mean_over_nets, width_means
-from espalier.analysis.limits.selection import each_once, net_codes, warnings_of, where
+from espalier.analysis.limits.selection import each_once, narrower_width, net_codes, warnings_of, where
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
 
 FLOORS = ("wider_subset", "pooled")
@@ -77,14 +77,15 @@ def _of_grafts(grafts: pd.DataFrame | None, y: str) -> Iterator[Part]:
         pairs = pairs.assign(_share=1 - _inverse(pairs))
         for group, rows in groups(pairs, ["layer"]):
             for over, share in zip(width_means(rows, "excess"), width_means(rows, "_share"), strict=True):
-                here = where(rows, rows["target_width"] == over.width)
+                here = where(rows, narrower_width(rows) == over.width)
                 told = {"null": null, "measure": y, "width": over.width, **group, **_told(here, y, "beside")}
                 yield told, over, share
 
 
 def _inverse(pairs: pd.DataFrame) -> pd.Series:
     """Rows whose mean by layer and width is floor over value: the linear term of one over `ratio`."""
-    means = pairs.groupby(["layer", "target_width"])["ratio"].transform("mean")
+    sized = pairs.assign(_width=narrower_width(pairs))
+    means = sized.groupby(["layer", "_width"])["ratio"].transform("mean")
     return pd.Series((2 - pairs["ratio"] / means) / means)
 
 
