@@ -10,7 +10,14 @@ import pandas as pd
 
 from espalier.analysis.answers.null_ratios import beside_null, column_mean, two_sided, with_ends
 from espalier.analysis.limits.resample import WidthMean, groups, mean_over_nets, width_means
-from espalier.analysis.limits.selection import each_once, narrower_width, net_codes, warnings_of, where
+from espalier.analysis.limits.selection import (
+    each_once,
+    narrower_width,
+    net_codes,
+    refuse_mixed_axes,
+    warnings_of,
+    where,
+)
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
 
 FLOORS = ("wider_subset", "pooled")
@@ -49,7 +56,8 @@ def excess(
         interval: Whether they hold one by one or together.
 
     Raises:
-        ValueError: None of the three nulls is there, or an option is out of range.
+        ValueError: None of the three nulls is there, rows are of several settings, sweeps or modes of batch
+            norm, or an option is out of range.
     """
     check_interval(interval, level)
     parts = [*_of_grafts(grafts, y), *_of_labels(similarity)]
@@ -96,6 +104,7 @@ def _of_labels(similarity: pd.DataFrame | None) -> Iterator[Part]:
     rows = where(rows, rows["source_epoch"] == rows["target_epoch"])
     rows = each_once(where(rows, np.isfinite(rows["value"].to_numpy(dtype=np.float64))), "value")
     rows = where(rows, rows["target_epoch"] == rows["target_epoch"].max())
+    refuse_mixed_axes(_plain(rows), ["measure", "layer"], asked=False)
     over = rows.assign(_over=rows["value"] - rows["null_mean"])
     for group, here in groups(_plain(over), ["measure", "layer", "target_width"]):
         codes = [code.to_numpy() for code in net_codes(here)]

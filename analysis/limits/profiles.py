@@ -135,6 +135,7 @@ def alpha_interval(
     tried = [FALLING] if plateau else [RISING, np.zeros(1), FALLING]
     tried += [_around(seen, model, level) for model in models]
     alpha_G = np.unique(np.concatenate(tried))
+    alpha_G = alpha_G[alpha_G >= tried[0][0]]
     over_G = _over(seen, alpha_G, least, level, limited=plateau is not False)
     return _ends(alpha_G, over_G, float(chosen.alpha_B[0]))
 

@@ -83,3 +83,11 @@ def test_the_response_of_the_exponent_is_its_derivative(c):
         moved = frame.assign(y=frame["y"].where(frame["target_width"] != width, frame["y"] * np.exp(1e-4)))
         (other,) = fit_groups(moved, "y", [], plateau=c > 0, bootstraps=1)
         assert (other.alpha - fit.alpha) / 1e-4 == pytest.approx(slope[place], rel=0.01, abs=1e-3)
+
+
+def test_with_a_limit_forced_no_exponent_below_the_range_is_told():
+    rng = np.random.default_rng(0)
+    rows = [(w, s, 20, w**-0.1 * (1 + rng.normal(0, 0.15))) for w in (4, 6, 8, 12) for s in range(3)]
+    frame = pd.DataFrame(rows, columns=["width", "seed", "epoch", "y"])
+    (row,) = fit_width_limit(frame, "y", [], plateau=True, bootstraps=1).to_dict("records")
+    assert 0 < row["alpha_low"] <= row["alpha"]
