@@ -33,7 +33,7 @@ def test_rows_of_several_settings_or_sweeps_are_not_averaged(answer, rows, made)
     assert len(answer(one))
     side = [name for name in ("source_", "target_") if name + "seed" in rows[0]]
     other = one.assign(**{f"{name}parametrization": "mup" for name in side})
-    with pytest.raises(ValueError, match=r"parametrization' has several values .*mup.*: select rows with one"):
+    with pytest.raises(ValueError, match=r"parametrization' has several values .*mup.*: select rows"):
         answer(pd.concat([one, other]))
     with pytest.raises(ValueError, match="column 'sweep' has several values"):
         answer(pd.concat([one.assign(sweep="a"), one.assign(sweep="b")]))
