@@ -20,13 +20,17 @@ _EPOCHS = ("source_epoch", "target_epoch", "epoch")
 _TELLS_NOTHING = ("warning", "fvu_test", "fvu_channel_mean")
 
 AXES = (
-    *(side + name for side in ("source_", "target_", "") for name in ("width", "seed", "epoch", *SETTING)),
+    *(
+        side + name
+        for side in ("source_", "target_", "")
+        for name in ("net", "width", "seed", "epoch", *SETTING)
+    ),
     *_ROW_AXES[1:],
-    "layer_name",
+    *("layer_name", "source_nets", "images_test"),
     *_TELLS_NOTHING,
 )
-"""The columns of all tables by which fits and means know which rows may be taken together, and which rows'
-errors tell nothing: what they have to be given besides the measure itself."""
+"""The columns of all tables by which fits and means know which rows may be taken together, which of them
+stand beside one another, and which rows' errors tell nothing: what they have to be given besides the measure."""
 
 
 def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
