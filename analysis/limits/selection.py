@@ -30,7 +30,7 @@ AXES = (
     *_TELLS_NOTHING,
 )
 """The columns of all tables by which fits and means know which rows may be taken together, which of them
-stand beside one another, and which rows' errors tell nothing: what they have to be given besides the measure."""
+stand side by side, and which rows' errors tell nothing: what they must be given besides the measure."""
 
 
 def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
