@@ -12,12 +12,12 @@ from espalier.analysis.answers.null_ratios import as_log, column_mean, ratio_end
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.ratios import paired_ratio
 from espalier.analysis.limits.resample import groups, width_means
-from espalier.analysis.limits.selection import each_once, measured, where
+from espalier.analysis.limits.selection import each_once, measured, refuse_mixed_axes, where
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
 
 ORDERED = {"cross_width": "width", "cross_epoch": "epoch"}
 """By pairing the axis in which the two nets of a pair are in order."""
-_SAME = ("pairing", "layer", "method", "bn", "skip")
+_SAME = ("pairing", "layer", "method", "bn", "skip", "sweep")
 SHARES = ("source_share", "target_share", "pair_share", "reciprocity")
 COLUMNS = (
     *("pairing", "layer", "width", "low", "high", "forward", "backward"),
@@ -44,7 +44,8 @@ def asymmetry(
     one setting and method, of the last epoch.
 
     Raises:
-        ValueError: No pair is grafted both ways, or an option is out of range.
+        ValueError: No pair is grafted both ways, rows are of several settings, methods, skips, sweeps or
+            modes of batch norm, or an option is out of range.
     """
     check_interval(interval, level)
     both = both_ways(grafts, y)
@@ -67,7 +68,9 @@ def both_ways(grafts: pd.DataFrame, y: str) -> pd.DataFrame:
     at_end = (rows["source_epoch"] == rows["target_epoch"]) & (
         rows["target_epoch"] == rows["target_epoch"].max()
     )
-    rows = measured(each_once(where(rows, crossed | at_end), y), y)
+    rows = where(rows, crossed | at_end)
+    refuse_mixed_axes(rows, ["pairing", "layer", "source_epoch", "target_epoch"], asked=False)
+    rows = measured(each_once(rows, y), y)
     rows = where(rows, np.isfinite(rows[y].to_numpy(dtype=np.float64)))
     rows = rows.assign(pairing=rows["pairing"].astype(object))
     ends = {f"{side}_{name}": f"{other}_{name}" for side, other in _SIDES for name in ("net", "epoch")}

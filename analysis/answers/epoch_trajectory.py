@@ -11,6 +11,7 @@ import pandas as pd
 from espalier.analysis.answers.null_ratios import with_ends
 from espalier.analysis.limits.epoch_map import Cells, EpochMap, epoch_map
 from espalier.analysis.limits.resample import mean_over_nets
+from espalier.analysis.limits.selection import refuse_mixed_axes, where
 from espalier.analysis.limits.together import Holding, check_interval
 
 COLUMNS = (
@@ -36,10 +37,14 @@ def trajectory(
     "all"` (docs/method.md, section 6), of one setting.
 
     Raises:
-        ValueError: The measure is not compared across epochs, or an option is out of range.
+        ValueError: The measure is not compared across epochs, rows are of several settings or sweeps, or an
+            option is out of range.
     """
     check_interval(interval, level)
-    found = epoch_map(similarity, measure, level)
+    alike = (similarity["measure"] == measure) & (similarity["source_width"] == similarity["target_width"])
+    rows = where(similarity, alike)
+    refuse_mixed_axes(rows, ["layer", "source_epoch", "target_epoch"], asked=False)
+    found = epoch_map(rows, measure, level)
     if found is None:
         known = ", ".join(sorted(set(similarity["measure"].astype(str)))) or "no measure"
         raise ValueError(

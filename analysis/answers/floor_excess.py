@@ -10,7 +10,14 @@ import pandas as pd
 
 from espalier.analysis.answers.null_ratios import beside_null, column_mean, two_sided, with_ends
 from espalier.analysis.limits.resample import WidthMean, groups, mean_over_nets, width_means
-from espalier.analysis.limits.selection import each_once, net_codes, warnings_of, where
+from espalier.analysis.limits.selection import (
+    each_once,
+    narrower_width,
+    net_codes,
+    refuse_mixed_axes,
+    warnings_of,
+    where,
+)
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
 
 FLOORS = ("wider_subset", "pooled")
@@ -49,7 +56,8 @@ def excess(
         interval: Whether they hold one by one or together.
 
     Raises:
-        ValueError: None of the three nulls is there, or an option is out of range.
+        ValueError: None of the three nulls is there, rows are of several settings, sweeps or modes of batch
+            norm, or an option is out of range.
     """
     check_interval(interval, level)
     parts = [*_of_grafts(grafts, y), *_of_labels(similarity)]
@@ -77,14 +85,15 @@ def _of_grafts(grafts: pd.DataFrame | None, y: str) -> Iterator[Part]:
         pairs = pairs.assign(_share=1 - _inverse(pairs))
         for group, rows in groups(pairs, ["layer"]):
             for over, share in zip(width_means(rows, "excess"), width_means(rows, "_share"), strict=True):
-                here = where(rows, rows["target_width"] == over.width)
+                here = where(rows, narrower_width(rows) == over.width)
                 told = {"null": null, "measure": y, "width": over.width, **group, **_told(here, y, "beside")}
                 yield told, over, share
 
 
 def _inverse(pairs: pd.DataFrame) -> pd.Series:
     """Rows whose mean by layer and width is floor over value: the linear term of one over `ratio`."""
-    means = pairs.groupby(["layer", "target_width"])["ratio"].transform("mean")
+    sized = pairs.assign(_width=narrower_width(pairs))
+    means = sized.groupby(["layer", "_width"])["ratio"].transform("mean")
     return pd.Series((2 - pairs["ratio"] / means) / means)
 
 
@@ -95,6 +104,7 @@ def _of_labels(similarity: pd.DataFrame | None) -> Iterator[Part]:
     rows = where(rows, rows["source_epoch"] == rows["target_epoch"])
     rows = each_once(where(rows, np.isfinite(rows["value"].to_numpy(dtype=np.float64))), "value")
     rows = where(rows, rows["target_epoch"] == rows["target_epoch"].max())
+    refuse_mixed_axes(_plain(rows), ["measure", "layer"], asked=False)
     over = rows.assign(_over=rows["value"] - rows["null_mean"])
     for group, here in groups(_plain(over), ["measure", "layer", "target_width"]):
         codes = [code.to_numpy() for code in net_codes(here)]

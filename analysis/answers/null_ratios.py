@@ -14,7 +14,14 @@ from espalier.analysis.limits.excess import paired
 from espalier.analysis.limits.intervals import Mean, mean_interval
 from espalier.analysis.limits.ratios import paired_ratio
 from espalier.analysis.limits.resample import WidthMean, groups, width_means
-from espalier.analysis.limits.selection import comparable, each_once, measured, warnings_of, where
+from espalier.analysis.limits.selection import (
+    comparable,
+    each_once,
+    measured,
+    narrower_width,
+    warnings_of,
+    where,
+)
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
 
 COLUMNS = (
@@ -24,7 +31,7 @@ COLUMNS = (
 )
 OF_ITS_TARGET = ("self", "permuted", "pooled", "wider_subset")
 """Nulls whose source is no other net of the target's width."""
-_TARGET = ("target_net", "target_epoch", "layer", "method")
+_TARGET = ("target_net", "target_epoch", "layer", "method", "sweep")
 
 
 def compare_to_null(
@@ -53,9 +60,10 @@ def compare_to_null(
     check_interval(interval, level)
     pairs = beside_null(grafts, null, by, y)
     parts = [
-        (group | {"null": null}, where(rows, rows["target_width"] == width))
+        (group | {"null": null}, where(rows, width_R == width))
         for group, rows in groups(pairs, by)
-        for width in np.unique(rows["target_width"])
+        for width_R in [narrower_width(rows)]
+        for width in np.unique(width_R)
     ]
     count = among(interval, len(parts))
     lines = [group | _compared(rows, y, level, count) | {"interval": interval} for group, rows in parts]
@@ -91,7 +99,7 @@ def _by_target(grafts: pd.DataFrame, null: str, by: Sequence[str], y: str) -> pd
         rows = where(rows, rows[name] == rows[name].max())
     rows = where(rows, np.isfinite(rows[y].to_numpy(dtype=np.float64)))
     rows = rows.assign(_warned=(warnings_of(rows) != "").astype(float))
-    same = [*_TARGET]
+    same = [name for name in _of_target(null) if name in grafts.columns]
     means = pd.DataFrame(rows.groupby(same, observed=True, as_index=False)[[y, "_warned"]].mean())
     pairs = real.merge(means.rename(columns={y: "beside"}), on=same)
     pairs = where(pairs, np.isfinite(pairs[y]))
@@ -101,6 +109,11 @@ def _by_target(grafts: pd.DataFrame, null: str, by: Sequence[str], y: str) -> pd
         excess=pairs[y] - pairs["beside"],
     )
     return pairs.assign(ratio=paired_ratio(pairs, y, "beside", by))
+
+
+def _of_target(null: str) -> tuple[str, ...]:
+    """The columns of a target. What a pool or a subset serves it with has no batch norm of its own."""
+    return _TARGET if null in ("pooled", "wider_subset") else (*_TARGET, "bn")
 
 
 def _compared(rows: pd.DataFrame, y: str, level: float, count: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.resample import groups
-from espalier.analysis.limits.selection import largest, where
+from espalier.analysis.limits.selection import largest, refuse_mixed_axes, where
 from espalier.analysis.limits.together import holm_over_layers
 
 Combined = Literal["mean", "normal"]
@@ -42,7 +42,7 @@ def exchangeability(table: pd.DataFrame, combined: Combined = "mean") -> pd.Data
     setting.
 
     Raises:
-        ValueError: A column is missing, or `combined` is neither.
+        ValueError: A column is missing, rows are of several settings or sweeps, or `combined` is neither.
     """
     wanted = [
         "null",
@@ -59,6 +59,7 @@ def exchangeability(table: pd.DataFrame, combined: Combined = "mean") -> pd.Data
         raise ValueError(f"no column {missing} in the frame: give rows of table `exchangeability`")
     if combined not in ("mean", "normal"):
         raise ValueError(f'combined must be "mean" or "normal", got {combined!r}')
+    refuse_mixed_axes(table, ["null", "target_width", "target_epoch", "layer"], asked=False)
     rows = largest_pools(table).assign(null=lambda frame: frame["null"].astype(object))
     lines = [
         group | _combined(part, combined) | {"exact": group["layer"] == 2, "combined": combined}

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.resample import groups
-from espalier.analysis.limits.selection import SETTING, largest, where
+from espalier.analysis.limits.selection import largest, refuse_mixed_axes, where
 
 EXPECTED = {"variance": 1.0, "bias": 2.0}
 """Exponents of nets that learn features at a fixed time (Bordelon and Pehlevan 2023)."""
@@ -40,14 +40,14 @@ def variance_over_seeds(
     Source: tables `kernel_spread` and `ensembles` of one setting (docs/method.md, section 7), the last epoch.
 
     Raises:
-        ValueError: A column is missing, or there are several settings.
+        ValueError: A column is missing, or there are several settings or sweeps.
     """
     needed = ["layer", "width", "epoch", "nets", "widest", "widest_nets", "kernel_variance", "kernel_bias"]
     if missing := [name for name in needed if name not in kernel_spread.columns]:
         raise ValueError(f"no column {missing} in the frame: give rows of table `kernel_spread`")
-    for name in SETTING:
-        if name in kernel_spread.columns and len(kernel_spread[name].unique()) > 1:
-            raise ValueError(f"nets whose {name} differs are of several settings: select those of one first")
+    refuse_mixed_axes(kernel_spread, ["layer", "epoch"], asked=False)
+    if ensembles is not None:
+        refuse_mixed_axes(ensembles, ["epoch"], asked=False)
     lines = [
         group | _line(x_W, y_W, nets, quantity, level)
         for group, rows in _values(latest(kernel_spread), None if ensembles is None else latest(ensembles))

@@ -21,6 +21,7 @@ from espalier.analysis.limits.selection import (
     is_pairs,
     measured,
     narrower_width,
+    net_codes,
     where,
 )
 from espalier.analysis.limits.together import Holding, among, check_interval
@@ -81,13 +82,13 @@ def contrast(
     shared = 1 - (1 - level) / count
     fits = [fit_groups(rows, y, by, plateau=plateau, level=shared, bootstraps=1) for rows in sides]
     others = {_key(fit.group, by): fit for fit in fits[1]}
-    seeds = [
-        {_key(group, by): _seeds(rows, y) for group, rows in groups(comparable(side, by), by)}
+    nets = [
+        {_key(group, by): _nets(rows, y) for group, rows in groups(comparable(side, by), by)}
         for side in sides
     ]
     named = {"axis": axis, "first": first, "second": second}
     lines = [
-        fit.group | named | _line(fit, others[key], [of_group[key] for of_group in seeds], shared)
+        fit.group | named | _line(fit, others[key], [of_group[key] for of_group in nets], shared)
         for fit in fits[0]
         for key in [_key(fit.group, by)]
         if key in others
@@ -118,21 +119,37 @@ def _key(group: dict[str, Any], by: Sequence[str]) -> tuple[Any, ...]:
     return tuple(group[name] for name in by)
 
 
-def _seeds(rows: pd.DataFrame, y: str) -> dict[int, NDArray[np.int64]]:
-    """By width the seeds of the nets that have rows, in order, as `WidthMean.influence_S` has them."""
+def _nets(rows: pd.DataFrame, y: str) -> dict[int, NDArray[np.int64]]:
+    """By width a number for each net that has rows, in the order of `WidthMean.influence_S`.
+
+    It is one of the net's width and seed (and of its side, where sources are of another setting than their
+    targets), so that a net and its like in the other setting have the same.
+    """
     rows = measured(each_once(rows, y), y)
+    rows = where(rows, np.isfinite(rows[y].to_numpy(dtype=np.float64)))
     width_R = narrower_width(rows)
-    sides = ("source_seed", "target_seed") if is_pairs(rows) else ("seed",)
-    seeds = rows[[*sides]].to_numpy(dtype=np.int64)
-    return {int(width): np.unique(seeds[width_R == width]) for width in np.unique(width_R)}
+    return {int(width): _numbers(where(rows, width_R == width)) for width in np.unique(width_R)}
+
+
+def _numbers(rows: pd.DataFrame) -> NDArray[np.int64]:
+    sides = ("target_", "source_") if is_pairs(rows) else ("",)  # a pool as source has no seed
+    known = [name for name in SETTING if all(side + name in rows.columns for side in sides)]
+    apart = any(len({rows[side + name].iloc[0] for side in sides}) > 1 for name in known)
+    names = [
+        ((rows[f"{side}width"].to_numpy(dtype=np.int64) * 2 + apart * place) << 32)
+        + rows[f"{side}seed"].to_numpy(dtype=np.float64, na_value=-1).astype(np.int64)
+        for place, side in enumerate(sides)
+    ]
+    codes = [code.to_numpy() for code in reversed(net_codes(rows))]
+    return np.concatenate(names)[np.unique(np.concatenate(codes), return_index=True)[1]]
 
 
 def _line(
-    first: WidthLimit, second: WidthLimit, seeds: Sequence[dict[int, NDArray[np.int64]]], level: float
+    first: WidthLimit, second: WidthLimit, nets: Sequence[dict[int, NDArray[np.int64]]], level: float
 ) -> dict[str, Any]:
-    found = {mean.width: mean for mean in second.means}
-    common = {mean.width: mean for mean in first.means if mean.width in found}
-    paired = {width: [of_width[width] for of_width in seeds] for width in common}
+    found = {mean.width: mean for mean in second.means if mean.mean > 0}
+    common = {mean.width: mean for mean in first.means if mean.mean > 0 and mean.width in found}
+    paired = {width: [of_width[width] for of_width in nets] for width in common}
     covariances = {
         width: shared_covariance(mean, found[width], paired[width]) for width, mean in common.items()
     }

@@ -22,7 +22,7 @@ from espalier.analysis.limits.selection import comparable, each_once, measured, 
 from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
 NULL = "untrained"
-_SAME = ("source_net", "target_net", "target_epoch", "layer", "method", "bn", "pairing", "skip")
+_SAME = ("source_net", "target_net", "target_epoch", "layer", "method", "bn", "pairing", "skip", "sweep")
 EXPONENTS = ("alpha", "alpha_untrained", "alpha_ratio", "excess", "ratio", "alpha_excess")
 COLUMNS = [
     *(f"{name}{end}" for name in EXPONENTS for end in ("", "_low", "_high")),

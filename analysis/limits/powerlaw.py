@@ -45,8 +45,6 @@ def fit_power(
     seeds_W: Floats,
     *,
     plateau: bool,
-    alphas: Floats | None = None,
-    steps: int = STEPS,
 ) -> PowerFit:
     """Fit a power law, with a plateau `c >= 0` or with c = 0.
 
@@ -60,17 +58,15 @@ def fit_power(
     Args:
         width_W: The widths.
         y_BW: The means of each bootstrap.
-        seeds_W: The weights, or `[B, W]` where each bootstrap has its own.
+        seeds_W: The weights.
         plateau: Whether c is fitted.
-        alphas: The grid that brackets alpha, by default `PLATEAU_ALPHAS` or `POWER_ALPHAS`.
-        steps: Of the golden section, each of which shrinks the bracket by 0.618.
     """
     logw_W = np.log(width_W) - np.log(width_W).mean()  # centred, so that a is of the size of y
-    grid_G = (PLATEAU_ALPHAS if plateau else POWER_ALPHAS) if alphas is None else alphas
+    grid_G = PLATEAU_ALPHAS if plateau else POWER_ALPHAS
     best_B = _grid_misfit(np.exp(-grid_G[:, None] * logw_W), y_BW, seeds_W, plateau).argmin(axis=1)
     low_B, high_B = grid_G[np.maximum(best_B - 1, 0)], grid_G[np.minimum(best_B + 1, len(grid_G) - 1)]
-    search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), np.atleast_2d(seeds_W).T, plateau)
-    alpha_B = _golden(search, low_B, high_B, steps)
+    search = _Search(logw_W[:, None], 1 / np.ascontiguousarray(y_BW.T), seeds_W[:, None], plateau)
+    alpha_B = _golden(search, low_B, high_B)
     a_B, c_B, misfit_B = search.linear(alpha_B)
     return PowerFit(alpha_B, a_B * np.exp(alpha_B * np.log(width_W).mean()), c_B, misfit_B)
 
@@ -82,30 +78,30 @@ def _grid_misfit(x_GW: Floats, y_BW: Floats, seeds_W: Floats, plateau: bool) -> 
     """
     r_BW, rr_BW = seeds_W / y_BW, seeds_W / y_BW**2
     u_BG, uu_BG, ur_BG = r_BW @ x_GW.T, rr_BW @ (x_GW**2).T, rr_BW @ x_GW.T
-    total_B1 = np.atleast_2d(seeds_W).sum(1, keepdims=True)
-    plain_BG = total_B1 - u_BG**2 / uu_BG
+    total = seeds_W.sum()
+    plain_BG = total - u_BG**2 / uu_BG
     if not plateau:
         return plain_BG
     r_B1, rr_B1 = r_BW.sum(1, keepdims=True), rr_BW.sum(1, keepdims=True)
     rest_BG, norm_BG = u_BG - ur_BG * r_B1 / rr_B1, uu_BG - ur_BG**2 / rr_B1
     c_BG = (r_B1 - ur_BG * rest_BG / norm_BG) / rr_B1
-    level_B1 = total_B1 - r_B1**2 / rr_B1
+    level_B1 = total - r_B1**2 / rr_B1
     falling_BG = level_B1 - np.maximum(rest_BG, 0.0) ** 2 / norm_BG
     return np.where(c_BG > 0, falling_BG, plain_BG)
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """The least-squares problem of all bootstraps, widths first: `[W, 1]`, `[W, B]`, `[W, 1 or B]`."""
+    """The least-squares problem of all bootstraps, widths first: `[W, 1]`, `[W, B]`, `[W, 1]`."""
 
     logw_W1: Floats
     r_WB: Floats
-    weight_W: Floats
+    seeds_W1: Floats
     plateau: bool
 
     def linear(self, alpha_B: Floats) -> tuple[Floats, Floats, Floats]:
         """Best a, c and the misfit for given alphas, each `[B]`."""
-        r, s = self.r_WB, self.weight_W
+        r, s = self.r_WB, self.seeds_W1
         u = np.exp(-alpha_B * self.logw_W1) * r
         a = (s * u).sum(0) / (s * u * u).sum(0)
         c = np.zeros_like(a)
@@ -122,11 +118,11 @@ class _Search:
         return a, c, (s * residual * residual).sum(0)
 
 
-def _golden(search: _Search, low: Floats, high: Floats, steps: int) -> Floats:
+def _golden(search: _Search, low: Floats, high: Floats) -> Floats:
     """Golden-section search of alpha in every bootstrap's own bracket at once."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = search.linear(left)[2], search.linear(right)[2]
-    for _ in range(steps):
+    for _ in range(STEPS):
         down = at_left < at_right
         low, high = np.where(down, low, left), np.where(down, right, high)
         kept, at_kept = np.where(down, left, right), np.where(down, at_left, at_right)

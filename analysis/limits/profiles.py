@@ -14,28 +14,26 @@ of that width alone, so that noise need not be equal over the widths: a sandwich
 Welch-Satterthwaite degrees of freedom. This inverts a test (as Fieller 1954 does for ratios) and resamples
 nothing: a bootstrap of three nets knows three values.
 
-Legend: W widths, G values that are tried.
+Legend: W widths, G values that are tried, A exponents that are tried beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from espalier.analysis.limits.image_parts import ImageParts
-from espalier.analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit, fit_power
+from espalier.analysis.limits.powerlaw import PLATEAU_ALPHAS, POWER_ALPHAS, Floats, PowerFit
 from espalier.analysis.limits.resample import WidthMean
 
 RISING = np.linspace(POWER_ALPHAS[0], 0.0, 81)[:-1]
 FALLING = np.geomspace(PLATEAU_ALPHAS[0], PLATEAU_ALPHAS[-1], 240)
 LIMITS = np.concatenate([[0.0], np.geomspace(1e-6, 1 - 1e-6, 120)])
-"""Limits that are tried, as shares of the least mean."""
-ENOUGH = 22
-"""Steps of a search of which the misfit alone counts: it is off by the square of what the exponent is."""
+"""Limits that are tried, as shares of the greatest mean: where a limit is reached, means lie about it."""
 _NEAR = np.linspace(-3.0, 3.0, 61)
 
 
@@ -135,6 +133,7 @@ def alpha_interval(
     tried = [FALLING] if plateau else [RISING, np.zeros(1), FALLING]
     tried += [_around(seen, model, level) for model in models]
     alpha_G = np.unique(np.concatenate(tried))
+    alpha_G = alpha_G[alpha_G >= tried[0][0]]
     over_G = _over(seen, alpha_G, least, level, limited=plateau is not False)
     return _ends(alpha_G, over_G, float(chosen.alpha_B[0]))
 
@@ -222,13 +221,28 @@ def limit_interval(
         images: What the held-out images add; None where that is left out.
     """
     seen = RelativeMeans.of(means, images)
-    limit_G = np.unique([*(LIMITS * seen.y_W.min()), *_around_limit(seen, plateau, level)])
-    weight_GW = seen.seeds_W * (1 - limit_G[:, None] / seen.y_W) ** 2
-    widths_W = np.exp(seen.logw_W)
-    options: dict[str, Any] = {"alphas": PLATEAU_ALPHAS, "steps": ENOUGH}
-    best = fit_power(widths_W, seen.y_W - limit_G[:, None], weight_GW, plateau=False, **options)
-    over_G = best.misfit_B - plateau.misfit_B[0] - _allowed_limit(seen, best.alpha_B, level)[0]
-    return _ends(limit_G, over_G, float(chosen.c_B[0]))
+    limit_G = np.unique([*(LIMITS * seen.y_W.max()), *_around_limit(seen, plateau, level)])
+    alpha_A = np.unique([*FALLING, *_around(seen, plateau, level)])
+    alpha_A = alpha_A[alpha_A >= FALLING[0]]
+    misfit_G, alpha_G, flat_G = _beside_limits(seen, limit_G, alpha_A)
+    one_GW = np.broadcast_to(1 / seen.y_W, (len(limit_G), len(seen.y_W)))
+    rise_G = np.where(flat_G, seen.allowed(one_GW, [], level)[0], _allowed_limit(seen, alpha_G, level)[0])
+    return _ends(limit_G, misfit_G - plateau.misfit_B[0] - rise_G, float(chosen.c_B[0]))
+
+
+def _beside_limits(
+    seen: RelativeMeans, limit_G: Floats, alpha_A: Floats
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Of each limit the least misfit, the exponent that has it, and whether the limit alone does (a = 0).
+
+    A limit may be above some of the means, which then fall short of it by chance.
+    """
+    x_AW, rest_GW = seen.powers(alpha_A), 1 - limit_G[:, None] / seen.y_W
+    cross_GA = np.maximum((seen.seeds_W * rest_GW) @ x_AW.T, 0.0)
+    norm_A = (seen.seeds_W * x_AW**2).sum(axis=1)
+    misfit_GA = (seen.seeds_W * rest_GW**2).sum(axis=1)[:, None] - cross_GA**2 / norm_A
+    best_G, every_G = misfit_GA.argmin(axis=1), np.arange(len(limit_G))
+    return misfit_GA[every_G, best_G], alpha_A[best_G], cross_GA[every_G, best_G] <= 0
 
 
 def _allowed_limit(seen: RelativeMeans, alpha_G: Floats, level: float) -> tuple[Floats, Floats]:
@@ -239,7 +253,7 @@ def _allowed_limit(seen: RelativeMeans, alpha_G: Floats, level: float) -> tuple[
 def _around_limit(seen: RelativeMeans, plateau: PowerFit, level: float) -> Floats:
     rise_G, norm_G = _allowed_limit(seen, plateau.alpha_B, level)
     step = np.sqrt(rise_G[0] / norm_G[0]) if norm_G[0] > 0 else 0.0
-    return np.clip(plateau.c_B[0] + step * _NEAR, 0.0, LIMITS[-1] * seen.y_W.min())
+    return np.clip(plateau.c_B[0] + step * _NEAR, 0.0, LIMITS[-1] * seen.y_W.max())
 
 
 def _ends(value_G: Floats, over_G: Floats, point: float) -> tuple[float, float]:

@@ -93,7 +93,7 @@ def shared_covariance(first: WidthMean, second: WidthMean, nets: Sequence[NDArra
     Args:
         first: A mean.
         second: Another.
-        nets: Of each its nets, as numbers in rising order.
+        nets: Of each its nets as numbers, in the order of its influences.
     """
     _, *places = np.intersect1d(*nets, assume_unique=True, return_indices=True)
     one_S, other_S = (mean.influence_S[at] for mean, at in zip((first, second), places, strict=True))

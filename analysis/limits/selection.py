@@ -20,13 +20,17 @@ _EPOCHS = ("source_epoch", "target_epoch", "epoch")
 _TELLS_NOTHING = ("warning", "fvu_test", "fvu_channel_mean")
 
 AXES = (
-    *(side + name for side in ("source_", "target_", "") for name in ("width", "seed", "epoch", *SETTING)),
+    *(
+        side + name
+        for side in ("source_", "target_", "")
+        for name in ("net", "width", "seed", "epoch", *SETTING)
+    ),
     *_ROW_AXES[1:],
-    "layer_name",
+    *("layer_name", "source_nets", "images_test"),
     *_TELLS_NOTHING,
 )
-"""The columns of all tables by which fits and means know which rows may be taken together, and which rows'
-errors tell nothing: what they have to be given besides the measure itself."""
+"""The columns of all tables by which fits and means know which rows may be taken together, which of them
+stand side by side, and which rows' errors tell nothing: what they must be given besides the measure."""
 
 
 def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -59,7 +63,7 @@ def comparable(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     frame = _one_pairing(frame, by)
     frame = _one_epoch(frame, by)
     _refuse_mixed_widths(frame, by)
-    _refuse_mixed_axes(frame, by)
+    refuse_mixed_axes(frame, by)
     return frame
 
 
@@ -242,17 +246,28 @@ def _refuse_widths(crossing: pd.DataFrame) -> None:
     )
 
 
-def _refuse_mixed_axes(frame: pd.DataFrame, by: Sequence[str]) -> None:
-    """Within a group of `by` each other axis must have one value (a null's source epoch aside)."""
-    axes = [*_ROW_AXES, *_EPOCHS, *(side + name for side in _sides(frame) for name in SETTING)]
+def refuse_mixed_axes(frame: pd.DataFrame, by: Sequence[str], *, asked: bool = True) -> None:
+    """Within a group of `by` each other axis must have one value (a null's source epoch aside).
+
+    Args:
+        frame: Rows of any table of nets, of pairs, or of targets.
+        by: Columns that tell the groups apart.
+        asked: Whether the user names them, and so may name another.
+
+    Raises:
+        ValueError: One has several; the error says which and what would do.
+    """
+    sides = _sides(frame) if is_pairs(frame) else ("", "target_")
+    axes = [*_ROW_AXES, *_EPOCHS, *(side + name for side in sides for name in SETTING)]
     axes = [name for name in axes if name in frame.columns and name not in by]
     for name in (name for name in axes if not _constant(pd.Series(frame[name]))):
-        groups = frame.groupby(list(by), dropna=False)[name] if len(by) else frame[name]
+        groups = frame.groupby(list(by), dropna=False, observed=True)[name] if len(by) else frame[name]
         if pd.Series(groups.nunique(dropna=False)).gt(1).any():
             values = sorted(frame[name].unique().tolist(), key=str)
+            more, one = f"add '{name}' to by, or " if asked else "", f", such as {name} == {values[-1]!r}"
             raise ValueError(
-                f"column '{name}' has several values ({', '.join(map(str, values[:6]))}), and a fit would "
-                f"mix them: add '{name}' to by, or select rows with one value first"
+                f"column '{name}' has several values ({', '.join(map(str, values[:6]))}), and a mean or a "
+                f"fit would mix them: {more}select rows with one value first{'' if asked else one}"
             )
 
 

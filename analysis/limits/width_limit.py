@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from espalier.analysis.limits.candidates import Candidate, fit_candidate, select_draws
+from espalier.analysis.limits.candidates import Candidate, Draws, Resampling, fit_candidate, fit_draws
 from espalier.analysis.limits.cautions import fit_warnings, not_finite, row_warning, twice, uninformative
 from espalier.analysis.limits.image_parts import ImageParts, image_parts
-from espalier.analysis.limits.powerlaw import Floats, PowerFit
+from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.profiles import alpha_interval, images_share, limit_interval
 from espalier.analysis.limits.requirements import Plateau, check_fit, refuse_few, too_few
-from espalier.analysis.limits.resample import WidthMean, bootstrap_means, groups, width_means
+from espalier.analysis.limits.resample import WidthMean, groups, width_means
 from espalier.analysis.limits.selection import comparable, each_once, measured, where
 from espalier.analysis.limits.together import Holding, among, check_interval
 
@@ -109,7 +110,7 @@ def fit_width_limit(
 
 @dataclass(frozen=True, eq=False)
 class WidthLimit:
-    """The fit of one group, with its bootstrap draws; `chosen` is None where nothing could be fitted."""
+    """The fit of one group; `chosen` is None where nothing could be fitted. A band alone needs resampling."""
 
     group: dict[str, Any]
     means: list[WidthMean]
@@ -117,7 +118,7 @@ class WidthLimit:
     chosen: Candidate | None = None
     power: Candidate | None = None
     plateau: Candidate | None = None
-    draws: PowerFit | None = None
+    resampling: Resampling | None = None
     alpha_interval: tuple[float, float] = NOT_KNOWN
     limit_interval: tuple[float, float] = NOT_KNOWN
     images_share: float = np.nan
@@ -156,11 +157,16 @@ class WidthLimit:
 
     def band(self, width_N: Floats) -> tuple[Floats, Floats, Floats]:
         """The fitted curve and its interval (pointwise, at `level`), each `[N]`."""
-        if self.chosen is None or self.draws is None:
+        if self.chosen is None:
             raise ValueError(f"no fit for {self.group}: {self.warning}")
-        tail = self.chosen.tail
-        low, high = np.quantile(self.draws.at(width_N), [tail, 1 - tail], axis=0)
-        return self.chosen.point.at(width_N)[0], low, high
+        return self.chosen.point.at(width_N)[0], *self._draws.band(width_N)
+
+    @cached_property
+    def _draws(self) -> Draws:
+        assert self.chosen is not None
+        assert self.resampling is not None
+        candidates = [fit for fit in (self.power, self.plateau) if fit]
+        return fit_draws(self.means, candidates, self.chosen, self.resampling)
 
 
 def fit_groups(
@@ -175,7 +181,7 @@ def fit_groups(
     interval: Holding = "each",
     images: bool = False,
 ) -> list[WidthLimit]:
-    """The fits behind `fit_width_limit`, with their draws; arguments and errors are the same."""
+    """The fits behind `fit_width_limit`, with their bands; arguments and errors are the same."""
     check_interval(interval, level)
     check_fit(frame, y, plateau, bootstraps, images)
     rows = comparable(frame, by)
@@ -230,15 +236,12 @@ def fit_means(
     negative = [m.width for m in means if m.mean <= 0]
     if negative:
         return WidthLimit(group, means, f"no fit: the mean is not positive at width {negative}")
-    draws_BW = bootstrap_means(means, bootstraps, seed)
-    if images is not None:
-        draws_BW = draws_BW * np.exp(images.draws(bootstraps, seed))
     power, with_plateau = (
-        None if plateau is not_this else fit_candidate(means, draws_BW, level, with_plateau=not not_this)
+        None if plateau is not_this else fit_candidate(means, with_plateau=not not_this)
         for not_this in (True, False)
     )
     both = [fit for fit in (power, with_plateau) if fit]
-    chosen, draws = min(both, key=lambda fit: fit.aicc), select_draws(both)
+    chosen = min(both, key=lambda fit: fit.aicc)
     forced = None if plateau == "auto" else bool(plateau)
     ends = alpha_interval(means, [fit.point for fit in both], chosen.point, forced, level, images)
     limits = (
@@ -246,4 +249,5 @@ def fit_means(
     )
     warning = fit_warnings(chosen, both, ends, means, warned)
     share = images_share(means, chosen.point, images) if images is not None else np.nan
-    return WidthLimit(group, means, warning, chosen, power, with_plateau, draws, ends, limits, share)
+    resampling = Resampling(bootstraps, seed, level, images)
+    return WidthLimit(group, means, warning, chosen, power, with_plateau, resampling, ends, limits, share)

@@ -31,7 +31,7 @@ Ends = tuple[float, float]
 LEVEL, LEAST = 0.9, 0.86
 NET, PAIR = 0.1, 0.05
 RANGES = {4: (4, 8, 16, 32), 5: (4, 8, 16, 32, 64), 7: (4, 8, 16, 32, 64, 128, 256)}
-SHARES = {"none": 0.0, "small": 0.25, "large": 0.6}
+SHARES = {"none": 0.0, "small": 0.25, "large": 0.6, "reached": 0.9}
 """The plateau as a share of the error at the widest nets."""
 NOISES = ("gaussian", "skewed", "unequal")
 RISING = -0.31

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from espalier import AXES, fit_width_limit, load
+from espalier import AXES, asymmetry, compare_to_null, fit_width_limit, load
 from espalier.analysis import part_batches
 from espalier.analysis.shared_pieces import Pieces
 from espalier.orchestrator.store import part_columns
@@ -93,6 +93,13 @@ def test_a_fit_of_two_sweeps_wants_to_know_what_they_are(two, tmp_path):
     whole = write_tables(tmp_path / "whole", grafts=graft_rows((4, 8, 16, 32), **SMALL))
     wanted = fit_width_limit(load(whole).grafts, "fvu_test", by, bootstraps=20)
     assert joined["widths"].tolist() == wanted["widths"].tolist() == [4, 4]
+
+
+def test_the_axes_are_all_that_answers_need_to_know_which_rows_stand_beside_one_another(two):
+    every, axes = (load(two[0], tables=["grafts"], columns=names).grafts for names in (None, AXES))
+    assert len(axes.columns) < len(every.columns)
+    for answer in (compare_to_null, asymmetry):
+        pd.testing.assert_frame_equal(answer(axes), answer(every))
 
 
 def test_columns_and_tables_that_are_asked_for_alone_are_read(two):

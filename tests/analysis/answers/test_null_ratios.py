@@ -1,10 +1,12 @@
 """Real grafts beside nulls, and the excess over the sampling floor: known answers, pairing, families."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from espalier import compare_to_null, excess
+from espalier import asymmetry, compare_to_null, excess, fit_excess
 from espalier.analysis.limits.resample import summarise
+from espalier.analysis.limits.selection import where
 from espalier.tasks.tables.rows import table
 from tests.analysis.compared_rows import compared_rows, effects, frame_of
 from tests.analysis.conftest import graft_row, net_axes
@@ -93,3 +95,46 @@ def test_what_is_not_there_is_refused_in_one_line():
         excess(rows)
     with pytest.raises(ValueError, match='interval must be "each" or "together", got \'both\''):
         compare_to_null(rows, interval="both")
+
+
+def test_each_mode_of_batch_norm_stands_beside_the_null_of_its_own_mode():
+    """The null `self` here is three times as large with statistics estimated anew, as real rows are."""
+    hidden = known("self").assign(bn="target")
+    anew = hidden.assign(bn="reestimated", fvu_test=3 * hidden["fvu_test"])
+    found = compare_to_null(pd.concat([hidden, anew]), "self", by=["layer", "bn"])
+    ratios = {bn: part["ratio"].to_numpy() for bn, part in found.groupby("bn")}
+    assert len(ratios) == 2
+    assert ratios["target"] == pytest.approx(ratios["reestimated"])
+    pool = hidden.assign(null=hidden["null"].replace("self", "pooled"), source_nets=1)
+    real = where(anew, anew["null"] == "none")
+    of_pools = compare_to_null(pd.concat([pool, real]), "pooled", by=["layer", "bn"])
+    assert set(of_pools["bn"]) == {"target", "reestimated"}  # a pool is served beside both
+
+
+def test_a_row_of_each_sweep_stands_beside_the_null_of_the_same_sweep():
+    rows = both(lambda w: -0.1 * null(w), source=0.3)
+    two = pd.concat([rows.assign(sweep="a"), rows.assign(sweep="b")])
+    own = compare_to_null(rows)["ratio"].to_numpy()
+    found = compare_to_null(two, by=["layer", "sweep"])
+    for name in ("a", "b"):
+        assert found.loc[found["sweep"] == name, "ratio"].to_numpy() == pytest.approx(own)
+    assert len(fit_excess(two, by=["layer", "sweep"], bootstraps=1)) == 2
+    assert len(asymmetry(rows.assign(sweep="a"))) == 5
+
+
+def test_pairs_across_widths_are_compared_at_each_narrower_width():
+    rows = known("pooled").assign(source_nets=1)
+    real = (rows["null"] == "none").to_numpy()
+    wide = where(rows, real & (rows["target_width"] == 8).to_numpy())
+    into = [
+        wide.assign(source_width=width, source_net=f"{width}/" + wide["source_seed"].astype(str))
+        for width in (2, 4)
+    ]
+    crossed = pd.concat(into).assign(pairing="cross_width")
+    frame = pd.concat([where(rows, ~real), crossed])
+    found = compare_to_null(frame, "pooled")
+    assert found["width"].tolist() == [2, 4, 2, 4]
+    assert found["ratio"].to_numpy() == pytest.approx(1 + found["layer"].to_numpy() * OVER / FLOOR)
+    over = excess(frame)
+    assert over["width"].tolist() == [2, 4, 2, 4]
+    assert over["share"].to_numpy() == pytest.approx(1 - 1 / found["ratio"].to_numpy())

@@ -46,5 +46,5 @@ def test_several_settings_and_other_tables_are_refused():
     rows = kernels(lambda w: w**-2.0)
     with pytest.raises(ValueError, match="give rows of table `kernel_spread`"):
         variance_over_seeds(rows.drop(columns="kernel_bias"))
-    with pytest.raises(ValueError, match="nets whose init differs are of several settings"):
+    with pytest.raises(ValueError, match=r"column 'init' has several values .*: select rows with one"):
         variance_over_seeds(rows.assign(init=["uniform", *["he_normal"] * 4]))

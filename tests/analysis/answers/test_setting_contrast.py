@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from espalier import contrast, fit_width_limit
+from espalier.tasks.tables.rows import table
+from tests.analysis.more_rows import in_setting, pair_rows
 
 WIDTHS, SEEDS = (4, 8, 16, 32, 64), 5
 
@@ -59,3 +61,35 @@ def test_what_is_no_contrast_is_refused():
         contrast(nets(), "seed", y="y")
     with pytest.raises(ValueError, match=r"two of the parametrization in the frame .*got \['mup', 'ntk'\]"):
         contrast(nets(), "parametrization", ("mup", "ntk"), y="y")
+
+
+def test_a_value_that_is_not_finite_leaves_the_other_nets_paired_and_says_why_there_is_no_fit():
+    rows = nets(shared=0.2, own=0.01, seeds=6)
+    lost = (rows["width"] == 64) & (rows["seed"] == 2) & (rows["parametrization"] == "sp")
+    (row,) = contrast(rows.assign(y=rows["y"].mask(lost)), "parametrization", y="y").to_dict("records")
+    assert "no fit" in row["warning"]
+    assert (row["nets"], row["width"]) == (29, 64)
+    (left,) = contrast(rows[~lost], "parametrization", y="y").to_dict("records")
+    assert row["ratio_high"] - row["ratio_low"] == pytest.approx(left["ratio_high"] - left["ratio_low"])
+
+
+def test_a_mean_of_0_is_told_in_the_warning():
+    rows = nets()
+    nothing = (rows["width"] == 64) & (rows["parametrization"] == "sp")
+    rows = rows.assign(y=rows["y"].mask(nothing, 0.0))
+    (row,) = contrast(rows, "parametrization", y="y").to_dict("records")
+    assert "the mean is not positive at width [64]" in row["warning"]
+    assert np.isnan(row["difference"])
+    assert (row["width"], row["widths"]) == (32, 4)
+
+
+def test_pairs_across_widths_are_paired_by_both_of_their_nets():
+    """Each net of a narrow width serves the same wide nets: 4 narrow and 4 wide ones at each of 4 widths."""
+    places = [((width, 20), (64, 20)) for width in (4, 8, 16, 32)]
+    sp = pair_rows(places, lambda source, *_: 1 / source, range(4), (2,), pairing="cross_width")
+    frame = table("grafts", [*sp, *in_setting(sp, parametrization="mup")]).to_pandas()
+    (row,) = contrast(frame, "parametrization").to_dict("records")
+    assert (row["nets"], row["widths"]) == (32, 4)
+    assert row["correlation"] == pytest.approx(1)
+    assert row["ratio_low"] == pytest.approx(1)
+    assert row["ratio_high"] == pytest.approx(1)

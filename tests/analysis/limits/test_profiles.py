@@ -7,7 +7,7 @@ import pytest
 from benchmarks.simulated.coverage import LEAST, Case, cases, covered, intervals, sets
 from espalier import fit_width_limit
 from espalier.analysis.limits.profiles import alpha_response
-from espalier.analysis.limits.resample import width_means
+from espalier.analysis.limits.resample import mean_over_nets, width_means
 from espalier.analysis.limits.width_limit import fit_groups, fit_means
 from tests.analysis.limits.test_width_limit import pairs
 
@@ -47,7 +47,7 @@ def test_the_grid_simulates_the_intervals_that_fits_have():
 
 def test_the_grid_has_every_case():
     grid = list(cases())
-    assert len(grid) == 2 * 3 * 3 * 3 * 3 + 3 * 3 * 3
+    assert len(grid) == 2 * 3 * 3 * 4 * 3 + 3 * 3 * 3
     assert len(set(grid)) == len(grid)
     assert set(HARD) < set(grid)
     assert Case(1.0, 3, 4, "large", "skewed").c == pytest.approx(0.6 / 0.4 / 32)
@@ -83,3 +83,22 @@ def test_the_response_of_the_exponent_is_its_derivative(c):
         moved = frame.assign(y=frame["y"].where(frame["target_width"] != width, frame["y"] * np.exp(1e-4)))
         (other,) = fit_groups(moved, "y", [], plateau=c > 0, bootstraps=1)
         assert (other.alpha - fit.alpha) / 1e-4 == pytest.approx(slope[place], rel=0.01, abs=1e-3)
+
+
+def test_with_a_limit_forced_no_exponent_below_the_range_is_told():
+    rng = np.random.default_rng(0)
+    rows = [(w, s, 20, w**-0.1 * (1 + rng.normal(0, 0.15))) for w in (4, 6, 8, 12) for s in range(3)]
+    frame = pd.DataFrame(rows, columns=["width", "seed", "epoch", "y"])
+    (row,) = fit_width_limit(frame, "y", [], plateau=True, bootstraps=1).to_dict("records")
+    assert 0 < row["alpha_low"] <= row["alpha"]
+
+
+def test_a_plateau_that_several_widths_reach_may_be_above_their_least_mean():
+    """Where limits were tried up to the least mean alone, under 0.5 of the intervals held the plateau."""
+    rng, c, net_S = np.random.default_rng(6), 0.3, [np.arange(4)]
+    drawn = [
+        [mean_over_nets(w, (c + w**-1.5) * (1 + rng.normal(0, 0.1, 4)), net_S) for w in (4, 8, 16, 32, 64)]
+        for _ in range(SETS)
+    ]
+    covers = [low <= c <= high for _, (low, high) in intervals(drawn)]
+    assert np.mean(covers) >= LEAST - DOWN

@@ -4,6 +4,9 @@ import pytest
 from scipy.optimize import curve_fit
 
 from espalier import fit_width_limit
+from espalier.analysis.limits import candidates
+from espalier.analysis.limits.resample import bootstrap_means
+from espalier.analysis.limits.width_limit import fit_groups
 from espalier.tasks.tables.rows import table
 from tests.analysis.conftest import graft_rows, net_rows
 
@@ -227,3 +230,20 @@ def test_a_fit_that_rests_on_warned_rows_says_on_how_many(warned, said):
     frame = pairs(lambda w: w**-0.5)
     frame["warning"] = np.where(warned(frame), "few images", "")
     assert fit_width_limit(frame, "y", [], bootstraps=10)["warning"].item() == said
+
+
+def test_nets_are_resampled_for_a_band_alone_and_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        candidates,
+        "bootstrap_means",
+        lambda means, bootstraps, seed: asked.append((bootstraps, seed)) or bootstrap_means(means, 50, seed),
+    )
+    frame = pairs(lambda w: 0.1 + w**-0.8, noise=0.05, net=0.05)
+    (fit,) = fit_groups(frame, "y", [], bootstraps=2000, seed=3)
+    assert not asked
+    curve, low, high = fit.band(WIDTHS)
+    fit.band(WIDTHS)
+    assert asked == [(2000, 3)]
+    assert (low < curve).all()
+    assert (curve < high).all()
