@@ -250,3 +250,26 @@ def test_every_promise_names_a_test_that_is_there():
         file, _, name = cell.strip("`").partition("::")
         assert (ROOT / file).is_file(), cell
         assert not name or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), cell
+
+
+def test_the_table_of_coverage_is_that_of_the_committed_output():
+    told, output = table("docs/benchmarks.md", "plateau, seeds"), results("coverage.json")
+    assert len(told) == len(output["summary"])
+    for row in output["summary"]:
+        shares = [f"{name}_{end}" for name in ("alpha_covers", "c_covers") for end in ("least", "mean")]
+        lengths = ["floor_found", "length_4", "length_5", "length_7"]
+        cells = [*((name, 3) for name in shares), *((name, 2) for name in lengths)]
+        wanted = ["" if row[name] is None else f"{row[name]:.{digits}f}" for name, digits in cells]
+        assert told[f"{row['plateau']}, {row['seeds']}"] == wanted
+
+
+def test_every_case_of_the_committed_grid_is_covered_as_the_page_says():
+    output = results("coverage.json")
+    rows = output["cases"]
+    assert (len(rows), output["machine"]["sets"]) == (243, 1000)
+    assert min(row["alpha_covers"] for row in rows) >= 0.86
+    assert min(row["c_covers"] for row in rows if row["c_covers"] is not None) >= 0.86
+    rising = [row for row in rows if row["alpha"] < 0]
+    few = [row for row in rising if row["reaches_0"] > 0.02]
+    assert [(row["seeds"], row["widths"], row["noise"]) for row in few] == [(3, 4, "unequal")]
+    assert all(row["alpha_high"] < 0 for row in rising)
