@@ -81,10 +81,7 @@ def graft(
         result = run(setup)
     except RuntimeError as error:
         raise typer.BadParameter(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -109,10 +106,7 @@ def lr_transfer(
     asked = (tuple(widths or Setup.widths), seeds, epochs, images, network.value, optimizer.value)
     chosen = Setup(*asked, base_width=base_width)
     result = run(chosen)
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -140,10 +134,7 @@ def train(
         result = run(setup)
     except RuntimeError as error:
         raise typer.BadParameter(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -167,10 +158,7 @@ def layers(
         raise typer.BadParameter(f"{odd[0]}: channels are multiples of 16, sizes of 2")
     setup = Setup(tuple(channels or Setup.channels), tuple(sizes or Setup.sizes), images, repeats)
     result = run(setup)
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -202,10 +190,7 @@ def similarity(
     from benchmarks.measures_cost import Setup, run
 
     result = run(Setup(width, nets, images, permutations, repeats))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -225,10 +210,7 @@ def tables(
 
     setup = Setup(parts, rows, report_rows, remembered_parts, remembered_rows, repeats)
     result = run(setup, only or (), keep)
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -243,10 +225,7 @@ def planning(
     from benchmarks.many_pairs import Setup, run
 
     result = run(Setup(tuple(seeds or Setup.seeds), repeats))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -263,10 +242,7 @@ def plan(
     from benchmarks.plan_accuracy import Setup, run
 
     result = run(Setup(tuple(slots or Setup.slots), seeds=seeds, nets=nets, nodes=nodes))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -281,10 +257,7 @@ def driver(
     from benchmarks.driver_load import Setup, run
 
     result = run(Setup(flat=flat, sections=tuple(section.value for section in sections or Section)))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -299,10 +272,7 @@ def many_nets(
         result = run(Setup(seeds))
     except RuntimeError as error:
         raise typer.BadParameter(str(error)) from None
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -314,10 +284,7 @@ def channels(
     from benchmarks.simulated.few_channels import Setup, run
 
     result = run(Setup(seed=seed))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -329,10 +296,7 @@ def partners(
     from benchmarks.simulated.few_partners import Setup, run
 
     result = run(Setup(draws=draws))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result)
+    tell(result, as_json)
 
 
 @app.command()
@@ -345,8 +309,13 @@ def coverage(
     from benchmarks.simulated.coverage import Setup, run
 
     result = run(Setup(sets, seed))
+    tell(result, as_json, indent=1)
+
+
+def tell(result: dict[str, Any], as_json: bool, indent: int = 2) -> None:
+    """Print a result, as JSON or as tables."""
     if as_json:
-        typer.echo(json.dumps(result, indent=1))
+        typer.echo(json.dumps(result, indent=indent))
     else:
         show(result)
 

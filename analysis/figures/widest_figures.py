@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from espalier.analysis.figures.captioned import CaptionedFigure, when
@@ -60,27 +62,10 @@ def distance_to_widest(rows: pd.DataFrame, label: str, signed: bool) -> Figure:
         here = where(rows, rows["layer"] == layer)
         crossed = where(here, here["pairing"] == "cross_width")
         means, nulls = (summarise(crossed, column, ["layer"]) for column in ("gap", "null_gap"))
-        axes.errorbar(
-            means["width"],
-            means["mean"],
-            means["error"],
-            color=PALETTE[0],
-            marker="o",
-            ls="-",
-            label=_CROSSED,
-        )
+        _bars(axes, means, color=PALETTE[0], marker="o", ls="-", label=_CROSSED)
         axes.plot(nulls["width"], nulls["mean"], color="#5a6672", ls="--", lw=1.1, label="mean of their null")
         own = summarise(where(here, here["pairing"] == "same_width"), "gap", ["layer"])
-        axes.errorbar(
-            own["width"],
-            own["mean"],
-            own["error"],
-            color=PALETTE[1],
-            marker="s",
-            mfc="none",
-            ls="none",
-            label=_OWN,
-        )
+        _bars(axes, own, color=PALETTE[1], marker="s", mfc="none", ls="none", label=_OWN)
         if signed:
             axes.axhline(0, color="#1f2933", lw=0.9)
         axes.set_title(name, fontsize=9)
@@ -91,6 +76,10 @@ def distance_to_widest(rows: pd.DataFrame, label: str, signed: bool) -> Figure:
     figure.supylabel(label, fontsize=10)
     shared_legend(figure, panels)
     return figure
+
+
+def _bars(axes: Axes, means: pd.DataFrame, **style: Any) -> None:
+    axes.errorbar(means["width"], means["mean"], means["error"], **style)
 
 
 _CROSSED, _OWN = "a net of this width and one of the widest", "two of the widest nets"

@@ -98,8 +98,11 @@ class Dispatch:
                     self._start(slot)
         idle, most = [slot for slot in staying if not slot.calls], most_memory(self.crew.slots)
         known = time.monotonic() - MOVE_SECONDS
-        for slot, call in zip(idle, _waiting(staying) if idle else (), strict=False):
-            if call.born <= known and fits(call.job, slot, most):
+        waiting = [call for call in _waiting(staying) if call.born <= known] if idle else []
+        for slot in idle:
+            call = next((call for call in waiting if fits(call.job, slot, most)), None)
+            if call is not None:
+                waiting.remove(call)
                 self._move(call)
                 self._start(slot)
 

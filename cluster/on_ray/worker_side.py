@@ -9,6 +9,7 @@ import os
 import pickle
 import socket
 import subprocess
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,9 @@ import numpy as np
 from espalier.cluster.on_ray.node_facts import sees
 from espalier.cluster.on_ray.packing import packed
 from espalier.cluster.pool import Done, Execute, attempt_job
+
+SIGHT_SECONDS = 60.0
+"""For so long a look at a shared folder may take: a mount that hangs must not hold its worker."""
 
 LOG_CHARACTERS = 64 * 2**10
 """Of what an attempt says so much is kept, its end: a warning in a loop must not fill the store."""
@@ -34,8 +38,12 @@ class Worker:
         return self._place
 
     def sees(self, path: str, text: str) -> bool:
-        """Whether the driver's file is on a disk that this machine sees."""
-        return sees(path, text)
+        """Whether the driver's file is on a disk that this machine sees; a mount that hangs is not seen."""
+        seen: list[bool] = []
+        look = threading.Thread(target=lambda: seen.append(sees(path, text)), daemon=True)
+        look.start()
+        look.join(SIGHT_SECONDS)
+        return any(seen)
 
     def run(self, order: bytes, *arrays: np.ndarray) -> Any:
         """Do a job, given as the pickle of it and its attempt; `arrays` are the inputs that it was sent.

@@ -237,6 +237,17 @@ def test_a_call_waits_a_moment_before_it_is_taken_back_for_an_idle_slot(dispatch
     assert dispatch.patience() == math.inf
 
 
+def test_an_idle_slot_gets_a_call_that_may_be_taken_back_although_another_may_not_yet(dispatch, monkeypatch):
+    moved = []
+    monkeypatch.setattr(dispatches, "ray", SimpleNamespace(cancel=moved.append))
+    monkeypatch.setattr(dispatch, "_start", lambda slot: None)
+    busy, _ = dispatch.crew.slots
+    busy.calls += [answers_with(key="at work"), answers_with(key="young"), answers_with(key="old")]
+    busy.calls[2].born -= 2 * MOVE_SECONDS
+    dispatch.fill()
+    assert [job.key for job, _ in dispatch.queue] == ["old"]
+
+
 def test_a_job_that_reached_its_limit_on_a_node_is_tried_on_another(dispatch, monkeypatch):
     there, here = dispatch.crew.slots
     there.calls.append(answers_with(key="hangs"))

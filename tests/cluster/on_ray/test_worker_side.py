@@ -2,10 +2,12 @@
 
 import pickle
 import sys
+import threading
 
 import numpy as np
 import pytest
 
+from espalier.cluster.on_ray import worker_side
 from espalier.cluster.on_ray.worker_side import LOG_CHARACTERS, Worker, as_array
 from espalier.cluster.pool import Job, Output, Receipt, Shelf
 
@@ -95,3 +97,13 @@ def test_a_job_that_fails_leaves_all_its_blobs_empty():
 
 def test_a_quiet_job_has_no_log():
     assert event_of(lambda job, blobs: Output()).log == ""
+
+
+def test_a_mount_that_hangs_is_not_seen_and_holds_no_worker(monkeypatch):
+    monkeypatch.setattr(worker_side, "SIGHT_SECONDS", 0.05)
+    hangs = threading.Event()
+    monkeypatch.setattr(worker_side, "sees", lambda path, text: hangs.wait(30))
+    assert not Worker.sees(None, "/mount/mark", "text")
+    hangs.set()
+    monkeypatch.setattr(worker_side, "sees", lambda path, text: (path, text) == ("/mount/mark", "text"))
+    assert Worker.sees(None, "/mount/mark", "text")
