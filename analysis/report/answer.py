@@ -84,7 +84,7 @@ def in_short(answers: pd.DataFrame) -> str:
     better = where(known, known["excess_high"] < 0)
     layers = [int(layer) for layer in dict.fromkeys(better["layer"])]
     which = f" ({layers_in_words(layers)})" if 0 < len(better) < len(known) and len(layers) < 7 else ""
-    more = np.count_nonzero(better["alpha_ratio_low"] > 0)
+    more = np.count_nonzero(better["alpha_ratio_low"] > 0) or "none"
     return (
         f"{text}. A trained source serves better than the same net untrained at {len(better)} of {len(known)}"
         f"{which}; the width adds to that at {more}. Only that can speak for features that nets learn alike."
