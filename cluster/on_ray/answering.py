@@ -31,7 +31,7 @@ def silence(address: str) -> str:
             found = begins(link) and knows_ray(link, ANSWER_SECONDS)
     except TimeoutError:
         return "nothing answers"
-    except EOFError:
+    except (EOFError, BrokenPipeError, ConnectionResetError):  # a reset: it did not read all that was said
         return HUNG_UP
     except (OSError, OverflowError) as error:
         return str(getattr(error, "strerror", None) or error)

@@ -109,8 +109,11 @@ def _frames(link: socket.socket, until: float) -> Iterator[tuple[int, int, int, 
 
 
 def _exactly(link: socket.socket, count: int) -> bytes:
-    """So many bytes, or fewer if the other side ends."""
+    """So many bytes, or fewer if the other side ends, by a farewell or by a reset."""
     found = b""
-    while len(found) < count and (some := link.recv(count - len(found))):
-        found += some
+    try:
+        while len(found) < count and (some := link.recv(count - len(found))):
+            found += some
+    except ConnectionResetError:
+        return found
     return found

@@ -1,6 +1,7 @@
 """What is no Ray is told within seconds, whatever it is; what is busy is not taken for gone."""
 
 import socket
+import struct
 import threading
 import time
 
@@ -19,15 +20,23 @@ from espalier.cluster.on_ray.grpc_question import (
 )
 
 
+def hang_up(link, resets):
+    if resets:
+        time.sleep(0.1)  # what was said is read first: a reset may overtake it
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.close()
+
+
 @pytest.fixture
 def listener():
     """Listens at a free port of localhost; `said` is what it answers whoever comes, nothing if None.
 
-    Several texts are answers in turn, each to what comes next; afterwards the link stays open.
+    Several texts are answers in turn, each to what comes next; afterwards the link stays open. A single one
+    is all that it says before it hangs up; with `resets`, as one does that has not read everything.
     """
     made = []
 
-    def listen(*said):
+    def listen(*said, resets=False):
         link = socket.create_server(("127.0.0.1", 0))
         made.append(link)
 
@@ -41,7 +50,7 @@ def listener():
                 visitor.recv(1000)
                 visitor.sendall(each)
             if len(said) == 1:
-                visitor.close()
+                hang_up(visitor, resets)
 
         if said != (None,):
             threading.Thread(target=serve, daemon=True).start()
@@ -98,9 +107,12 @@ def test_another_speaker_of_http_2_is_told_within_seconds(listener, said):
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize("resets", [False, True])
 @pytest.mark.parametrize("said", [b"", frame(SETTINGS)])
-def test_whoever_hangs_up_is_told_as_that_and_not_as_another_speaker(listener, said):
-    assert silence(listener(said)).startswith("what listens there hangs up without an answer, as a head")
+def test_whoever_hangs_up_is_told_as_that_and_not_as_another_speaker(listener, said, resets):
+    assert silence(listener(said, resets=resets)).startswith(
+        "what listens there hangs up without an answer, as a head"
+    )
 
 
 @pytest.mark.parametrize("said", [None, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0"])
