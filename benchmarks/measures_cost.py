@@ -1,7 +1,8 @@
 """What measures without a fit cost: beside the grafts of the same nets, and beside public implementations.
 
-(a) All measures of all unordered pairs at all layers (`tasks.measures`) take turns with the grafts of all
-ordered pairs at all layers (`tasks.grafting`): the same nets, as many fitting and held-out images.
+(a) All measures of all unordered pairs at all layers with their nulls (`tasks.measures`) take turns with the
+grafts of all ordered pairs at all layers (`tasks.grafting`), with the nulls that a sweep gives by default and
+without: the same nets, as many fitting and held-out images.
 (b) Each measure that has a public implementation by itself, for all pairs at all layers, beside that
 implementation for one pair at a time (`benchmarks.public_measures`): timed on one pair with a few
 permutations, layer by layer, and scaled to all pairs with as many permutations as our rows have.
@@ -13,6 +14,7 @@ import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -23,20 +25,21 @@ from benchmarks.public_measures import PUBLIC, Public, pair_seconds
 from benchmarks.timing import Progress, clock, seconds_of
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.kinds.pairings import graft_options, wanted_pairs
 from espalier.orchestrator.planning.nets import nets as specs
 from espalier.orchestrator.planning.nets import used
 from espalier.orchestrator.record import cpu_name
 from espalier.tasks.data import images
 from espalier.tasks.data.tensors import Data, load
 from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.measure_names import MEASURES
 from espalier.tasks.measures.similarity_rows import similarities
 from espalier.tasks.measures.streamed_layers import layers_of
-from espalier.tasks.networks.network import Network
+from espalier.tasks.networks.network import Network, initialise
 from espalier.tasks.spec import (
     Comparison,
-    GraftOptions,
     GraftTile,
     Pair,
     SimilarityTile,
@@ -67,7 +70,7 @@ def run(setup: Setup) -> dict[str, Any]:
     """The machine, the measures beside the grafts, and a row for each measure that is known elsewhere."""
     prepare("cpu")
     data, snapshots, networks = trained(setup)
-    progress = Progress(setup.repeats * 2.0 + len(PUBLIC) * 2.0)
+    progress = Progress(setup.repeats * 3.0 + len(PUBLIC) * 2.0)
     tile = _beside_grafts(setup, snapshots, networks, data, progress)
     layers = list(_layers_of_a_pair(setup, networks, data))
     rows = [
@@ -137,32 +140,44 @@ def _beside_grafts(
     setup: Setup, snapshots: Sequence[Snapshot], networks: list[Network], data: Data, progress: Progress
 ) -> dict[str, Any]:
     measured = _tile(setup, snapshots, MEASURES)
-    ends = [(a, b) for a in range(len(snapshots)) for b in range(len(snapshots)) if a != b]
-    options = GraftOptions(ridges=setup.ridges)
-    grafted = GraftTile(tuple(snapshots), tuple(Pair(f"{a}-{b}", a, b) for a, b in ends), options)
-    times: dict[str, list[float]] = {"measures": [], "grafts": []}
+    initial = [initialise(snap.net) for snap in snapshots]
+    times: dict[str, list[float]] = {}
     counts: dict[str, int] = {}
 
-    def measure() -> None:
-        counts["measures"] = len(similarities(measured, networks, data))
+    def measure() -> int:
+        return len(similarities(measured, networks, data))
 
-    def fit() -> None:
-        counts["grafts"] = len(graft(grafted, networks, data).grafts)
+    def fit(nulls: Sequence[str]) -> int:
+        return len(graft(_grafts(setup, snapshots, nulls), [*networks, *initial], data).grafts)
 
+    works = {"measures": measure, "grafts": partial(fit, DEFAULT_NULLS), "real grafts": partial(fit, ())}
     for number in range(setup.repeats):
-        for name, work in (("measures", measure), ("grafts", fit)):
+        for name, work in works.items():
             with progress.step(f"{name} of all pairs at all layers, run {number + 1}", 1.0):
-                times[name].append(seconds_of(work, "cpu"))
-    ratios = [m / g for m, g in zip(times["measures"], times["grafts"], strict=True)]
-    return {
-        "width": setup.width,
-        "nets": len(snapshots),
-        "values": counts["measures"],
-        "measure_seconds": statistics.median(times["measures"]),
-        "grafts": counts["grafts"],
-        "graft_seconds": statistics.median(times["grafts"]),
-        "measures / grafts": statistics.median(ratios),
-    }
+                start = clock("cpu")()
+                counts[name] = work()
+                times.setdefault(name, []).append(clock("cpu")() - start)
+    row: dict[str, Any] = {"width": setup.width, "nets": len(snapshots), "values": counts["measures"]}
+    row["measure_seconds"] = statistics.median(times["measures"])
+    for name in ("grafts", "real grafts"):
+        ratios = [m / g for m, g in zip(times["measures"], times[name], strict=True)]
+        row |= {name: counts[name], f"{name}: seconds": statistics.median(times[name])}
+        row[f"measures / {name}"] = statistics.median(ratios)
+    return row
+
+
+def _grafts(setup: Setup, snapshots: Sequence[Snapshot], nulls: Sequence[str]) -> GraftTile:
+    """Every ordered pair of the nets and its nulls, whose sources may be the nets as they began."""
+    ladders = [(snapshot(snap.net, net_key(snap.net), 0), snap) for snap in snapshots]
+    config = SweepConfig.parse({"graft": {"nulls": list(nulls), "ridges": list(setup.ridges)}})
+    used_nets = (*snapshots, *(ladder[0] for ladder in ladders))
+    place = {snap.key: number for number, snap in enumerate(used_nets)}
+    pairs = tuple(
+        Pair(pair.key, place[pair.source.key], place[pair.target.key], pair.null)
+        for pair in wanted_pairs(config, ladders)
+        if pair.target.epoch == snapshots[0].epoch
+    )
+    return GraftTile(used_nets, pairs, graft_options(config))
 
 
 @torch.no_grad()

@@ -22,7 +22,8 @@ def test_measures_stand_beside_grafts_and_beside_the_packages_that_are_installed
     monkeypatch.setattr(measures_cost, "FEW", (1, 2))
     result = run(Setup(width=2, nets=2, images=40, permutations=19, repeats=1))
     (tile,) = result["tile"]
-    assert (tile["values"], tile["grafts"]) == (5 * len(MEASURES), 2 * 4)
+    assert (tile["values"], tile["real grafts"]) == (5 * len(MEASURES), 2 * 4)
+    assert tile["grafts"] == (2 + 2 + 2 + 2 + 2) * 4  # real, self, untrained, shuffled images, permuted
     assert tile["measure_seconds"] > 0
     rows = {row["measure"]: row for row in result["public"]}
     assert rows.keys() == PUBLIC.keys()
