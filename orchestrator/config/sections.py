@@ -164,6 +164,7 @@ class GraftConfig(Section):
     nulls: Annotated[tuple[Annotated[str, BeforeValidator(_null)], ...], BeforeValidator(listed)] = (
         DEFAULT_NULLS
     )
+    null_epochs: Annotated[tuple[Natural, ...], BeforeValidator(listed)] = ()
     pool_nets: Annotated[int, Field(ge=2)] = 2
     partitions: Annotated[int, Field(ge=9, le=100_000)] = 19
     pool_ridge: Annotated[Real, Field(ge=0)] | None = None
@@ -195,6 +196,15 @@ class GraftConfig(Section):
         if self.ridges and self.methods == ("adam",):
             raise ValueError("ridges is of no use to methods = ['adam']: leave it out, or add 'exact'")
         return self
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        refuse_falling(null_epochs=self.null_epochs)
+        return self
+
+    def nulls_at(self, epoch: int) -> tuple[str, ...]:
+        """The nulls of targets of an epoch."""
+        return self.nulls if epoch in self.null_epochs or not self.null_epochs else ()
 
 
 class HybridsConfig(Section):

@@ -41,18 +41,20 @@ def refuse_many_pairs(
 ) -> None:
     """Refuse more nets, or pairs of nets of one width, than a sweep can plan.
 
-    A net counts among its own partners, since some nulls are of one net alone.
+    A net counts among its own partners, since some nulls are of one net alone; `nulls` is their number at all
+    snapshots together.
 
     Raises:
         ValueError: They are more than `MOST_NETS` or `MOST_PAIRS`.
     """
     nets = settings * widths * seeds
-    pairs = nets * (seeds if partners == "all" else min(seeds, partners + 1)) * snapshots * (1 + nulls)
+    pairs = nets * (seeds if partners == "all" else min(seeds, partners + 1)) * (snapshots + nulls)
     if nets > MOST_NETS or pairs > MOST_PAIRS:
         raise ValueError(
             f"sweep: {settings:,} settings, {widths:,} widths and {seeds:,} seeds make {nets:,} nets, and "
-            f"{snapshots:,} snapshots with {nulls} nulls about {pairs:,} pairs; at most {MOST_NETS:,} nets "
-            f"and {MOST_PAIRS:,} pairs would do: take fewer, or give each net few partners (graft.partners)"
+            f"{snapshots:,} snapshots with {nulls} nulls of them about {pairs:,} pairs; at most "
+            f"{MOST_NETS:,} nets and {MOST_PAIRS:,} pairs would do: take fewer, or give each net few "
+            "partners (graft.partners) or nulls at few snapshots (graft.null_epochs)"
         )
 
 

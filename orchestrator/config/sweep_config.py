@@ -74,7 +74,7 @@ class SweepConfig(Section):
             len(axes.widths),
             len(axes.seeds),
             len(self.train.snapshots),
-            len(self.graft.nulls),
+            sum(len(self.graft.nulls_at(epoch)) for epoch in self.train.snapshots),
             self.graft.partners,
         )
         return self
@@ -119,6 +119,12 @@ class SweepConfig(Section):
             raise ValueError(
                 f"graft.partners is {_short(partners)}, but a net of {seeds} seeds has {seeds - 1} others: "
                 f"give a number up to {seeds - 1}, 'all' (both orders of every two nets), or more sweep.seeds"
+            )
+        missing = sorted(set(self.graft.null_epochs) - set(self.train.snapshots))
+        if missing:
+            raise ValueError(
+                f"graft.null_epochs has {missing}, but train.snapshots is {list(self.train.snapshots)}: "
+                "nulls are made at snapshots"
             )
         wanted = [null for null in POOL_NULLS if null in self.graft.nulls]
         if wanted and len(self.sweep.seeds) <= self.graft.pool_nets:

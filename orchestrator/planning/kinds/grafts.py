@@ -26,7 +26,9 @@ class Grafts(UnitKind[WantedPair]):
     tables = ("downstream", "ridges", "grafts")
     gemm_share = 0.2  # 18.4 GFLOP/s beside a GEMM of about 95: the demo on an AMD EPYC core
     always_shown = True
-    may_change = frozenset({"graft.nulls", "graft.pairings", "graft.skips", "graft.partners"})
+    may_change = frozenset(
+        {"graft.nulls", "graft.null_epochs", "graft.pairings", "graft.skips", "graft.partners"}
+    )
 
     def wanted(self, scope: Scope) -> WantedPairs:
         """Every pair that a pairing asks for, and its nulls.

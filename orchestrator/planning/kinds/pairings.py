@@ -129,9 +129,9 @@ def _sources(
 ) -> Iterator[tuple[str, Snapshot]]:
     """What is grafted from one net into a target: the net itself at that epoch, and its nulls."""
     here = ladder[position]
-    found = [] if same else [("none", here)]
+    found, asked = [] if same else [("none", here)], config.graft.nulls_at(here.epoch)
     for name, null in NULLS.items():
-        if name in config.graft.nulls:
+        if name in asked:
             found += [(name, source) for source in null.sources(ladder, position, same)]
     # Those of the target's own epoch first: the order of pairs is part of a job's key.
     yield from sorted(found, key=lambda one: one[1] is not here)

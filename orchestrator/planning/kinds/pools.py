@@ -64,9 +64,10 @@ def wanted_pools(
         widest = max(other for other_kind, other in groups if other_kind == kind)
         for position in range(len(group[0])):
             here, wide = (alive(some, position, hopeless) for some in (group, groups[kind, widest]))
-            if "pooled" in config.graft.nulls:
+            asked = config.graft.nulls_at(group[0][position].epoch)
+            if "pooled" in asked:
                 found += _pools(config, "pooled", here, here)
-            if "wider_subset" in config.graft.nulls and width < widest:
+            if "wider_subset" in asked and width < widest:
                 found += _pools(config, "wider_subset", here, wide)
     return found
 

@@ -51,9 +51,18 @@ def test_more_settings_nets_or_pairs_than_can_be_planned_are_refused_with_their_
     text = refusal({"sweep": {"cross": cross}})
     assert f"make {199**3:,} settings; at most {MOST_SETTINGS:,}" in text
     text = refusal({"sweep": {"widths": list(range(1, 102)), "seeds": 1000}})
-    assert f"make 101,000 nets, and 6 snapshots with 4 nulls about {101_000 * 1000 * 30:,} pairs" in text
+    assert (
+        f"make 101,000 nets, and 6 snapshots with 24 nulls of them about {101_000 * 1000 * 30:,} pairs"
+        in text
+    )
     assert f"{MOST_NETS:,} nets and {MOST_PAIRS:,} pairs" in text
     SweepConfig.parse({"sweep": {"widths": [4, 8, 16, 32], "seeds": 200}})
+
+
+def test_nulls_at_few_snapshots_count_there_alone():
+    sweep = {"sweep": {"widths": [4, 8, 16, 32], "seeds": 500}}  # of 6 snapshots and 4 nulls
+    assert f"about {4 * 500**2 * 30:,} pairs" in refusal(sweep)
+    SweepConfig.parse(sweep | {"graft": {"null_epochs": [20]}})
 
 
 def test_few_partners_let_a_sweep_have_more_seeds():

@@ -104,6 +104,11 @@ FAULTS = {
         {"graft": {"partners": 4}},
         ["graft.partners is 4, but a net of 4 seeds has 3 others", "up to 3", "'all'", "more sweep.seeds"],
     ),
+    "nulls at an epoch without a snapshot": (
+        {"graft": {"null_epochs": [3, 20]}},
+        ["graft.null_epochs has [3]", "train.snapshots is [0, 1, 2, 5, 10, 20]"],
+    ),
+    "null epochs that fall": ({"graft": {"null_epochs": [20, 10]}}, ["graft", "null_epochs must rise"]),
     "an unknown null": ({"graft": {"nulls": ["slef"]}}, ["graft.nulls.0", "'slef'", "'self'"]),
     "a layer multiple of 0": ({"network": {"layers": [1, 0]}}, ["network.layers.1", "found 0"]),
     "a layer of an unknown name": (

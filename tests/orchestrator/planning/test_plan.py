@@ -120,6 +120,22 @@ def test_real_grafts_need_no_null():
     assert {null for *_, null in found.values()} == {"none"}
 
 
+def test_nulls_are_made_at_the_epochs_that_are_named_and_one_more_epoch_adds_them():
+    def planned(**graft):
+        sweep = config(graft={"nulls": ["self", "untrained", "pooled", "wider_subset"], **graft})
+        made = plan(sweep)
+        pools = [pool for task in made.tasks if task.job.kind == "pool" for pool in task.job.payload.pools]
+        return pairs(made), {pool.key for pool in pools}, made.total
+
+    last = EPOCHS[-1]
+    every, few, two = planned(), planned(null_epochs=[last]), planned(null_epochs=[0, last])
+    assert {target.epoch for _, target, null in few[0].values() if null == "none"} == {*EPOCHS}
+    assert {target.epoch for _, target, null in few[0].values() if null != "none"} == {last}
+    assert few[0].keys() < two[0].keys() < every[0].keys()
+    assert few[1] < two[1] < every[1]
+    assert few[2]["pool"] * 3 == two[2]["pool"] * 1.5 == every[2]["pool"]
+
+
 def test_without_an_untrained_snapshot_there_is_no_untrained_null():
     assert "untrained" not in {null for *_, null in pairs(plan(config(snapshots=(2, 5)))).values()}
 
