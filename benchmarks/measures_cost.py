@@ -33,8 +33,8 @@ from espalier.tasks.data import images
 from espalier.tasks.data.tensors import Data, load
 from espalier.tasks.grafting.graft import graft
 from espalier.tasks.grafting.nulls.known_nulls import DEFAULT_NULLS
+from espalier.tasks.measures.known_measures import MEASURES
 from espalier.tasks.measures.layer_matrices import LayerMatrices
-from espalier.tasks.measures.measure_names import MEASURES
 from espalier.tasks.measures.similarity_rows import similarities
 from espalier.tasks.measures.streamed_layers import layers_of
 from espalier.tasks.networks.network import Network, initialise

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from espalier.orchestrator.config.sections import Section, listed, one_of
-from espalier.tasks.measures.measure_names import MEASURES
+from espalier.tasks.measures.known_measures import MEASURES
 
 
 def _measure(value: object) -> object:

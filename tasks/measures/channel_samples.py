@@ -17,6 +17,7 @@ from torch import Tensor
 
 from espalier.tasks.measures.channel_gram import PairMoments
 from espalier.tasks.measures.found import Found, nothing
+from espalier.tasks.measures.known_measures import inputs_of
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.seeds import stream
 
@@ -28,9 +29,6 @@ INPUT_BANDWIDTHS = (0.1, 0.5, 1.0, 5.0)
 
 LEAST_EXPONENT = -80.0
 """Of a kernel: in float32 exp of less is a subnormal number, which takes a processor ten times as long."""
-
-MOST_INPUTS, FEWEST_INPUTS = 128, 16
-"""How many (image, position) pairs `mmd_inputs` averages over: fewer where channels are many."""
 
 
 class Statistic(NamedTuple):
@@ -97,15 +95,6 @@ def mmd(layer: LayerMatrices) -> Found:
         return _kernel_statistic(kernel_BB.fill_diagonal_(0.0), len(pair.x_C), without_self=True)
 
     return _over_pairs(layer, make)
-
-
-def inputs_of(channels: int) -> int:
-    """How many inputs `mmd_inputs` takes for so many channels of both nets together.
-
-    >>> [inputs_of(channels) for channels in (16, 128, 256, 1024)]
-    [128, 128, 32, 16]
-    """
-    return max(FEWEST_INPUTS, min(MOST_INPUTS, MOST_INPUTS * 128**2 // channels**2))
 
 
 def mmd_inputs(layer: LayerMatrices) -> Found:

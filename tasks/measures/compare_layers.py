@@ -10,9 +10,9 @@ from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.channel_samples import energy, mmd, mmd_inputs
 from espalier.tasks.measures.fitted_rotation import alignment
 from espalier.tasks.measures.found import Found, name_in
+from espalier.tasks.measures.known_measures import FITTED, MEASURES
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.matched_channels import match, semi_match
-from espalier.tasks.measures.measure_names import FITTED, MEASURES
 from espalier.tasks.measures.pair_measures import PairMeasure, over_pairs
 from espalier.tasks.measures.sample_measures import cka, cka_channels, rsa
 from espalier.tasks.measures.sliced_distance import sliced_w2

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from espalier.tasks.measures.channel_gram import ChannelGram, channel_rows
 from espalier.tasks.measures.image_orders import ImageOrders, circles
+from espalier.tasks.measures.known_measures import MOST
 from espalier.tasks.measures.sample_kernels import sample_kernel
 from espalier.tasks.seeds import stream
-
-MOST = 199
-"""Permutations of a measure that needs more than one product for each, at most."""
 
 DRAWS = 8
 """Draws of one random position of every image (positions of one image are not independent samples)."""

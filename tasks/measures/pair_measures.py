@@ -12,17 +12,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from espalier.tasks.measures.found import Found, Kind, Pair, nothing
-from espalier.tasks.measures.layer_matrices import MOST, LayerMatrices
+from espalier.tasks.measures.known_measures import permutations_of
+from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.permuted_products import permuted_products
-
-FEWEST = 19
-"""Permutations of a measure from `X^T Y` at least: each takes a factorisation or an assignment of C x C."""
-
-DEAR = 4
-"""By how much fewer where singular vectors are needed, too."""
-
-UP_TO_CHANNELS = 64
-"""Channels up to which `MOST` are made; beyond it their number falls with the square of the channels."""
 
 Statistic = Callable[[Tensor], Tensor]
 """From products `X^T P Y` (n, C_s, C_t) of centred features, in float64, to values (n,)."""
@@ -45,18 +37,6 @@ class PairMeasure:
     best: float
     refuses: Callable[[int, int], str | None] = lambda *_: None
     dear: bool = False
-
-
-def permutations_of(channels: int, wanted: int, dear: bool = False) -> int:
-    """How many permutations a pair gets whose wider net has so many channels.
-
-    >>> [permutations_of(channels, 999) for channels in (16, 64, 128, 512)]
-    [199, 199, 49, 19]
-    >>> permutations_of(64, 999, dear=True), permutations_of(64, 9)
-    (49, 9)
-    """
-    share = min(1.0, UP_TO_CHANNELS / channels) ** 2
-    return min(wanted, max(FEWEST, int(MOST * share / (DEAR if dear else 1))))
 
 
 def over_pairs(layer: LayerMatrices, measures: Mapping[str, PairMeasure]) -> dict[str, Found]:

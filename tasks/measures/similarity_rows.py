@@ -14,9 +14,9 @@ from espalier.tasks.measures.best_layer import BestLayer
 from espalier.tasks.measures.channel_gram import ChannelGram
 from espalier.tasks.measures.compare_layers import compare, scale_ratios
 from espalier.tasks.measures.found import Found
+from espalier.tasks.measures.known_measures import FITTED, MEASURES
 from espalier.tasks.measures.layer_matrices import LayerMatrices
 from espalier.tasks.measures.layer_statistics import layer_statistics
-from espalier.tasks.measures.measure_names import FITTED, MEASURES
 from espalier.tasks.measures.streamed_layers import chosen, layers_of
 from espalier.tasks.networks.network import Network
 from espalier.tasks.spec import Comparison, SimilarityTile, Snapshot, layer_name

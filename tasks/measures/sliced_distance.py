@@ -15,13 +15,11 @@ from torch import Tensor
 from espalier.tasks.measures.channel_gram import PairMoments
 from espalier.tasks.measures.channel_samples import deals
 from espalier.tasks.measures.found import Found, nothing
+from espalier.tasks.measures.known_measures import DIRECTIONS, permutations_of
 from espalier.tasks.measures.layer_matrices import LayerMatrices
-from espalier.tasks.measures.pair_measures import permutations_of
 from espalier.tasks.seeds import stream
 
 Array = np.ndarray[Any, Any]
-
-DIRECTIONS = 256
 
 
 def sliced_w2(layer: LayerMatrices) -> Found:

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import measures_cost, public_measures
 from benchmarks.measures_cost import Setup, run
 from benchmarks.public_measures import PUBLIC, pair_seconds
-from espalier.tasks.measures.measure_names import MEASURES
+from espalier.tasks.measures.known_measures import MEASURES
 
 
 def test_measures_stand_beside_grafts_and_beside_the_packages_that_are_installed(monkeypatch):

@@ -1,9 +1,7 @@
 """What comparing nets without a fit costs, by a model (`tasks.measures`).
 
 Fitted to measured tiles (4 nets of widths 4, 16 and 32, 300 and 1,000 images); peaks of memory are
-met from above.
-
-Legend: N images, P positions, C channels of a net; n permutations.
+met from above. What single measures take is told in `orchestrator.planning.kinds.measure_cost`.
 """
 
 from __future__ import annotations
@@ -18,15 +16,12 @@ from espalier.orchestrator.planning.cost import (
     image_bytes,
     snapshot_bytes,
 )
+from espalier.orchestrator.planning.kinds.measure_cost import Sizes, net_flops, pair_flops
 from espalier.tasks.data.images import DataFacts
-from espalier.tasks.measures.measure_names import FITTED, MEASURES
+from espalier.tasks.measures.known_measures import FITTED
 from espalier.tasks.networks.architectures import input_shapes, parameter_count
 from espalier.tasks.spec import SimilarityTile, Snapshot
 
-LABELS = 999
-"""Permutations of channels."""
-DEAR = 199
-"""Most permutations of a measure that needs a decomposition for each."""
 SPECTRUM_BYTES = 2**28
 """Of products of permuted images at one time; there are up to four copies."""
 KERNEL_BYTES = 100
@@ -53,11 +48,12 @@ def similarity_cost(tile: SimilarityTile, facts: DataFacts) -> Cost:
     for layer in range(nets[0].depth):
         at = [size[layer] for size in sizes]
         held = sum(channels * positions for channels, positions in at)
-        flops += 4.0 * images**2 * held
+        flops += 4.0 * images**2 * held + len(at) * net_flops(names, images)
         products = 0.0
         for pair in tile.pairs:
             (left, positions), (right, _) = at[pair.left], at[pair.right]
-            flops += len(pair.keys) / len(MEASURES) * _pair_flops(images * positions, left, right)
+            where = Sizes(images, positions, min(left, right), max(left, right), tile.permutations)
+            flops += pair_flops(pair.keys, where)
             products += 4.0 * images * left * right
         square = 16.0 * sum(channels for channels, _ in at) ** 2
         kernels = KERNEL_BYTES * float(images) ** 2 * len(at)
@@ -65,12 +61,6 @@ def similarity_cost(tile: SimilarityTile, facts: DataFacts) -> Cost:
         peak = max(peak, kept * 4.0 * images * held + square + kernels + 4 * min(SPECTRUM_BYTES, products))
     memory = BASE_BYTES + image_bytes(facts) + 8 * sum(map(parameter_count, nets)) + peak
     return Cost(flops, sum(map(snapshot_bytes, nets)), int(memory), rows * ROW_SECONDS)
-
-
-def _pair_flops(rows: float, left: int, right: int) -> float:
-    """Products under permuted images, what is decomposed for each, and channels dealt anew."""
-    decomposed = DEAR * 30.0 * min(left, right) ** 2 * max(left, right)
-    return 20.0 * rows * left * right + decomposed + 10.0 * LABELS * (left + right) ** 2
 
 
 def features_cost(snapshot: Snapshot, images: int, facts: DataFacts) -> Cost:

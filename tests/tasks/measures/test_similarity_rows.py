@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from espalier.orchestrator.planning.kinds.registry import know_tables
-from espalier.tasks.measures.measure_names import MEASURES
+from espalier.tasks.measures.known_measures import MEASURES
 from espalier.tasks.measures.similarity_rows import features, similarities
 from espalier.tasks.measures.streamed_layers import chosen, layers_of
 from espalier.tasks.networks.network import Network, initialise, permute_channels
