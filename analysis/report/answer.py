@@ -48,8 +48,8 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
         level: Coverage of the intervals.
     """
     fits = {int(row["layer"]): row for row in (last.table() if last else [])}
-    unfitted = _excess(last) if last and not fits else {}
     place = _place(last, tables.exchangeability, compared.alike())
+    unfitted = _excess(last, place.width) if last and not fits else {}
     pools = _pools(where(tables.exchangeability, place.has(tables.exchangeability)))
     cka = _cka(where(compared.alike(), place.has(compared.alike())))
     names = _names(last, tables.exchangeability, compared.summary)
@@ -57,7 +57,9 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     rows = []
     for layer, name in sorted(names.items()):
         row = {"layer": layer, "layer_name": name, **place._asdict()}
-        row |= _fitted(fits.get(layer)) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
+        row |= (
+            _fitted(fits.get(layer), place.width) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
+        )
         row["cka"] = cka.get(layer, np.nan)
         rows.append(row | {"said": sentence(row)})
     return pd.DataFrame(rows, columns=[*COLUMNS])
@@ -156,23 +158,31 @@ def _names(last: SnapshotFits | None, pools: pd.DataFrame, compared: pd.DataFram
     return found
 
 
-def _fitted(fit: dict[str, Any] | None) -> dict[str, Any]:
+def _fitted(fit: dict[str, Any] | None, width: int | None) -> dict[str, Any]:
     if not fit:
         return {"model": "", "warning": ""}
     kept = [f"{name}{end}" for name in _INTERVALS[:-1] for end in ("", "_low", "_high")]
     said = dict.fromkeys(
         part for name in ("warning", "excess_warning") for part in fit[name].split("; ") if part
     )
+    if elsewhere := _elsewhere(fit["excess_width"], width):
+        said[elsewhere] = None
     return {name: fit[name] for name in (*kept, "model")} | {"warning": "; ".join(said)}
 
 
-def _excess(last: SnapshotFits) -> dict[int, dict[str, float]]:
+def _elsewhere(of_excess: float, width: int | None) -> str:
+    """That the excess is of another width than the row, whose widest nets have too few rows of the null."""
+    return "" if not np.isfinite(of_excess) or of_excess == width else f"excess of width {of_excess:g}"
+
+
+def _excess(last: SnapshotFits, width: int | None) -> dict[int, dict[str, Any]]:
     """By layer the excess at the widest nets, where there is no fit over the widths."""
     found = {}
     for group, part in groups(last.pairs, ["layer"]):
         mean = width_means(part, "excess")[-1]
         low, high = mean_interval(mean, last.level)
-        found[int(group["layer"])] = {"excess": mean.mean, "excess_low": low, "excess_high": high}
+        told = {"excess": mean.mean, "excess_low": low, "excess_high": high}
+        found[int(group["layer"])] = told | {"warning": _elsewhere(mean.width, width)}
     return found
 
 

@@ -83,6 +83,17 @@ def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
     assert found["said"].item() == "No fit over widths; a trained source serves better than an untrained one."
 
 
+@pytest.mark.parametrize("widths", [(2, 4, 8, 16, 32), (4, 8)], ids=["with a fit", "without one"])
+def test_an_excess_of_narrower_nets_than_the_rows_says_so(tmp_path, widths):
+    """The widest nets have no untrained sources yet."""
+    grafts = graft_rows(widths=widths, seeds=SEEDS, layers=(2,))
+    there = [r for r in grafts if (r["null"], r["target_width"]) != ("untrained", widths[-1])]
+    found = answered(tmp_path, grafts=there)
+    assert found["width"].item() == widths[-1]
+    assert found["excess"].item() < 0
+    assert f"excess of width {widths[-2]}" in found["warning"].item()
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
