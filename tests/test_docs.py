@@ -121,11 +121,11 @@ def results(name):
     return json.loads((ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("width", "machine"), [(32, "xeon"), (64, "epyc")])
-def test_the_table_of_grafts_is_that_of_the_committed_output(width, machine):
+@pytest.mark.parametrize("width", [32, 64])
+def test_the_table_of_grafts_is_that_of_the_committed_output_and_what_is_promised_holds(width):
     told = table("docs/benchmarks.md", "width, layer")
     output, floor = (
-        results(f"graft-width{width}-{machine}-1core.json"),
+        results(f"graft-width{width}-xeon-1core.json"),
         table("docs/benchmarks.md", "width, phase"),
     )
     for row in output["rows"]:
@@ -141,6 +141,7 @@ def test_the_table_of_grafts_is_that_of_the_committed_output(width, machine):
         ]
     (mean,) = output["summary"]
     assert told[f"{width}, mean"][3:5] == [f"{mean['naive_ratio']:.1f}", f"{mean['adam_ratio']:.0f}"]
+    assert mean["adam_ratio"] >= 700
     for row in output.get("floor", []):
         seconds = [row[f"{name}_seconds"] for name in ("gemm", "minimal", "engine")]
         expected = [f"{row['gigaops']:.1f}", *(f"{1e3 * part:.0f}" for part in seconds)]
