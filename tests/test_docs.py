@@ -161,6 +161,26 @@ def test_the_table_of_training_is_that_of_the_committed_output(network):
         ]
 
 
+def test_the_tables_of_measures_are_those_of_the_committed_output_and_what_is_promised_holds():
+    output = results("similarity-xeon-2core.json")
+    (tile,), (every,) = output["tile"], output["summary"]
+    told = table("docs/benchmarks.md", "work | rows")
+    for name, shown in (("grafts", "grafts, with their nulls"), ("real grafts", "real grafts alone")):
+        seconds, ratio = tile[f"{name}: seconds"], tile[f"measures / {name}"]
+        assert told[shown] == [f"{tile[name]:,}", f"{seconds:.1f}", f"{ratio:.2f}"]
+    assert told["measures, with their nulls"][:2] == [
+        f"{tile['values']:,}",
+        f"{tile['measure_seconds']:.1f}",
+    ]
+    assert tile["measures / grafts"] < 1
+    told = table("docs/benchmarks.md", "measure | public implementation")
+    for name, row in {f"`{row['measure']}`": row for row in output["public"]}.items():
+        assert told[name][2:4] == [f"{row['seconds']:.1f}", f"{row['public_seconds']:,.0f}"]
+        assert float(told[name][4].replace(",", "")) == pytest.approx(row["ratio"], rel=0.02)
+    assert told["all of these"][4] == f"{every['ratio']:,.0f}"
+    assert every["ratio"] >= 20
+
+
 def test_the_table_of_reading_is_that_of_the_committed_output():
     told = table("docs/benchmarks.md", "folder, work")
     rows = results("tables-xeon-2core.json")["reading"]
