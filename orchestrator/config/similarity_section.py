@@ -28,10 +28,33 @@ class SimilarityConfig(Section):
     images: Annotated[int, Field(ge=4, le=2000)] = 1000
     permutations: Annotated[int, Field(ge=19, le=9999)] = 999
     epochs: Literal["same", "all"] = "same"
+    map_measures: Annotated[
+        tuple[Annotated[str, BeforeValidator(_measure)], ...], BeforeValidator(_measures)
+    ] = ()
     widths: Literal["same", "widest"] = "same"
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        if len(set(self.measures)) != len(self.measures):
-            raise ValueError(f"measures has repeats: {list(self.measures)}")
+        for name, measures in (("measures", self.measures), ("map_measures", self.map_measures)):
+            if len(set(measures)) != len(measures):
+                raise ValueError(f"{name} has repeats: {list(measures)}")
         return self
+
+    @model_validator(mode="after")
+    def _of_measures(self) -> Self:
+        others = [name for name in self.map_measures if name not in self.measures]
+        if others:
+            raise ValueError(
+                f"map_measures has '{others[0]}', which is not among measures: {list(self.measures)}"
+            )
+        if self.map_measures and self.epochs == "same":
+            raise ValueError(
+                f"map_measures is {list(self.map_measures)}, but epochs = 'same' makes no map of training: "
+                "add epochs = 'all', or leave it out"
+            )
+        return self
+
+    def measures_between(self, one: int, other: int) -> tuple[str, ...]:
+        """The measures of two nets at two epochs."""
+        mapped = [name for name in self.measures if name in self.map_measures or not self.map_measures]
+        return self.measures if one == other else tuple(mapped)

@@ -47,7 +47,7 @@ def wanted_comparisons(config: SweepConfig, ladders: Sequence[Ladder]) -> list[W
     found: dict[str, WantedComparison] = {}
     for one, other in _pairs(config, ladders) if asked.measures else ():
         left, right = sorted((one, other), key=_order)
-        for measure in asked.measures:
+        for measure in asked.measures_between(left.epoch, right.epoch):
             parameters = {"measure": measure, "images": asked.images, "permutations": asked.permutations}
             key = content_key("similarity", parameters, [left.key, right.key], SIMILARITY_SCHEMA)
             wanted = WantedComparison(key, left, right, measure, asked.images, asked.permutations)
@@ -138,7 +138,9 @@ class Similarities(UnitKind[WantedComparison]):
     tables = ("similarity",)
     own_tables = (SIMILARITY,)
     gemm_share = 0.25  # 0.2 to 0.4 of the GEMM's rate at widths 16 and 32, 1,000 images
-    may_change = frozenset({"similarity.measures", "similarity.epochs", "similarity.widths"})
+    may_change = frozenset(
+        {"similarity.measures", "similarity.epochs", "similarity.map_measures", "similarity.widths"}
+    )
 
     def wanted(self, scope: Scope) -> Sequence[WantedComparison]:
         """Every comparison that `[similarity]` asks for."""

@@ -55,6 +55,18 @@ def test_all_epochs_are_crossed_between_nets_and_never_within_one():
     assert all(a != b for *_, a, b in found)
 
 
+def test_few_measures_make_the_map_of_training_and_one_more_adds_to_it():
+    asked = {"measures": ["energy", "cka", "match"], "epochs": "all"}
+    made = {
+        count: {(unit.key, unit.measure) for unit in units(planned(asked | {"map_measures": some}))}
+        for count, some in ((1, ["energy"]), (2, ["energy", "cka"]), (3, []))
+    }
+    assert {count: len(some) for count, some in made.items()} == {
+        count: 2 * 6 * (3 * 3 + count * 6) for count in made
+    }
+    assert made[1] < made[2] < made[3]
+
+
 def test_narrow_nets_are_compared_with_the_widest_ones():
     found = places(planned({"measures": ["cka"], "widths": "widest"}))
     across = [one for one in found if one[0] != one[1]]
@@ -101,6 +113,15 @@ def test_what_shapes_comparisons_may_be_anything_where_there_are_none():
         ({"images": 3}, r"similarity\.images: found 3"),
         ({"images": 2001}, r"similarity\.images: found 2001"),
         ({"epochs": "some"}, r"similarity\.epochs: found 'some'"),
+        (
+            {"measures": ["cka"], "epochs": "all", "map_measures": ["rsa"]},
+            r"map_measures has 'rsa', which is not among measures: \['cka'\]",
+        ),
+        ({"measures": ["cka"], "map_measures": ["cka"]}, "makes no map of training: add epochs = 'all'"),
+        (
+            {"measures": ["cka"], "epochs": "all", "map_measures": ["cka", "cka"]},
+            "map_measures has repeats",
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_what_would_do(section, message):
