@@ -50,7 +50,7 @@ def test_the_pandas_examples_print_what_is_shown(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("COLUMNS", "200")
     examples = shown_examples("results/README.md")
-    assert len(examples) == 4 == len(python_blocks("results/README.md"))
+    assert len(examples) == 7 == len(python_blocks("results/README.md"))
     for code, shown in examples:
         exec(compile(code, "results/README.md", "exec"), {})
         assert capsys.readouterr().out.strip() == shown.strip()
