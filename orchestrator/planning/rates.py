@@ -25,16 +25,27 @@ OWN = "this sweep's own jobs"
 
 @dataclass(frozen=True)
 class Rates:
-    """Operations per second of a slot and seconds a job besides, by kind, and where they are from."""
+    """How fast a slot is, by kind of job.
+
+    Attributes:
+        flops: Operations per second.
+        origin: Where the rates are from, in words.
+        overhead: Seconds a job besides, as ended jobs show them.
+        modelled: Of kinds of which no job has ended: how many times the cost model's own seconds count.
+    """
 
     flops: dict[str, float]
     origin: str
     overhead: dict[str, float] = field(default_factory=dict[str, float])
+    modelled: dict[str, float] = field(default_factory=dict[str, float])
 
     def seconds(self, task: Task) -> float:
         """How long a job keeps a slot busy."""
-        kind = task.job.kind
-        return JOB_SECONDS + self.overhead.get(kind, 0.0) + task.cost.flops / self.flops[kind]
+        kind, cost = task.job.kind, task.cost
+        besides, flops = self.overhead.get(kind, 0.0), cost.flops
+        if kind in self.modelled:
+            besides, flops = self.modelled[kind] * cost.seconds, flops * cost.slower
+        return JOB_SECONDS + besides + flops / self.flops[kind]
 
 
 def crowd(slots: float, processors: float) -> float:
@@ -68,7 +79,8 @@ def rates(jobs: pa.Table, gemm: float, was: float = 1.0, now: float = 1.0, origi
         now: The same of the slots that are asked for.
         origin: Whose jobs they are, in words.
     """
-    flops, overhead, measured = dict[str, float](), dict[str, float](), list[str]()
+    flops, overhead, modelled = dict[str, float](), dict[str, float](), dict[str, float]()
+    measured = list[str]()
     for kind, share in ((kind.name, kind.gemm_share) for kind in KINDS):
         if share is None:
             continue
@@ -79,9 +91,10 @@ def rates(jobs: pa.Table, gemm: float, was: float = 1.0, now: float = 1.0, origi
             rate, besides = fitted(rows["flops"].to_numpy(), seconds)
             flops[kind], overhead[kind] = rate * was / now, besides * now / was
         else:
-            flops[kind] = share * gemm / now
+            flops[kind], modelled[kind] = share * gemm / now, now
     by_hand = f"{gemm / 1e9:.0f} GFLOP/s of float32 GEMM per slot"
-    return Rates(flops, f"{origin} ({', '.join(measured)})" if measured else by_hand, overhead)
+    told = f"{origin} ({', '.join(measured)})" if measured else by_hand
+    return Rates(flops, told, overhead, modelled)
 
 
 def fitted(flops: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from espalier.orchestrator.planning.cost import (
     image_bytes,
     layer_sizes,
     map_flops,
+    narrowness,
     snapshot_bytes,
 )
 from espalier.tasks.data.images import DataFacts
@@ -35,7 +36,8 @@ def barrier_cost(pair: BarrierPair, facts: DataFacts, where: Mapping[str, object
     flops += repairs * (lines * walk + 2 * images * _hidden_flops(net))
     flops += _matching_flops(pair, images)
     bytes_in = sum(snapshot_bytes(snapshot.net.architecture) for snapshot in pair.snapshots)
-    return Cost(flops, bytes_in, _memory(pair, facts, images, held and repairs))
+    memory = _memory(pair, facts, images, held and repairs)
+    return Cost(flops, bytes_in, memory, slower=narrowness(net))
 
 
 def _hidden_flops(net: Architecture) -> float:

@@ -106,7 +106,7 @@ class Barriers(UnitKind[WantedBarrier]):
     work = "espalier.tasks.jobs.barrier_job:follow_paths"
     tables = ("barrier_curves", "barriers")
     own_tables = (BARRIERS_TABLE, BARRIER_CURVES)
-    gemm_share = 0.15  # 0.15 and 0.28 of the GEMM's rate on digits at widths 8 and 16
+    gemm_share = 0.5  # of wide nets: 0.45 at width 32 on digits
     may_change = frozenset({"barriers.pairs", "barriers.epochs"})
 
     def wanted(self, scope: Scope) -> Sequence[WantedBarrier]:

@@ -85,7 +85,7 @@ class Hybrids(UnitKind[WantedHybrid]):
     name, units, schema = "hybrid", "hybrid pairs", HYBRID_SCHEMA
     work = "espalier.tasks.jobs.hybrid_job:make_hybrids"
     tables = ("hybrids",)
-    gemm_share = 0.1  # 0.08 of the GEMM's rate on digits at widths 8 and 16
+    gemm_share = 0.3  # of wide nets: 0.08 of the GEMM's rate on digits at widths 8 and 16
     may_change = frozenset({"hybrids.pairs", "hybrids.epochs"})
 
     def wanted(self, scope: Scope) -> Sequence[WantedHybrid]:

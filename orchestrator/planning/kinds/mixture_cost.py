@@ -16,6 +16,7 @@ from espalier.orchestrator.planning.cost import (
     image_bytes,
     kept_rank,
     layer_sizes,
+    narrowness,
     snapshot_bytes,
     unfolded_bytes,
 )
@@ -39,7 +40,7 @@ def pool_cost(tile: PoolTile, facts: DataFacts) -> Cost:
     features = sum(_feature_count(tile.snapshots[index].net.architecture) for index in nets)
     peak = max(_cut_memory(tile, target, cut, facts) for cut in made)
     memory = _held(tile.snapshots, facts) + peak + 4 * images_per_batch(target) * features
-    return Cost(flops, _bytes_in(tile.snapshots), int(memory))
+    return Cost(flops, _bytes_in(tile.snapshots), int(memory), slower=narrowness(target))
 
 
 def _used(tile: PoolTile) -> list[int]:
@@ -126,7 +127,7 @@ def hybrid_cost(tile: HybridTile, facts: DataFacts, at_once: int = 0) -> Cost:
     classified = 4 * facts.train * last + 16 * min(facts.train, 2048) * last
     memory = _held(tile.snapshots, facts) + 4 * (shares + 2) * parameter_count(net)
     memory += 8 * (squares + crosses) + unfolded + classified + 4 * 3 * images * _feature_count(net)
-    return Cost(flops, _bytes_in(tile.snapshots), int(memory))
+    return Cost(flops, _bytes_in(tile.snapshots), int(memory), slower=narrowness(net))
 
 
 def _feature_count(net: Architecture) -> int:

@@ -154,7 +154,7 @@ class Pools(UnitKind[WantedPool]):
     name, units, schema = "pool", "pools", POOL_SCHEMA
     work = "espalier.tasks.jobs.pool_job:deal_pools"
     tables = ("downstream", "grafts", "exchangeability")
-    gemm_share = 0.1  # 0.12 of the GEMM's rate on digits at widths 8 and 16
+    gemm_share = 0.4  # of wide nets: 0.35 at widths 48 and 64 on mnist5k
 
     def wanted(self, scope: Scope) -> Sequence[WantedPool]:
         """Every pool that `graft.nulls` asks for."""

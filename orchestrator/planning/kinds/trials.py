@@ -26,7 +26,7 @@ class Trials(Kind):
     name, units = "tune", "trials"
     work = "espalier.tasks.jobs.trial_job:train_trial_nets"
     tables = ("trial_curves", "trials")
-    gemm_share = 0.2
+    gemm_share = 0.8
     others_wait = True
     failures_are_told = False
     may_change = frozenset({"tune.trials", "tune.storage"})

@@ -97,6 +97,16 @@ def test_without_finished_jobs_rates_are_shares_of_a_matrix_products():
     assert speed.origin.startswith("2 GFLOP/s")
 
 
+def test_the_models_own_seconds_count_until_jobs_of_the_kind_have_ended():
+    """What each step takes besides its operations is in the overhead of measured jobs already."""
+    one = Task(Job("a", "train", None), Cost(0.0, 0, 0, seconds=3.0), "a")
+    fresh, shared = (rates(table("jobs", []), gemm=2e9, now=now) for now in (1.0, 2.0))
+    assert fresh.seconds(one) == pytest.approx(JOB_SECONDS + 3.0)
+    assert shared.seconds(one) == pytest.approx(JOB_SECONDS + 6.0)
+    measured = rates(table("jobs", [job_row("train", 30.0, 2.0)]), gemm=2e9)
+    assert measured.seconds(one) == pytest.approx(JOB_SECONDS)
+
+
 def test_the_matrix_product_rate_is_a_real_machines():
     assert 1e8 < gemm_rate(size=256, repeats=2) < 1e13
 
