@@ -17,6 +17,10 @@ from espalier.orchestrator.planning.task import Task
 JOB_SECONDS = 0.05
 """What a job costs outside of its worker: the way through the pool, and publishing its rows."""
 
+ON_A_GPU = 0.15
+"""Of the share of its matrix products' rate that a core reaches, what a GPU does: small nets leave much of
+it idle. A guess on the slow side: nothing was measured on one."""
+
 INTERCEPT_JOBS = 3
 """With fewer, a kind's seconds are taken for proportional to its operations."""
 
@@ -69,7 +73,9 @@ def gemm_rate(size: int = 768, repeats: int = 5) -> float:
     return 2.0 * size**3 / best
 
 
-def rates(jobs: pa.Table, gemm: float, was: float = 1.0, now: float = 1.0, origin: str = OWN) -> Rates:
+def rates(
+    jobs: pa.Table, gemm: float, was: float = 1.0, now: float = 1.0, origin: str = OWN, reached: float = 1.0
+) -> Rates:
     """Rates and overheads of the kinds of which jobs have ended; of the others a share of `gemm`.
 
     Args:
@@ -78,6 +84,7 @@ def rates(jobs: pa.Table, gemm: float, was: float = 1.0, now: float = 1.0, origi
         was: By how much slots that shared cores were slower when the jobs ran (`crowd`).
         now: The same of the slots that are asked for.
         origin: Whose jobs they are, in words.
+        reached: What of the shares of `gemm` that a core reaches is reached here (`ON_A_GPU`).
     """
     flops, overhead, modelled = dict[str, float](), dict[str, float](), dict[str, float]()
     measured = list[str]()
@@ -91,7 +98,7 @@ def rates(jobs: pa.Table, gemm: float, was: float = 1.0, now: float = 1.0, origi
             rate, besides = fitted(rows["flops"].to_numpy(), seconds)
             flops[kind], overhead[kind] = rate * was / now, besides * now / was
         else:
-            flops[kind], modelled[kind] = share * gemm / now, now
+            flops[kind], modelled[kind] = reached * share * gemm / now, now
     by_hand = f"{gemm / 1e9:.0f} GFLOP/s of float32 GEMM per slot"
     told = f"{origin} ({', '.join(measured)})" if measured else by_hand
     return Rates(flops, told, overhead, modelled)

@@ -12,7 +12,7 @@ from typing import Any
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.idle_slots import Idle
 from espalier.orchestrator.planning.plan import Plan
-from espalier.orchestrator.planning.rates import OWN, Rates, crowd, gemm_rate, on_device, rates
+from espalier.orchestrator.planning.rates import ON_A_GPU, OWN, Rates, crowd, gemm_rate, on_device, rates
 from espalier.orchestrator.planning.simulate import Fleet, Forecast, makespan, simulate
 from espalier.orchestrator.running.progress import duration
 from espalier.orchestrator.sweep import Sweep
@@ -155,7 +155,7 @@ def _speed(sweep: Sweep, cluster: Cluster, per_node: int) -> Rates:
         was, now = (crowd(1, _gpu_share(one.config)) for one in (other, sweep))
     else:
         was, now = crowd(other.slots, cores), 1.0 if cluster.nodes else crowd(per_node, cores)
-    speed = rates(log, gemm, was, now, origin)
+    speed = rates(log, gemm, was, now, origin, ON_A_GPU if gpu else 1.0)
     if other is not sweep and not speed.origin.startswith(origin):
         raise ConfigError(
             f"--calibrate {cluster.calibrate}: no job of its sweep has ended on a {'GPU' if gpu else 'CPU'}: "
