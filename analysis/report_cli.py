@@ -92,7 +92,10 @@ def _how_to_read(fits: list[dict[Any, Any]], level: float) -> list[str]:
             f"third (0: the width helps both alike). Excess: trained minus untrained, at width {max(widths)}."
         )
     else:
-        lines.append("Whether untrained sources show the same fall is not in the tables (null 'untrained').")
+        lines.append(
+            "Whether untrained sources show the same fall is not known: too few pairs at too few widths have "
+            "the null 'untrained'."
+        )
     named = [(fit["layer"], _beware(fit)) for fit in fits]
     return [*lines, *(f"beware, layer {layer}: {text}" for layer, text in named if text)]
 

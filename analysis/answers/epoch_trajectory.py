@@ -46,10 +46,11 @@ def trajectory(
     refuse_mixed_axes(rows, ["layer", "source_epoch", "target_epoch"], asked=False)
     found = epoch_map(rows, measure, level)
     if found is None:
-        known = ", ".join(sorted(set(similarity["measure"].astype(str)))) or "no measure"
+        apart = where(similarity, similarity["source_epoch"] != similarity["target_epoch"])
+        known = ", ".join(sorted(set(apart["measure"].astype(str)))) or "no measure"
         raise ValueError(
-            f"measure: no pair of nets at two epochs has '{measure}' (the frame has {known}); "
-            'similarity.epochs = "all" compares them'
+            f"measure: no pair of nets at two epochs has '{measure}' (of such pairs the frame has {known}); "
+            'similarity.epochs = "all" compares them, by similarity.map_measures where those are named'
         )
     off = len(found.cells) * len(found.epochs) * (len(found.epochs) - 1)
     count = off if interval == "together" else 1

@@ -85,8 +85,11 @@ def beside_null(grafts: pd.DataFrame, null: str, by: Sequence[str], y: str) -> p
     else:
         pairs = paired(grafts, by, y, null).rename(columns={"untrained": "beside"})
     if pairs.empty:
+        made = sorted(set(where(grafts, grafts["null"] == null)["target_epoch"]))
         raise ValueError(
-            f"no real row of the frame has a row of null '{null}' with the same target beside it"
+            f"no real row of the last epoch ({grafts['target_epoch'].max()}) has a row of null '{null}' with "
+            f"the same target beside it; the null is there for targets of epochs {list(map(int, made))}: "
+            "give rows of one of these, or name the last one in graft.null_epochs"
         )
     return pairs
 

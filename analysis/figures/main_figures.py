@@ -131,10 +131,11 @@ def drop_by_layer(grafts: pd.DataFrame) -> Figure:
 def error_by_epoch(grafts: pd.DataFrame) -> Figure:
     """Held-out error against the epoch of both nets, a line per layer, a panel per width.
 
-    Dashed and hollow beside each: untrained sources into the same targets, which at epoch 0 are the sources.
+    Dashed and hollow beside each: untrained sources into the same targets, which at epoch 0 are the sources;
+    the line is broken where a snapshot between has no such null.
     """
     means = summarise(grafts, "fvu_test", ["layer", "target_epoch"])
-    null = untrained_by_epoch(grafts, means)
+    null, epochs = untrained_by_epoch(grafts, means), sorted(means["target_epoch"].unique())
     widths, names = sorted(means["width"].unique()), layer_names(grafts)
     colours = ramp(sorted(names))
     figure, panels = new_panels(len(widths), row_height=2.6, more_height=0.9)
@@ -151,9 +152,11 @@ def error_by_epoch(grafts: pd.DataFrame) -> Figure:
                 "label": f"{names[layer]}, untrained",
             }
             if len(beside):
-                axes.errorbar(beside["target_epoch"], beside["mean"], beside["error"], **hollow)
+                known = beside.drop_duplicates("target_epoch").set_index("target_epoch")
+                line = known[["mean", "error"]].reindex(epochs)  # broken where there is none
+                axes.errorbar(epochs, line["mean"], line["error"], **hollow)
         axes.set_title(f"width {width}")
-        epoch_axis(axes, sorted(means["target_epoch"].unique()))
+        epoch_axis(axes, epochs)
         if axes.xaxis.get_tick_params()["labelbottom"]:
             axes.set_xlabel("epoch of the target")
     log_values(panels[0])

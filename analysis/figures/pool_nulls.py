@@ -167,12 +167,12 @@ _START = (
 )
 _NUMBERS = (
     "The numbers on top are the targets with p <= 0.05 of all targets, in parentheses how many there are of "
-    "initial nets. Initial nets are independent draws, so above layer 2 only what exceeds their number says "
-    "anything about training. "
+    "initial nets, where the tables have those. Initial nets are independent draws, so above layer 2 only "
+    "what exceeds their number says anything about training. "
 )
 _TESTS = (
     "Shares of targets of all widths whose p-value is at most 0.05. Nets of different seeds are independent "
-    "draws, the initial ones as well. Where the dashed line of initial nets lies above 5 %, the test rejects "
+    "draws, the initial ones as well. Where a dashed line of initial nets lies above 5 %, the test rejects "
     "for another reason than different distributions: channels of one net share the layers below. There a "
     "share of trained nets is to be held against the dashed line. The test of the spread asks whether the "
     "nets serve a target less evenly than groups of mixed channels do. " + _SHARED

@@ -138,9 +138,9 @@ _EPOCH = (
     "Full: source and target at the same epoch, from the initial nets (0) to the end of training. Dashed, "
     "hollow: sources left at epoch 0 into the same targets. Where both move together, it is the targets that "
     "become easier or harder to serve, and nothing may be read about the sources. What the full line "
-    "lies below the dashed one is what the sources' training adds. Without dashed lines (no null "
-    "'untrained') a rise or a fall cannot be told from the targets' doing. Bars are one standard error over "
-    "nets."
+    "lies below the dashed one is what the sources' training adds. Where a snapshot has no hollow mark (no "
+    "null 'untrained' there) a rise or a fall cannot be told from the targets' doing. Bars are one standard "
+    "error over nets."
 )
 _MATRIX = (
     "Rows give the lower layers, columns the upper ones. A row that stands out is a source that serves all "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from espalier.analysis.limits.excess import EXPONENTS, ExcessFit, excess_fits, paired
+from espalier.analysis.limits.resample import groups
 from espalier.analysis.limits.selection import comparable, where
 from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
 
@@ -76,11 +78,12 @@ def snapshot_fits(grafts: pd.DataFrame, epoch: int, level: float, bootstraps: in
 
 
 def _excess(pairs: pd.DataFrame, level: float, bootstraps: int) -> Sequence[ExcessFit]:
-    """The fits of the excess; none where too few pairs have an untrained source."""
-    try:
-        return excess_fits(pairs, ["layer"], "fvu_test", level=level, bootstraps=bootstraps)
-    except ValueError:
-        return ()
+    """The fits of the excess, of those layers at which enough pairs have an untrained source."""
+    found: list[ExcessFit] = []
+    for _, part in groups(pairs, ["layer"]):
+        with suppress(ValueError):
+            found += excess_fits(part, ["layer"], "fvu_test", level=level, bootstraps=bootstraps)
+    return found
 
 
 def end_fits(

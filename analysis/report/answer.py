@@ -49,7 +49,7 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     """
     fits = {int(row["layer"]): row for row in (last.table() if last else [])}
     place = _place(last, tables.exchangeability, compared.alike())
-    unfitted = _excess(last, place.width) if last and not fits else {}
+    unfitted = _excess(last, place.width) if last else {}
     pools = _pools(where(tables.exchangeability, place.has(tables.exchangeability)))
     cka = _cka(where(compared.alike(), place.has(compared.alike())))
     names = _names(last, tables.exchangeability, compared.summary)
@@ -57,9 +57,10 @@ def answer(tables: Tables, last: SnapshotFits | None, compared: Compared, level:
     rows = []
     for layer, name in sorted(names.items()):
         row = {"layer": layer, "layer_name": name, **place._asdict()}
-        row |= (
-            _fitted(fits.get(layer), place.width) | unfitted.get(layer, {}) | pools.get(layer, {}) | barrier
-        )
+        fitted = _fitted(fits.get(layer), place.width)
+        if not np.isfinite(fitted.get("excess", np.nan)):
+            fitted = _joined(fitted, unfitted.get(layer, {}))
+        row |= fitted | pools.get(layer, {}) | barrier
         row["cka"] = cka.get(layer, np.nan)
         rows.append(row | {"said": sentence(row)})
     return pd.DataFrame(rows, columns=[*COLUMNS])
@@ -170,13 +171,19 @@ def _fitted(fit: dict[str, Any] | None, width: int | None) -> dict[str, Any]:
     return {name: fit[name] for name in (*kept, "model")} | {"warning": "; ".join(said)}
 
 
+def _joined(fitted: dict[str, Any], unfitted: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a layer whose errors may have a fit over the widths, and whose excess has none."""
+    warnings = [part for one in (fitted, unfitted) if (part := one.get("warning", ""))]
+    return fitted | unfitted | {"warning": "; ".join(warnings)}
+
+
 def _elsewhere(of_excess: float, width: int | None) -> str:
     """That the excess is of another width than the row, whose widest nets have too few rows of the null."""
     return "" if not np.isfinite(of_excess) or of_excess == width else f"excess of width {of_excess:g}"
 
 
 def _excess(last: SnapshotFits, width: int | None) -> dict[int, dict[str, Any]]:
-    """By layer the excess at the widest nets, where there is no fit over the widths."""
+    """By layer the excess at the widest nets, without a fit over the widths."""
     found = {}
     for group, part in groups(last.pairs, ["layer"]):
         mean = width_means(part, "excess")[-1]

@@ -19,6 +19,11 @@ def _measures(value: object) -> object:
     return MEASURES if value == "all" else listed(value)
 
 
+def _mapped(value: object) -> object:
+    """`"all"` stands for every one of `measures`, as nothing does."""
+    return () if value == "all" else listed(value)
+
+
 class SimilarityConfig(Section):
     """`[similarity]`: measures of two nets' layers without a fit (docs/method.md); none by default."""
 
@@ -29,7 +34,7 @@ class SimilarityConfig(Section):
     permutations: Annotated[int, Field(ge=19, le=9999)] = 999
     epochs: Literal["same", "all"] = "same"
     map_measures: Annotated[
-        tuple[Annotated[str, BeforeValidator(_measure)], ...], BeforeValidator(_measures)
+        tuple[Annotated[str, BeforeValidator(_measure)], ...], BeforeValidator(_mapped)
     ] = ()
     widths: Literal["same", "widest"] = "same"
 
@@ -45,7 +50,8 @@ class SimilarityConfig(Section):
         others = [name for name in self.map_measures if name not in self.measures]
         if others:
             raise ValueError(
-                f"map_measures has '{others[0]}', which is not among measures: {list(self.measures)}"
+                f"map_measures has '{others[0]}', which is not among measures: add it there, or name some of "
+                f"{list(self.measures)}"
             )
         if self.map_measures and self.epochs == "same":
             raise ValueError(

@@ -90,7 +90,7 @@ def test_beside_each_exponent_stand_that_of_untrained_sources_their_ratio_and_th
     text = " ".join(_how_to_read([FIT], 0.9))
     assert "Untrained sources into the same targets have the second exponent" in text
     alone = " ".join(_how_to_read([FIT | {"excess_width": math.nan}], 0.9))
-    assert "Whether untrained sources show the same fall is not in the tables" in alone
+    assert "Whether untrained sources show the same fall is not known" in alone
 
 
 def test_a_fit_that_rests_on_warned_rows_is_one_to_beware_of():

@@ -41,7 +41,7 @@ def _labels_dealt(at: Sizes) -> float:
     return (5.0 * at.permutations + 7000.0) * at.both**2
 
 
-OF_IMAGES = {"cka": 1100.0, "cka_channels": 4400.0, "rsa": 2200.0}
+OF_IMAGES = {"cka": 1100.0, "cka_channels": 2300.0, "rsa": 2200.0}
 """Of a net, for each two images: forms, their ranks, and all their shifts."""
 
 OF_PAIRS: dict[str, Callable[[Sizes], float]] = {

@@ -135,15 +135,19 @@ def test_the_legend_tells_alpha_and_its_interval(grafts):
 
 
 def test_each_curve_over_epochs_stands_beside_its_untrained_sources(finished, grafts):
-    """At epoch 0 the sources are untrained: the null's curve begins with the real one."""
+    """At epoch 0 the sources are untrained: the null's curve begins with the real one.
+
+    No line crosses a snapshot that has no such null.
+    """
     axes = main_figures.error_by_epoch(grafts).axes[0]
     drawn = {bar.get_label(): bar.lines[0] for bar in axes.containers}
     for name in ("2 · conv2", "3 · conv3", "4 · conv4", "5 · dense1"):
         real, null = drawn[name], drawn[f"{name}, untrained"]
-        assert null.get_xdata().tolist() == [0, 20]
+        assert null.get_xdata().tolist() == real.get_xdata().tolist() == [0, 1, 5, 20]
+        assert np.isfinite(null.get_ydata().astype(float)).tolist() == [True, False, False, True]
         assert null.get_ydata()[0] == pytest.approx(real.get_ydata()[0])
     rows = grafts[(grafts["null"] == "untrained") & (grafts["layer"] == 2) & (grafts["target_width"] == 4)]
-    assert drawn["2 · conv2, untrained"].get_ydata()[1] == pytest.approx(rows["fvu_test"].mean())
+    assert drawn["2 · conv2, untrained"].get_ydata()[3] == pytest.approx(rows["fvu_test"].mean())
     reading = next(
         c.reading
         for c in captioned_figures(load(finished), *end_fits(grafts, 0.9, 20))

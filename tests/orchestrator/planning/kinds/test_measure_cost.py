@@ -27,7 +27,11 @@ def test_every_measure_has_a_cost_and_only_measures_have():
 @pytest.mark.parametrize(
     ("name", "channels", "images", "positions", "permutations", "seconds"),
     [
+        ("cka", 16, 1000, 1, 999, 0.055),
+        ("cka_channels", 64, 1000, 64, 999, 0.158),  # of a tile of 8 nets of width 16 and 3 layers, for two
         ("rsa", 16, 1000, 1, 999, 0.100),
+        ("cca_mean", 64, 1000, 64, 999, 0.143),
+        ("pwcca", 64, 1000, 64, 999, 0.113),
         ("energy", 1000, 500, 1, 99, 0.61),
         ("mmd", 128, 1000, 16, 999, 0.015),
         ("mmd_inputs", 1000, 500, 1, 99, 1.53),
