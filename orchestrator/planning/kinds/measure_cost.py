@@ -9,6 +9,7 @@ Legend: N images, P positions, C channels of a net; n permutations.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import NamedTuple
 
 from espalier.tasks.measures.known_measures import DIRECTIONS, inputs_of, permutations_of
@@ -65,8 +66,9 @@ LONGEST = 250
 """Frequencies of a circle of images, at most."""
 
 
-def pair_flops(names: Collection[str], at: Sizes) -> float:
-    """Operations for some measures of two layers."""
+@lru_cache(maxsize=4096)
+def pair_flops(names: tuple[str, ...], at: Sizes) -> float:
+    """Operations for some measures of two layers; pairs of one width and layer ask for the same."""
     own = sum(OF_PAIRS[name](at) for name in names if name in OF_PAIRS)
     if not BY_PRODUCTS & {*names}:
         return own

@@ -53,7 +53,7 @@ def similarity_cost(tile: SimilarityTile, facts: DataFacts) -> Cost:
         for pair in tile.pairs:
             (left, positions), (right, _) = at[pair.left], at[pair.right]
             where = Sizes(images, positions, min(left, right), max(left, right), tile.permutations)
-            flops += pair_flops(pair.keys, where)
+            flops += pair_flops(tuple(pair.keys), where)
             products += 4.0 * images * left * right
         square = 16.0 * sum(channels for channels, _ in at) ** 2
         kernels = KERNEL_BYTES * float(images) ** 2 * len(at)

@@ -87,6 +87,15 @@ def test_distances_of_channels_stand_beside_channels_dealt_anew():
     assert set(both_tables["null"]) == {"wider_subset", "labels"}
 
 
+def test_a_null_of_another_epoch_than_the_last_one_is_refused_with_its_epochs():
+    rows = known()
+    earlier = rows[rows["null"] != "none"].assign(target_epoch=5)
+    with pytest.raises(
+        ValueError, match=r"last epoch \(20\) .* targets of epochs \[5\]: .*graft.null_epochs"
+    ):
+        compare_to_null(pd.concat([rows[rows["null"] == "none"], earlier]), "wider_subset")
+
+
 def test_what_is_not_there_is_refused_in_one_line():
     rows = both(lambda w: -0.1 * null(w))
     with pytest.raises(ValueError, match="null: no row has 'pooled'; the frame has untrained"):

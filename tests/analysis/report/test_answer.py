@@ -83,6 +83,18 @@ def test_without_a_fit_the_excess_of_the_widest_nets_is_still_told(tmp_path):
     assert found["said"].item() == "No fit over widths; a trained source serves better than an untrained one."
 
 
+def test_a_layer_whose_excess_has_no_fit_leaves_the_others_theirs_and_tells_its_own(tmp_path):
+    grafts = [
+        row
+        for row in graft_rows(widths=WIDTHS, seeds=SEEDS, layers=(2, 3))
+        if row["null"] != "untrained" or row["layer"] == 2 or row["target_width"] > WIDTHS[1]
+    ]
+    found = answered(tmp_path, grafts=grafts).set_index("layer")
+    assert found["alpha_ratio"].notna().tolist() == [True, False]
+    assert (found["excess_high"] < 0).all()
+    assert not found["warning"].str.contains("excess of width").any()
+
+
 @pytest.mark.parametrize("widths", [(2, 4, 8, 16, 32), (4, 8)], ids=["with a fit", "without one"])
 def test_an_excess_of_narrower_nets_than_the_rows_says_so(tmp_path, widths):
     """The widest nets have no untrained sources yet."""

@@ -148,6 +148,14 @@ def test_layers_come_one_by_one_as_whole_passes_give_them(name):
             torch.testing.assert_close(found, wanted)
 
 
+def test_maps_have_their_channels_last_so_that_convs_and_rows_are_read_as_they_lie():
+    _, networks = nets_of(2)
+    x = make_data(test=6, image=networks[0].architecture.input).x_test
+    maps = [h for _, batches in layers_of(networks, x) for some in batches for h in some if h.dim() == 4]
+    assert maps
+    assert all(h.is_contiguous(memory_format=torch.channels_last) for h in maps)
+
+
 def test_the_images_are_a_stratified_choice_of_the_classes():
     y = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
     assert torch.bincount(y[chosen(y, 50)]).tolist() == [30, 15, 5]

@@ -15,7 +15,7 @@ from espalier.tasks.measures.known_measures import MEASURES
 
 def total(names, channels, images=1000, positions=1, permutations=999):
     sizes = Sizes(images, positions, channels, channels, permutations)
-    return 2 * net_flops(names, images) + pair_flops(names, sizes)
+    return 2 * net_flops(names, images) + pair_flops(tuple(names), sizes)
 
 
 def test_every_measure_has_a_cost_and_only_measures_have():
