@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import stdtr
 
 from espalier.analysis.limits.excess import paired
+from espalier.analysis.limits.image_parts import MEASURE, block_parts, with_images
 from espalier.analysis.limits.intervals import Mean, mean_interval
 from espalier.analysis.limits.ratios import paired_ratio
 from espalier.analysis.limits.resample import WidthMean, groups, width_means
@@ -23,11 +24,12 @@ from espalier.analysis.limits.selection import (
     where,
 )
 from espalier.analysis.limits.together import Holding, among, check_interval, holm_over_layers
+from espalier.tasks.tables.image_blocks import ERROR_BY_BLOCK
 
 COLUMNS = (
     *("null", "width", "error", "null_error"),
     *(f"{name}{end}" for name in ("difference", "ratio") for end in ("", "_low", "_high")),
-    *("p_value", "p_holm", "pairs", "nets", "warned", "interval"),
+    *("p_value", "p_holm", "pairs", "nets", "warned", "interval", "images_share"),
 )
 OF_ITS_TARGET = ("self", "permuted", "pooled", "wider_subset")
 """Nulls whose source is no other net of the target's width."""
@@ -41,6 +43,7 @@ def compare_to_null(
     y: str = "fvu_test",
     level: float = 0.9,
     interval: Holding = "each",
+    images: bool = False,
 ) -> pd.DataFrame:
     """The error of real grafts beside that of a null, paired over nets.
 
@@ -51,13 +54,21 @@ def compare_to_null(
     `error` and `null_error` (the two means), `difference` (`error - null_error`) and `ratio` (of the means),
     each with `_low` and `_high` (of the ratio on the log scale); `p_value` of no difference and `p_holm`,
     after Holm over the layers of a width; `pairs`, `nets`, `warned` (share of pairs with a warning of either
-    row) and `interval`: whether an interval covers by itself (`each`) or all rows of the frame at once
-    (`together`, Bonferroni).
+    row), `interval`: whether an interval covers by itself (`each`) or all rows of the frame at once
+    (`together`, Bonferroni), and `images_share`. With `images`, intervals and p-values count the draw of the
+    held-out images too, of which what real rows and the null's have in common cancels; `images_share` is then
+    the images' part of the difference's squared error (NaN otherwise). Rows need `fvu_by_block`, which nulls
+    made of several nets do not have.
 
     Raises:
         ValueError: No real row has the null beside it, an option is out of range, or as `fit_width_limit`.
     """
     check_interval(interval, level)
+    if images and (y != MEASURE or null in OF_ITS_TARGET):
+        raise ValueError(
+            f"images: blocks of images are known of {MEASURE} and of nulls with a source net of their own, "
+            f"got y = '{y}' and null '{null}'"
+        )
     pairs = beside_null(grafts, null, by, y)
     parts = [
         (group | {"null": null}, where(rows, width_R == width))
@@ -66,7 +77,8 @@ def compare_to_null(
         for width in np.unique(width_R)
     ]
     count = among(interval, len(parts))
-    lines = [group | _compared(rows, y, level, count) | {"interval": interval} for group, rows in parts]
+    told = {"interval": interval}
+    lines = [group | _compared(rows, y, level, count, images) | told for group, rows in parts]
     frame = pd.DataFrame(lines, columns=[*by, *COLUMNS])
     return frame.assign(p_holm=holm_over_layers(frame))
 
@@ -119,8 +131,15 @@ def _of_target(null: str) -> tuple[str, ...]:
     return _TARGET if null in ("pooled", "wider_subset") else (*_TARGET, "bn")
 
 
-def _compared(rows: pd.DataFrame, y: str, level: float, count: int) -> dict[str, Any]:
+def _compared(rows: pd.DataFrame, y: str, level: float, count: int, images: bool) -> dict[str, Any]:
     (difference,), (ratio,) = width_means(rows, "excess"), width_means(rows, "ratio")
+    share = np.nan
+    if images:
+        real_RK, null_RK = block_parts(rows), block_parts(rows, f"{ERROR_BY_BLOCK}_untrained")
+        error, beside = column_mean(rows, y), column_mean(rows, "beside")
+        of_ratio_RK = error / beside * (real_RK / error - null_RK / beside)
+        difference, share = with_images(difference, real_RK - null_RK, rows)
+        ratio, _ = with_images(ratio, of_ratio_RK, rows)
     return {
         "width": difference.width,
         "error": column_mean(rows, y),
@@ -131,6 +150,7 @@ def _compared(rows: pd.DataFrame, y: str, level: float, count: int) -> dict[str,
         "pairs": len(rows),
         "nets": difference.seeds,
         "warned": float(np.mean(rows["warning"] != "")),
+        "images_share": share,
     }
 
 

@@ -20,6 +20,7 @@ from espalier.analysis.limits.ratios import group_codes, group_means, paired_rat
 from espalier.analysis.limits.resample import Floats, WidthMean, groups, width_means
 from espalier.analysis.limits.selection import comparable, each_once, measured, warnings_of, where
 from espalier.analysis.limits.width_limit import WidthLimit, fit_groups
+from espalier.tasks.tables.image_blocks import ERROR_BY_BLOCK
 
 NULL = "untrained"
 _SAME = ("source_net", "target_net", "target_epoch", "layer", "method", "bn", "pairing", "skip", "sweep")
@@ -81,15 +82,15 @@ def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test", null: s
     Rows whose error tells nothing (`analysis.limits.selection.measured`) or is not finite are left out.
 
     Further columns: `untrained` (y of that row), `excess` (y minus it) and `ratio`, whose mean over the rows
-    of a group and width is the ratio of the two means (`analysis.limits.ratios.paired_ratio`). `warning` is
-    that of the real row, or else that of the other.
+    of a group and width is the ratio of the two means (`analysis.limits.ratios.paired_ratio`), and
+    `fvu_by_block_untrained` where the rows have blocks of images. `warning` is that of the real row, or else
+    that of the other.
     """
     real = measured(each_once(comparable(grafts, by), y), y)
     known = [name for name in _SAME if name in grafts.columns]
     beside = measured(each_once(where(grafts, grafts["null"] == null), y), y)
-    rows = real.merge(
-        beside[[*known, y, "warning"]], on=known, suffixes=("", "_untrained"), validate="one_to_one"
-    )
+    told = [name for name in (y, "warning", ERROR_BY_BLOCK) if name in grafts.columns]
+    rows = real.merge(beside[[*known, *told]], on=known, suffixes=("", "_untrained"), validate="one_to_one")
     rows = where(rows, np.isfinite(rows[y]) & np.isfinite(rows[f"{y}_untrained"]))
     rows = rows.rename(columns={f"{y}_untrained": "untrained"})
     told, other = (warnings_of(rows, name) for name in ("warning", "warning_untrained"))

@@ -17,11 +17,12 @@ Legend: W widths, K blocks, R rows, B bootstraps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from espalier.analysis.limits.held_out import Spread, added
 from espalier.analysis.limits.powerlaw import Floats
 from espalier.analysis.limits.resample import WidthMean, summed_variance
 from espalier.analysis.limits.selection import narrower_width, net_codes
@@ -63,7 +64,23 @@ def image_parts(rows: pd.DataFrame, means: Sequence[WidthMean]) -> ImageParts:
     Raises:
         ValueError: A row does not tell what blocks of images add, or rows were judged on different images.
     """
-    if ERROR_BY_BLOCK not in rows or bool(rows[ERROR_BY_BLOCK].isna().to_numpy().any()):
+    part_RK, width_R = block_parts(rows), narrower_width(rows)
+    codes = [code.to_numpy() for code in net_codes(rows)]
+    part_WK, both_W = np.zeros((len(means), BLOCKS)), np.zeros(len(means))
+    for place, mean in enumerate(means):
+        here = width_R == mean.width
+        part_WK[place] = part_RK[here].mean(axis=0) / mean.mean
+        both_W[place] = summed_variance(part_RK[here].T, [code[here] for code in codes]) / mean.mean**2
+    return ImageParts(part_WK, both_W, _freedom(rows))
+
+
+def block_parts(rows: pd.DataFrame, column: str = ERROR_BY_BLOCK) -> Floats:
+    """What blocks of images add to each row's error, `[R, K]`: a mean's squares sum to its variance.
+
+    Raises:
+        ValueError: As `image_parts`.
+    """
+    if column not in rows or bool(rows[column].isna().to_numpy().any()):
         raise ValueError(
             f"images: rows have no '{ERROR_BY_BLOCK}', which graft.error_blocks = true keeps and "
             "load(folder, image_blocks=True) reads"
@@ -71,14 +88,26 @@ def image_parts(rows: pd.DataFrame, means: Sequence[WidthMean]) -> ImageParts:
     counts = sorted(set(rows["images_test"]))
     if len(counts) != 1 or counts[0] < 2:
         raise ValueError(f"images: all rows must be of the same held-out images, found {counts} of them")
-    images, width_R = int(counts[0]), narrower_width(rows)
-    part_RK = np.frombuffer(b"".join(rows[ERROR_BY_BLOCK]), SHARE).reshape(-1, BLOCKS).astype(np.float64)
-    size_K = np.array(block_sizes(images))
-    part_RK *= np.sqrt(images / (images - size_K @ size_K / images))
-    codes = [code.to_numpy() for code in net_codes(rows)]
-    part_WK, both_W = np.zeros((len(means), BLOCKS)), np.zeros(len(means))
-    for place, mean in enumerate(means):
-        here = width_R == mean.width
-        part_WK[place] = part_RK[here].mean(axis=0) / mean.mean
-        both_W[place] = summed_variance(part_RK[here].T, [code[here] for code in codes]) / mean.mean**2
-    return ImageParts(part_WK, both_W, min(images, BLOCKS) - 1)
+    images, size_K = int(counts[0]), np.array(block_sizes(int(counts[0])))
+    part_RK = np.frombuffer(b"".join(rows[column]), SHARE).reshape(-1, BLOCKS).astype(np.float64)
+    return part_RK * np.sqrt(images / (images - size_K @ size_K / images))
+
+
+def with_images(mean: WidthMean, part_RK: Floats, rows: pd.DataFrame) -> tuple[WidthMean, float]:
+    """A mean over nets with the images' part in its variance too, and the images' share of that variance.
+
+    Args:
+        mean: The mean of a column of the rows, all of one width.
+        part_RK: What blocks of images add to that column, as `block_parts` has it.
+        rows: The rows.
+    """
+    mean_K = part_RK.mean(axis=0)
+    images = Spread(float(mean_K @ mean_K), _freedom(rows))
+    both = summed_variance(part_RK.T, [code.to_numpy() for code in net_codes(rows)])
+    whole = added(Spread(mean.variance, mean.freedom), images, twice=both)
+    share = images.variance / whole.variance if whole.variance > 0 else np.nan
+    return replace(mean, variance=whole.variance, freedom=whole.freedom), share
+
+
+def _freedom(rows: pd.DataFrame) -> float:
+    return min(int(rows["images_test"].iloc[0]), BLOCKS) - 1
