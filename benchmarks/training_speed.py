@@ -34,8 +34,8 @@ from benchmarks.random_images import write_random_images
 from benchmarks.timing import Progress
 from espalier.cluster.pool import Done, Failed, Job, Pool
 from espalier.orchestrator.config.sweep_config import SweepConfig
-from espalier.orchestrator.planning.cost import train_cost, train_seconds
 from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.kinds.train_cost import train_cost, train_seconds
 from espalier.orchestrator.planning.kinds.train_groups import Rung, train_tasks
 from espalier.orchestrator.planning.nets import nets as specs
 from espalier.orchestrator.planning.nets import used

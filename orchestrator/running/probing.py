@@ -16,9 +16,10 @@ from typing import Annotated, Any, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from espalier.cluster.pool import Done, Failed, Job, Pool
-from espalier.orchestrator.planning.cost import forward_flops, train_seconds
 from espalier.orchestrator.planning.identity import probe_key
 from espalier.orchestrator.planning.kind import SINGLY, Choice
+from espalier.orchestrator.planning.kinds.train_cost import train_seconds
+from espalier.orchestrator.planning.net_cost import forward_flops
 from espalier.orchestrator.store.json_shape import shaped
 from espalier.orchestrator.store.sweep_store import Store
 from espalier.tasks.data.images import DataFacts

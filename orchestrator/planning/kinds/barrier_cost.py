@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from espalier.orchestrator.planning.cost import (
-    BASE_BYTES,
-    Cost,
+from espalier.orchestrator.planning.cost import BASE_BYTES, Cost
+from espalier.orchestrator.planning.net_cost import (
     evaluation_bytes,
     forward_flops,
     image_bytes,

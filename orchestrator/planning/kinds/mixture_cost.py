@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from espalier.orchestrator.planning.cost import (
-    BASE_BYTES,
-    Cost,
-    arm_flops,
+from espalier.orchestrator.planning.cost import BASE_BYTES, Cost
+from espalier.orchestrator.planning.kinds.graft_cost import arm_flops, kept_rank, unfolded_bytes
+from espalier.orchestrator.planning.net_cost import (
     forward_flops,
     gram_flops,
     image_bytes,
-    kept_rank,
     layer_sizes,
     narrowness,
     snapshot_bytes,
-    unfolded_bytes,
 )
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.networks.architectures import Shape, images_per_batch, parameter_count

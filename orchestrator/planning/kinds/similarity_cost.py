@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from espalier.orchestrator.planning.cost import (
-    BASE_BYTES,
-    Cost,
-    forward_flops,
-    image_bytes,
-    snapshot_bytes,
-)
+from espalier.orchestrator.planning.cost import BASE_BYTES, Cost
 from espalier.orchestrator.planning.kinds.measure_cost import Sizes, net_flops, pair_flops
+from espalier.orchestrator.planning.net_cost import forward_flops, image_bytes, snapshot_bytes
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.measures.known_measures import FITTED
 from espalier.tasks.networks.architectures import input_shapes, parameter_count

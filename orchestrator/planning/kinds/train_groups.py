@@ -12,9 +12,9 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from espalier.cluster.pool import Job
-from espalier.orchestrator.planning.cost import train_cost, train_seconds
 from espalier.orchestrator.planning.identity import group_key, probe_key
 from espalier.orchestrator.planning.kind import SINGLY, Choice, Choices
+from espalier.orchestrator.planning.kinds.train_cost import train_cost, train_seconds
 from espalier.orchestrator.planning.task import Limits, Task
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.tile_parts import groups

@@ -12,8 +12,9 @@ from typing import Any
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.config.tune_space import PREFIX
-from espalier.orchestrator.planning.cost import Cost, train_cost
+from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.kind import Kind, Scope, Share
+from espalier.orchestrator.planning.kinds.train_cost import train_cost
 from espalier.orchestrator.planning.nets import used
 from espalier.orchestrator.planning.studies import Study, wanted_studies
 from espalier.orchestrator.planning.task import Task

@@ -10,15 +10,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from espalier.orchestrator.planning.cost import (
-    forward_flops,
-    graft_cost,
-    image_bytes,
-    kept_rank,
-    snapshot_bytes,
-    spectrum_flops,
-    train_cost,
-)
+from espalier.orchestrator.planning.kinds.graft_cost import graft_cost, kept_rank, spectrum_flops
+from espalier.orchestrator.planning.kinds.train_cost import train_cost
+from espalier.orchestrator.planning.net_cost import forward_flops, image_bytes, snapshot_bytes
 from espalier.tasks.data.images import DataFacts, facts
 from espalier.tasks.data.tensors import load
 from espalier.tasks.grafting.graft import graft

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.planning import cost
-from espalier.orchestrator.planning.cost import graft_cost
+from espalier.orchestrator.planning.kinds import graft_cost as costs
 from espalier.orchestrator.planning.kinds import graft_tiles
+from espalier.orchestrator.planning.kinds.graft_cost import graft_cost
 from espalier.orchestrator.planning.plan import make_plan, without
 from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.planning.tile_load import loads
@@ -262,7 +262,7 @@ def test_what_some_pairs_cost_is_reckoned_once_however_they_are_cut(monkeypatch)
         reckoned[pairs.keys.tobytes()] += 1
         return loads(pairs, *more)
 
-    monkeypatch.setattr(cost, "loads", counted)
+    monkeypatch.setattr(costs, "loads", counted)
     monkeypatch.setattr(graft_tiles, "loads", counted)
     sweep = config(widths=(3,), seeds=8, snapshots=(5,), nulls=())
     for slots, many in ((1, 1), (3, 8), (40, 20)):

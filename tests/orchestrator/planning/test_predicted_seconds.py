@@ -11,8 +11,10 @@ import pytest
 
 from espalier.cluster.pool import Job
 from espalier.orchestrator.config.sweep_config import SweepConfig
-from espalier.orchestrator.planning.cost import graft_cost, narrowness, train_cost
 from espalier.orchestrator.planning.identity import net_key, snapshot
+from espalier.orchestrator.planning.kinds.graft_cost import graft_cost
+from espalier.orchestrator.planning.kinds.train_cost import train_cost
+from espalier.orchestrator.planning.net_cost import narrowness
 from espalier.orchestrator.planning.nets import nets, used
 from espalier.orchestrator.planning.rates import JOB_SECONDS, rates
 from espalier.orchestrator.planning.task import Task

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from espalier.orchestrator.config.sweep_config import SweepConfig
-from espalier.orchestrator.planning.cost import train_cost
 from espalier.orchestrator.planning.identity import probe_key
 from espalier.orchestrator.planning.kind import Choice
+from espalier.orchestrator.planning.kinds.train_cost import train_cost
 from espalier.orchestrator.planning.kinds.train_groups import Rung, train_tasks
 from espalier.orchestrator.planning.kinds.training import TRAINING
 from espalier.orchestrator.planning.nets import nets
