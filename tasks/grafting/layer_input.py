@@ -19,6 +19,7 @@ from torch.nn.grad import conv2d_weight
 
 from espalier.tasks.grafting.lag_gram import LagSums
 from espalier.tasks.grafting.row_gram import RowSums
+from espalier.tasks.grafting.tap_cross import PaddedRows, padded_rows, tap_cross
 from espalier.tasks.networks.architectures import output_size
 from espalier.tasks.networks.network import linear
 from espalier.tasks.spec import Layer, in_float32
@@ -59,6 +60,10 @@ class LayerInput:
         if self._layer.kind == "dense":
             return self._h.flatten(1)
         return channel_rows(self._unfold(self._h)[..., None])
+
+    @cached_property
+    def _padded(self) -> PaddedRows:
+        return padded_rows(self._h, self._layer.kernel, self._layer.padding)
 
     def _unfold(self, h: Tensor) -> Tensor:
         return F.unfold(h, self._layer.kernel, padding=self._layer.padding, stride=self._layer.stride)
@@ -113,6 +118,8 @@ class LayerInput:
     def cross_CD(self, z: Tensor) -> Tensor:
         """`Z^T U` in float64, for an output `z` (N, C, H, W) or (N, C) on the same images."""
         if not self._single:
+            if self._layer.kind == "conv" and self._layer.stride == 1:
+                return tap_cross(self._padded, z, self._layer.kernel)
             # With few channels Z^T U is 1.7 times faster than its transpose U^T Z (16,000 x 288 by 32).
             return channel_rows(z).T @ self.patches_MD
         size = (z.shape[1], self._h.shape[1], self._layer.kernel, self._layer.kernel)

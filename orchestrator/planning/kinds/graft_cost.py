@@ -21,7 +21,12 @@ from espalier.orchestrator.planning.tile_load import Census, Load, loads
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.nulls.null import SAMPLE
 from espalier.tasks.grafting.pair_table import PairTable
-from espalier.tasks.networks.architectures import images_per_batch, mixed_batch, parameter_count
+from espalier.tasks.networks.architectures import (
+    images_per_batch,
+    mixed_batch,
+    output_size,
+    parameter_count,
+)
 from espalier.tasks.networks.cuts import (
     ADAM_BATCH,
     Arm,
@@ -87,7 +92,7 @@ def part_flops(load: Load, facts: DataFacts) -> float:
         flops += facts.train * sum(count * forward_flops(net) for net, count in load.sources)
     arms = all_arms(load.cuts)
     for (source, target), count in load.ends:
-        flops += count * facts.train * sum(arm_flops(source, target, arm) for arm in arms)
+        flops += count * facts.train * sum(cross_flops(options, source, target, arm) for arm in arms)
         flops += count * sum(trial_flops(options, source, target, arm) for arm in arms)
         flops += count * sum(top_flops(options, source, target, cut, facts) for cut in load.cuts)
     return flops + adam_flops(load)
@@ -158,9 +163,20 @@ def widest_reading(tile: GraftTile) -> int:
 
 
 def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
-    """Operations of one image's cross term, or of its prediction."""
+    """Operations of a map for one image: of its prediction, or of its cross term from patches."""
     sizes = arm_sizes(source, target, arm)
     return 2.0 * sizes.dim * sizes.out * sizes.positions
+
+
+def cross_flops(options: GraftOptions, source: Architecture, target: Architecture, arm: Arm) -> float:
+    """Operations of one image's cross term: by taps (`tasks.grafting.tap_cross`) the border counts, too."""
+    sizes = arm_sizes(source, target, arm)
+    taps = sizes.map.kind == "conv" and sizes.map.stride == 1
+    if not taps or in_float32(options.products, sizes.shape[0]):
+        return arm_flops(source, target, arm)
+    height, width = output_size(sizes.map, sizes.shape)
+    border = sizes.map.kernel - 1
+    return 2.0 * sizes.dim * sizes.out * (height + border) * (width + border)
 
 
 def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
