@@ -111,6 +111,11 @@ class PatchMoments:
         self._sums = sums
 
     @property
+    def dim(self) -> int:
+        """D."""
+        return len(self.sum_D)
+
+    @property
     def gram_DD(self) -> Tensor:
         """`U^T U`, put together anew each time."""
         assert self._sums is not None, "no batch was added"
@@ -238,6 +243,25 @@ class Factor:
     def explained(self, weight_DC: Tensor) -> Tensor:
         """`w^T G w` of each column of `weight_DC`, shape (C,)."""
         return (self.values_K[:, None] * (self.vectors_DK.T @ weight_DC).square()).sum(0)
+
+
+NEARLY_CONSTANT = 1e-6
+"""Variation over the square of the mean up to which a source is left to `factorise`."""
+
+
+def ridge_solution(centred: CentredGram, cross_DC: Tensor, ridge: float) -> Tensor | None:
+    """`Factor.solve` by Cholesky, where no spectrum is asked for: 20 times faster for D of 1,500.
+
+    For ridges that rule what rounding leaves of the least eigenvalues (`row_rule.shrunk`), in float64. None
+    where rounding may be all there is: of a source that is nearly constant.
+    """
+    gram_DD = (centred.gram_DD + centred.gram_DD.T) / 2
+    trace = gram_DD.trace()
+    if not trace > NEARLY_CONSTANT * centred.rows * centred.mean_D.square().sum():
+        return None
+    gram_DD.diagonal().add_(ridge * trace / len(gram_DD))
+    lower_DD, problem = torch.linalg.cholesky_ex(gram_DD)
+    return None if problem.item() else torch.cholesky_solve(cross_DC, lower_DD)
 
 
 def factorise(moments: PatchMoments) -> Factor:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TOGETHER = 1024
+"""Rows that wait for one product: each reads and writes all D x D numbers, however few rows it has."""
+
 
 class RowSums:
-    """The rows while they are fewer than D, then the running sum of `U^T U`."""
+    """The rows while they are fewer than D, then the running sum of `U^T U` and rows that wait for it."""
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
@@ -20,12 +23,18 @@ class RowSums:
 
     def add(self, rows_MD: Tensor) -> None:
         """Add rows in float64."""
+        self._rows.append(rows_MD)
+        waiting, dim = sum(len(rows) for rows in self._rows), rows_MD.shape[1]
+        if waiting >= (dim if self._gram_DD is None else min(dim, TOGETHER)):
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        rows_MD = torch.cat(self._rows)
         if self._gram_DD is None:
-            self._rows.append(rows_MD)
-            if sum(len(rows) for rows in self._rows) >= rows_MD.shape[1]:
-                self._gram_DD, self._rows = self.gram_DD(), []
+            self._gram_DD = rows_MD.T @ rows_MD
         else:
             self._gram_DD.addmm_(rows_MD.T, rows_MD)
+        self._rows = []
 
     def few_MD(self) -> Tensor | None:
         """All rows, if they are fewer than D."""
@@ -40,5 +49,7 @@ class RowSums:
         few_MD = self.few_MD()
         if few_MD is not None:
             return few_MD.T @ few_MD
+        if self._rows:
+            self._sum_up()
         assert self._gram_DD is not None
         return self._gram_DD

@@ -1,4 +1,4 @@
-"""Which fits may be made from their rows (`tasks.grafting.row_fit`), in plain Python."""
+"""Which fits may be made from their rows (`tasks.grafting.row_fit`) or need no spectrum, in plain Python."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ CONDITION = 1e10
 def may_be_read(options: GraftOptions, products: str, rows: int, dim: int) -> bool:
     """Whether fits of so many rows of D numbers are made from them if their condition asks for it.
 
-    No condition does with a ridge of D / `CONDITION` or more, since `lambda = ridge x trace(G) / D` is then
-    large enough. A choice among ridges goes by sums alone.
+    No condition does where `shrunk`. A choice among ridges goes by sums alone.
     """
-    few, shrunk = rows * dim <= MOST, options.ridge * CONDITION >= dim
-    return products == "float64" and few and not shrunk and not options.ridges
+    few = rows * dim <= MOST
+    return products == "float64" and few and not shrunk(options.ridge, dim) and not options.ridges
+
+
+def shrunk(ridge: float, dim: int) -> bool:
+    """Whether `lambda = ridge x trace(G) / D` leaves a condition above `CONDITION` to no matrix of D rows."""
+    return ridge * CONDITION >= dim

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,13 +19,12 @@ from espalier.tasks.grafting.nulls.known_nulls import AS_IT_IS, variant_of
 from espalier.tasks.grafting.nulls.null import Noise, Seen
 from espalier.tasks.grafting.solve import split as held_back
 from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
-from espalier.tasks.kernels.compiled import compiles
-from espalier.tasks.networks.architectures import images_per_batch, input_shapes, mixed_batch
+from espalier.tasks.networks.architectures import images_per_batch, mixed_batch
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
 from espalier.tasks.networks.layout import laid
 from espalier.tasks.networks.network import LayerFeatures, Network, max_pool
 from espalier.tasks.seeds import stream
-from espalier.tasks.spec import Architecture, GraftTile, Layer, Loss, Pair, in_float32
+from espalier.tasks.spec import GraftTile, Layer, Loss, Pair
 
 
 class Batch(NamedTuple):
@@ -180,9 +179,8 @@ class TileNets:
         return {source: self._layers(x, source, batch) for source in self.pairs_of}
 
     def _forward(self, network: Network, images: Tensor) -> Layers:
-        """Features of a net, with channels last in memory where compiled kernels read them."""
-        rows = _reads_rows(network.architecture, self.tile.options.products)
-        last = rows and images.device.type == "cpu" and compiles(network.architecture)
+        """Features of a net; on a CPU with channels last in memory, as fits read the maps of convs."""
+        last = images.device.type == "cpu" and network.architecture.layers[0].kind == "conv"
         return list(network.features(laid(images, "channels_last") if last else images))
 
     def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
@@ -190,13 +188,6 @@ class TileNets:
         network, noise = self._made.of(source)
         layers = self._forward(network, look(images) if look else images)
         return noise(layers, self._made.seen(batch)) if noise else layers
-
-
-@cache
-def _reads_rows(architecture: Architecture, products: Literal["float32", "float64"]) -> bool:
-    """Whether a fit reads maps as they are, rather than unfolded: convs with float32 products."""
-    layers = zip(architecture.layers, input_shapes(architecture), strict=True)
-    return any(layer.kind == "conv" and in_float32(products, shape[0]) for layer, shape in layers)
 
 
 def given(arm: Arm, features: LayerFeatures) -> Tensor:

@@ -11,7 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from espalier.tasks.grafting.gram import Centred, Factor, PatchMoments, centre, factorise
+from espalier.tasks.grafting.gram import (
+    Centred,
+    CentredGram,
+    Factor,
+    PatchMoments,
+    centre,
+    factorise,
+    ridge_solution,
+)
+from espalier.tasks.grafting.row_rule import shrunk
 from espalier.tasks.grafting.solve import Fit, Sums, solve
 from espalier.tasks.mixing.channels import Channels, Moments
 from espalier.tasks.networks.cuts import Arm
@@ -44,11 +53,11 @@ def deal(channels: Channels, pool: Pool, layer: int) -> Groups:
 class Trial(NamedTuple):
     """A group's held-out FVU, and how many of the d directions of its patches the fitting images show.
 
-    FVU is None where the target is constant.
+    FVU is None where the target is constant, `kept` where it is not known.
     """
 
     fvu: float | None
-    kept: int
+    kept: int | None
     dim: int
 
 
@@ -80,10 +89,29 @@ class Fitter:
         cross_Od = moments.crosses[target, arm][:, self.channels.dims(arm, group_c)]
         return Sums(patches, cross_Od.T, moments.outputs[target, arm])
 
-    def trial(self, target: int, arm: Arm, group_c: Tensor) -> Trial:
-        """Fit a group to a target and score it on the held-out images, from their moments alone."""
-        factor = self.factor(arm, group_c)
-        fitted = self.fit(target, arm, group_c, factor)
+    def trial(self, target: int, arm: Arm, group_c: Tensor, spectrum: bool = False) -> Trial:
+        """Fit a group to a target and score it on the held-out images, from their moments alone.
+
+        `kept` is known where the fit needs the spectrum of the group's Gram matrix or `spectrum` asks for it.
+        """
+        patches = self.patches(self.train, arm, group_c)
+        weight_DC = self._by_ridge(patches, target, arm, group_c)
+        factor = factorise(patches) if weight_DC is None or spectrum else None
+        if weight_DC is None and factor is not None:
+            weight_DC = self.fit(target, arm, group_c, factor).weight_DC
+        assert weight_DC is not None
+        output = self.train.outputs[target, arm]
+        bias_C = output.mean_C - (patches.sum_D / patches.rows) @ weight_DC
         held = self.sums(self.test, target, arm, group_c, centre(self.patches(self.test, arm, group_c)))
-        fvu = held.unexplained(fitted.weight_DC, fitted.bias_C)
-        return Trial(fvu, len(factor.values_K), factor.dim)
+        kept = None if factor is None else len(factor.values_K)
+        return Trial(held.unexplained(weight_DC, bias_C), kept, patches.dim)
+
+    def _by_ridge(self, patches: PatchMoments, target: int, arm: Arm, group_c: Tensor) -> Tensor | None:
+        """The weight, where no spectrum is needed for it."""
+        ridge = self.channels.tile.options.ridge
+        if patches.products != "float64" or not shrunk(ridge, patches.dim) or patches.few_MD() is not None:
+            return None
+        centred = centre(patches)
+        assert isinstance(centred, CentredGram)
+        cross_DC = self.sums(self.train, target, arm, group_c, centred).centred_DC
+        return ridge_solution(centred, cross_DC, ridge)

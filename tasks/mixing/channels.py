@@ -16,6 +16,7 @@ from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.tile_nets import given
 from espalier.tasks.networks.architectures import images_per_batch, shapes_of
 from espalier.tasks.networks.cuts import Arm, Reading, all_arms, arm_map, arm_sizes, cuts, reading
+from espalier.tasks.networks.layout import laid
 from espalier.tasks.networks.network import LayerFeatures, Network
 from espalier.tasks.seeds import stream
 from espalier.tasks.spec import Loss, PoolTile
@@ -71,13 +72,14 @@ class Channels:
         layer, count = arm_map(self.architecture, arm), self.shapes[arm.reads][0]
         return LayerInput(layer, h, self.tile.options.products, count)
 
-    def batches(self, x: Tensor) -> Iterator[tuple[Tensor, list[Features]]]:
-        """The indices of a batch of images, and the features of all nets at layers 1 to L."""
+    def batches(self, x: Tensor, depth: int | None = None) -> Iterator[tuple[Tensor, list[Features]]]:
+        """The indices of a batch of images, and the features of all nets at layers 1 to `depth`, or to L."""
         nets = sorted({*self.targets, *self.members})
         for images_N in torch.arange(len(x)).split(images_per_batch(self.architecture)):
-            features = {net: self.networks[net].features(x[images_N]) for net in nets}
-            depth = self.architecture.depth
-            yield images_N, [{net: next(layers) for net, layers in features.items()} for _ in range(depth)]
+            images = x[images_N] if x.device.type != "cpu" else laid(x[images_N], "channels_last")
+            features = {net: self.networks[net].features(images) for net in nets}
+            layers = range(depth or self.architecture.depth)
+            yield images_N, [{net: next(made) for net, made in features.items()} for _ in layers]
 
 
 class Moments:
@@ -96,7 +98,7 @@ class Moments:
                 self.outputs[target, arm] = ChannelMoments(sizes.out)
 
     def add(self, layers: Sequence[Features]) -> None:
-        """Add a batch: the features of layers 1 to L."""
+        """Add a batch: the features of layers 1 to that which the arms' last reading is of."""
         inputs: dict[Reading, LayerInput] = {}
         for arm in self._arms:
             features, place = layers[arm.reads], self._channels.readings[arm]
@@ -112,6 +114,6 @@ class Moments:
 def measure(channels: Channels, arms: Sequence[Arm], x: Tensor) -> Moments:
     """The moments of some arms over images `x` (N, C, H, W)."""
     moments = Moments(channels, arms)
-    for _, layers in channels.batches(x):
+    for _, layers in channels.batches(x, 1 + max(arm.reads for arm in arms)):
         moments.add(layers)
     return moments

@@ -94,10 +94,14 @@ def _row(fitter: Fitter, pool: Pool, cut: Cut, data: Data) -> dict[str, Any]:
     """One row of table `exchangeability`."""
     channels, groups = fitter.channels, deal(fitter.channels, pool, cut.layer)
     trial = partial(fitter.trial, pool.target, cut.arms[0])
-    real = [trial(group_c) for group_c in groups.real]
-    dealt = [[trial(group_c) for group_c in partition] for partition in groups.dealt]
+    real = [trial(group_c, spectrum=True) for group_c in groups.real]
+    dealt = [
+        [trial(group_c, spectrum=not number) for group_c in partition]
+        for number, partition in enumerate(groups.dealt)
+    ]
     trials = [*real, *(one for partition in dealt for one in partition)]
-    said = next((text for one in trials if (text := warning(one.kept, one.dim, len(data.y_train)))), "")
+    known = [(one.kept, one.dim) for one in trials if one.kept is not None]
+    said = next((text for sizes in known if (text := warning(*sizes, len(data.y_train)))), "")
     verdict = _verdict(pool, real, dealt)
     snapshots = channels.tile.snapshots
     return {

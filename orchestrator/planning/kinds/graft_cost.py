@@ -92,7 +92,7 @@ def part_flops(load: Load, facts: DataFacts) -> float:
         flops += facts.train * sum(count * forward_flops(net) for net, count in load.sources)
     arms = all_arms(load.cuts)
     for (source, target), count in load.ends:
-        flops += count * facts.train * sum(cross_flops(options, source, target, arm) for arm in arms)
+        flops += count * facts.train * sum(fitted_flops(options, source, target, arm) for arm in arms)
         flops += count * sum(trial_flops(options, source, target, arm) for arm in arms)
         flops += count * sum(top_flops(options, source, target, cut, facts) for cut in load.cuts)
     return flops + adam_flops(load)
@@ -122,7 +122,7 @@ def top_flops(
     """Operations of one graft's joint and top: on held-out images, and where BN is re-estimated on all."""
     chosen = len(options.statistics) if norms_from(target, cut.layer) else 1
     again = facts.train if reestimated(options, target, cut) else 0
-    joints = (facts.test + again) * joint_flops(source, target, cut)
+    joints = (facts.test + again) * joint_flops(options, source, target, cut)
     return joints + (chosen * facts.test + again) * forward_flops(target, cut.layer + 1)
 
 
@@ -163,13 +163,13 @@ def widest_reading(tile: GraftTile) -> int:
 
 
 def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
-    """Operations of a map for one image: of its prediction, or of its cross term from patches."""
+    """Operations of one image's cross term, or of its prediction."""
     sizes = arm_sizes(source, target, arm)
     return 2.0 * sizes.dim * sizes.out * sizes.positions
 
 
-def cross_flops(options: GraftOptions, source: Architecture, target: Architecture, arm: Arm) -> float:
-    """Operations of one image's cross term: by taps (`tasks.grafting.tap_cross`) the border counts, too."""
+def fitted_flops(options: GraftOptions, source: Architecture, target: Architecture, arm: Arm) -> float:
+    """As `arm_flops`, as fits take it: by taps (`tasks.grafting.tap_products`) the border counts, too."""
     sizes = arm_sizes(source, target, arm)
     taps = sizes.map.kind == "conv" and sizes.map.stride == 1
     if not taps or in_float32(options.products, sizes.shape[0]):
@@ -179,9 +179,9 @@ def cross_flops(options: GraftOptions, source: Architecture, target: Architectur
     return 2.0 * sizes.dim * sizes.out * (height + border) * (width + border)
 
 
-def joint_flops(source: Architecture, target: Architecture, cut: Cut) -> float:
+def joint_flops(options: GraftOptions, source: Architecture, target: Architecture, cut: Cut) -> float:
     """Operations that give one image's `z_l` and shortcuts of a grafted net, from the source's features."""
-    fitted = sum(arm_flops(source, target, arm) for arm in cut.arms)
+    fitted = sum(fitted_flops(options, source, target, arm) for arm in cut.arms)
     if cut.method != "stitch":
         return fitted
     projected = projection_sizes(target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from espalier.orchestrator.planning.cost import BASE_BYTES, Cost
-from espalier.orchestrator.planning.kinds.graft_cost import arm_flops, cross_flops, kept_rank, unfolded_bytes
+from espalier.orchestrator.planning.kinds.graft_cost import fitted_flops, kept_rank, unfolded_bytes
 from espalier.orchestrator.planning.net_cost import (
     forward_flops,
     gram_flops,
@@ -55,12 +55,12 @@ def _cut_flops(tile: PoolTile, target: Architecture, cut: Cut, facts: DataFacts)
     side_by_side: Shape = (sizes.shape[0] * members, *sizes.shape[1:])
     flops = images * gram_flops(sizes.map, side_by_side)
     targets = len({pool.target for pool in tile.pools})
-    crosses = sum(cross_flops(tile.options, target, target, arm) for arm in cut.arms)
+    crosses = sum(fitted_flops(tile.options, target, target, arm) for arm in cut.arms)
     flops += targets * members * images * crosses
     for pool in tile.pools:
         groups = len(pool.sources) + len(pool.wide)
         flops += (tile.partitions + 1) * groups * fit_flops(sizes)
-        top = arm_flops(target, target, cut.arms[0]) + forward_flops(target, cut.layer + 1)
+        top = fitted_flops(tile.options, target, target, cut.arms[0]) + forward_flops(target, cut.layer + 1)
         flops += len(pool.sources) * facts.test * top
     return flops
 

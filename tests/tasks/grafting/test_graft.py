@@ -86,9 +86,9 @@ def lstsq_graft(source, target, layer, x_train, x_test):
 def test_exact_graft_equals_float64_lstsq_on_independent_patches(layer, products, tolerance):
     tile = make_tile(options=GraftOptions(products=products), width=WIDE)
     data = make_data(train=600)
-    if products == "float32":  # features as the fit's, to the bit: 600 rows of layer 3 amplify the last ones
-        laid_out = (laid(x, "channels_last") for x in (data.x_train, data.x_test))
-        data = data._replace(**dict(zip(("x_train", "x_test"), laid_out, strict=True)))
+    # Features as the fit's, to the bit: 600 rows of layer 3 amplify the last ones.
+    laid_out = (laid(x, "channels_last") for x in (data.x_train, data.x_test))
+    data = data._replace(**dict(zip(("x_train", "x_test"), laid_out, strict=True)))
     nets = networks_of(tile)
     row = next(r for r in graft(tile, nets, data).grafts if (r["key"], r["layer"]) == ("none-0-1", layer))
     with torch.no_grad():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from espalier.tasks.grafting import row_gram
 from espalier.tasks.grafting.gram import CentredGram, CentredRows, PatchMoments, centre, factorise
 from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.row_gram import RowSums
@@ -53,6 +54,19 @@ def test_few_rows_have_the_spectrum_and_the_solutions_of_their_gram_matrix(rank)
         )
     expected = np.linalg.lstsq((h - h.mean(0)).numpy(), draw(20, 3, seed=2).numpy(), rcond=1e-10)[0]
     np.testing.assert_allclose(few.solve(cross_DC, 0.0).numpy(), expected, atol=1e-10)
+
+
+def test_rows_that_wait_for_a_product_are_in_the_matrix(monkeypatch):
+    """Sums of 3 batches, then products of 8 rows at once; the last rows wait for the question."""
+    monkeypatch.setattr(row_gram, "TOGETHER", 8)
+    h, sums = draw(60, 5), RowSums()
+    for number, batch in enumerate(h.split(3), start=1):
+        sums.add(batch)
+        torch.testing.assert_close(sums.gram_DD(), h[: 3 * number].T @ h[: 3 * number], rtol=1e-12, atol=0)
+    once = RowSums()
+    for batch in h.split(3):
+        once.add(batch)
+    torch.testing.assert_close(once.gram_DD(), h.T @ h, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(("rows", "kept"), [(4, True), (11, True), (12, False), (30, False)])

@@ -10,6 +10,7 @@ from scipy import stats
 
 from espalier.tasks.data.tensors import Data
 from espalier.tasks.grafting.graft import graft
+from espalier.tasks.grafting.gram import centre
 from espalier.tasks.mixing.channel_groups import Fitter, deal
 from espalier.tasks.mixing.channels import Channels, measure
 from espalier.tasks.mixing.exchangeability import exchange
@@ -156,6 +157,31 @@ def test_a_random_group_is_fitted_as_float64_lstsq_fits_it():
         assert fitter.trial(0, fitter.channels.cuts[0].arms[0], group).fvu == pytest.approx(expected, 1e-6)
 
 
+@pytest.mark.parametrize("entries", [(1, 1, "pool"), (1, "pool")])
+def test_a_ridge_is_solved_without_a_spectrum_as_with_one(entries):
+    """Up to rounding. Of dealt groups after the first partition's it is not known what the images show."""
+    data, tile = make_data(train=600), pool_tile(nets=2, entries=entries, options=GraftOptions(ridge=1e-6))
+    fitter = fitter_of(tile, networks_of(tile), data)
+    for cut in fitter.channels.cuts:
+        arm = cut.arms[0]
+        for group in deal(fitter.channels, tile.pools[0], cut.layer).dealt[1]:
+            factor = fitter.factor(arm, group)
+            fitted = fitter.fit(0, arm, group, factor)
+            held = fitter.sums(fitter.test, 0, arm, group, centre(fitter.patches(fitter.test, arm, group)))
+            found = fitter.trial(0, arm, group)
+            assert found.fvu == pytest.approx(held.unexplained(fitted.weight_DC, fitted.bias_C), rel=1e-8)
+            assert found.kept is None
+            assert fitter.trial(0, arm, group, spectrum=True).kept == len(factor.values_K)
+
+
+def test_a_ridge_that_rounding_may_outdo_asks_for_the_spectrum():
+    for ridge in (0.0, 1e-10):
+        tile = pool_tile(nets=2, options=GraftOptions(ridge=ridge))
+        fitter = fitter_of(tile, networks_of(tile), make_data(train=600))
+        (group, *_) = deal(fitter.channels, tile.pools[0], 2).dealt[0]
+        assert fitter.trial(0, fitter.channels.cuts[0].arms[0], group).kept == 27
+
+
 def independent_pools(null, pools, nets):
     """Rows of many pools that share no net, all untrained: channels of layer 1 are independent draws."""
     data = make_data(train=120, test=60, image=(2, 4, 4))
@@ -272,9 +298,10 @@ def test_every_row_fits_its_table_and_says_what_its_source_is(data):
             assert all(0 <= row["source_accuracy_test"] <= 1 for row in rows.grafts)
 
 
-def test_dead_and_constant_channels_give_finite_rows_and_say_so(data):
+@pytest.mark.parametrize("ridge", [0.0, 1e-6])
+def test_dead_and_constant_channels_give_finite_rows_and_say_so(ridge, data):
     for null in ("pooled", "wider_subset"):
-        tile = pool_tile(null)
+        tile = pool_tile(null, options=GraftOptions(ridge=ridge))
         networks = networks_of(tile)
         dead = {name: value.clone() for name, value in networks[1].parameters.items()}
         dead["layers.1.bias"][0] = -100.0  # ReLU gives 0
