@@ -29,20 +29,21 @@ class RowSums:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        rows_MD = torch.cat(self._rows)
+        rows_MD = self._waiting_MD()
         if self._gram_DD is None:
             self._gram_DD = rows_MD.T @ rows_MD
         else:
             self._gram_DD.addmm_(rows_MD.T, rows_MD)
         self._rows = []
 
-    def few_MD(self) -> Tensor | None:
-        """All rows, if they are fewer than D."""
-        if self._gram_DD is not None:
-            return None
+    def _waiting_MD(self) -> Tensor:
         if len(self._rows) > 1:
             self._rows = [torch.cat(self._rows)]
         return self._rows[0]
+
+    def few_MD(self) -> Tensor | None:
+        """All rows, if they are fewer than D."""
+        return self._waiting_MD() if self._gram_DD is None else None
 
     def gram_DD(self) -> Tensor:
         """`U^T U` so far."""
