@@ -77,12 +77,16 @@ def gram_flops(layer: Layer, shape: Shape) -> float:
 
 
 @cache
-def forward_flops(architecture: Architecture, first: int = 1) -> float:
-    """Operations of one image's linear maps, from h of layer `first` - 1 on: layers and projections."""
-    total = sum(map_flops(sizes) for sizes in layer_sizes(architecture)[first - 1 :])
+def forward_flops(architecture: Architecture, first: int = 1, last: int | None = None) -> float:
+    """Operations of one image's linear maps, from h of layer `first` - 1 to z of layer `last`, or of L.
+
+    Layers, and projections on the shortcuts that start there.
+    """
+    end = last or architecture.depth
+    total = sum(map_flops(sizes) for sizes in layer_sizes(architecture)[first - 1 : end])
     for number, sizes in projection_sizes(architecture).items():
         shortcut = architecture.layers[number - 1].shortcut
-        if shortcut is not None and shortcut.reads >= first - 1:
+        if shortcut is not None and first - 1 <= shortcut.reads < end:
             total += map_flops(sizes)
     return total
 

@@ -18,23 +18,26 @@ from espalier.orchestrator.planning.net_cost import (
     snapshot_bytes,
 )
 from espalier.tasks.data.images import DataFacts
+from espalier.tasks.grafting.row_rule import shrunk
 from espalier.tasks.networks.architectures import Shape, images_per_batch, parameter_count
 from espalier.tasks.networks.cuts import Arm, ArmSizes, Cut, arm_sizes, cuts
-from espalier.tasks.spec import Architecture, HybridTile, PoolTile, Snapshot
+from espalier.tasks.spec import Architecture, HybridTile, PoolTile, Snapshot, in_float32
 
 CLASSIFIER_STEPS = 150
 """Evaluations of a hybrid's re-fitted classifier, about: 50 to 200 on digits."""
 
 
 def pool_cost(tile: PoolTile, facts: DataFacts) -> Cost:
-    """Cost of a job of pools: it goes over the images once for each cut, and once for what it scores."""
+    """Cost of a job of pools: it goes over the images once for each cut, up to it, and once to score."""
     target = tile.snapshots[tile.pools[0].target].net.architecture
     made, images = cuts(target), facts.train + facts.test
     nets = _used(tile)
-    forward = sum(forward_flops(tile.snapshots[index].net.architecture) for index in nets)
-    flops = forward * (len(made) * images + facts.test)
+    used = [tile.snapshots[index].net.architecture for index in nets]
+    lasts = [1 + max(arm.reads for arm in cut.arms) for cut in made]
+    flops = images * sum(forward_flops(net, last=last) for net in used for last in lasts)
+    flops += facts.test * sum(forward_flops(net) for net in used)
     flops += sum(_cut_flops(tile, target, cut, facts) for cut in made)
-    features = sum(_feature_count(tile.snapshots[index].net.architecture) for index in nets)
+    features = sum(_feature_count(net) for net in used)
     peak = max(_cut_memory(tile, target, cut, facts) for cut in made)
     memory = _held(tile.snapshots, facts) + peak + 4 * images_per_batch(target) * features
     return Cost(flops, _bytes_in(tile.snapshots), int(memory), slower=narrowness(target))
@@ -59,10 +62,22 @@ def _cut_flops(tile: PoolTile, target: Architecture, cut: Cut, facts: DataFacts)
     flops += targets * members * images * crosses
     for pool in tile.pools:
         groups = len(pool.sources) + len(pool.wide)
-        flops += (tile.partitions + 1) * groups * fit_flops(sizes)
+        flops += groups * _trial_flops(tile, sizes, facts)
         top = fitted_flops(tile.options, target, target, cut.arms[0]) + forward_flops(target, cut.layer + 1)
         flops += len(pool.sources) * facts.test * top
     return flops
+
+
+def _trial_flops(tile: PoolTile, sizes: ArmSizes, facts: DataFacts) -> float:
+    """Operations of the fits of the real partition and the random ones, for one net of them.
+
+    Where a ridge rules, only the first two partitions have a spectrum (`tasks.mixing.channel_groups`).
+    """
+    fits, single = tile.partitions + 1, in_float32(tile.options.products, sizes.shape[0])
+    many = kept_rank(sizes, facts.train) == sizes.dim
+    if not (sizes.map.kind == "conv" and single) and many and shrunk(tile.options.ridge, sizes.dim):
+        return 2 * fit_flops(sizes) + fits * (sizes.dim**3 / 3 + 8.0 * sizes.dim**2 * sizes.out)
+    return fits * fit_flops(sizes)
 
 
 def fit_flops(sizes: ArmSizes) -> float:

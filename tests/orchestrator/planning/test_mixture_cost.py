@@ -48,6 +48,16 @@ def test_operations_of_hybrids_per_image_are_within_a_quarter_of_pytorchs_count(
     assert 0.75 < ratio < 1.25, f"model / counted = {ratio:.3f}"
 
 
+def test_a_ridge_spares_all_partitions_but_two_their_spectrum():
+    pools, facts = (Pool("a", 0, (1, 2), "pooled"),), facts_of(make_data(train=600, image=NET["image"]))
+    costs = [
+        pool_cost(PoolTile(tuple(snapshots_of(3)), pools, GraftOptions(ridge=ridge), partitions), facts).flops
+        for ridge in (0.0, 1e-6)
+        for partitions in (9, 39)
+    ]
+    assert (costs[3] - costs[2]) < 0.3 * (costs[1] - costs[0])
+
+
 def test_one_factorisation_for_each_group_of_each_partition_is_counted():
     narrow = snapshots_of(3)
     pools = (Pool("a", 0, (1, 2), "pooled"),)
