@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from espalier.orchestrator.planning.kinds.graft_cost import arm_flops, kept_rank
+from espalier.orchestrator.planning.kinds.tile_cost import arm_flops, kept_rank
 from espalier.orchestrator.planning.net_cost import gram_flops, layer_sizes, map_flops
 from espalier.tasks.networks.architectures import input_shapes, output_size
 from espalier.tasks.networks.cuts import all_arms, arm_sizes, cuts

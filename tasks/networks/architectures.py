@@ -176,8 +176,8 @@ def images_per_batch(architecture: Architecture) -> int:
 
     At least 16 images, and at most 65,536 positions of the input: more would spare little time.
     """
-    shapes = input_shapes(architecture)
-    most = max(prod(shape) for shape in shapes)
+    layers = zip(architecture.layers, input_shapes(architecture), strict=True)
+    most = max(max(prod(shape), layer.out * prod(output_size(layer, shape))) for layer, shape in layers)
     _, height, width = architecture.input
     return max(16, min(MAP_NUMBERS // most, 65_536 // (height * width)))
 

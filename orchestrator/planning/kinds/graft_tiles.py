@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from espalier.cluster.pool import Job
 from espalier.orchestrator.planning.cost import Cost
 from espalier.orchestrator.planning.identity import tile_key
-from espalier.orchestrator.planning.kinds.graft_cost import ALL, graft_cost, loaded_cost
+from espalier.orchestrator.planning.kinds.tile_cost import ALL, graft_cost, loaded_cost
 from espalier.orchestrator.planning.kinds.tile_pieces import TILES_PER_SLOT, pieces, well_used
 from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPairs
 from espalier.orchestrator.planning.task import Limits, Task, halves

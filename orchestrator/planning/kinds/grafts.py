@@ -7,10 +7,10 @@ from typing import Any
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
 from espalier.orchestrator.planning.kind import Scope, UnitKind
-from espalier.orchestrator.planning.kinds.graft_cost import widest_reading
 from espalier.orchestrator.planning.kinds.graft_tiles import graft_task, graft_tasks, pairs_of
 from espalier.orchestrator.planning.kinds.pair_blocks import GRAFT_SCHEMA
 from espalier.orchestrator.planning.kinds.pairings import graft_options, wanted_pairs
+from espalier.orchestrator.planning.kinds.tile_cost import widest_reading
 from espalier.orchestrator.planning.kinds.wanted_pairs import WantedPair, WantedPairs
 from espalier.orchestrator.planning.task import Task
 from espalier.tasks.data.images import DataFacts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from espalier.orchestrator.planning.cost import BASE_BYTES, Cost
-from espalier.orchestrator.planning.kinds.graft_cost import fitted_flops, kept_rank, unfolded_bytes
+from espalier.orchestrator.planning.kinds.tile_cost import fitted_flops, kept_rank, unfolded_bytes
 from espalier.orchestrator.planning.net_cost import (
     forward_flops,
     gram_flops,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from espalier.orchestrator.planning.kinds.graft_cost import graft_cost, kept_rank, spectrum_flops
+from espalier.orchestrator.planning.kinds.tile_cost import graft_cost, kept_rank, spectrum_flops
 from espalier.orchestrator.planning.kinds.train_cost import train_cost
 from espalier.orchestrator.planning.net_cost import forward_flops, image_bytes, snapshot_bytes
 from espalier.tasks.data.images import DataFacts, facts

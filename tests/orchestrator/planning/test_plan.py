@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espalier.orchestrator.config.sweep_config import ConfigError, SweepConfig
-from espalier.orchestrator.planning.kinds import graft_cost as costs
 from espalier.orchestrator.planning.kinds import graft_tiles
-from espalier.orchestrator.planning.kinds.graft_cost import graft_cost
+from espalier.orchestrator.planning.kinds import tile_cost as costs
+from espalier.orchestrator.planning.kinds.tile_cost import graft_cost
 from espalier.orchestrator.planning.plan import make_plan, without
 from espalier.orchestrator.planning.task import Limits
 from espalier.orchestrator.planning.tile_load import loads

@@ -12,7 +12,7 @@ import pytest
 from espalier.cluster.pool import Job
 from espalier.orchestrator.config.sweep_config import SweepConfig
 from espalier.orchestrator.planning.identity import net_key, snapshot
-from espalier.orchestrator.planning.kinds.graft_cost import graft_cost
+from espalier.orchestrator.planning.kinds.tile_cost import graft_cost
 from espalier.orchestrator.planning.kinds.train_cost import train_cost
 from espalier.orchestrator.planning.net_cost import narrowness
 from espalier.orchestrator.planning.nets import nets, used

@@ -221,11 +221,17 @@ def part_memory(load: Load, facts: DataFacts, factored: int) -> int:
 def unfolded_bytes(options: GraftOptions, read: Sequence[ArmSizes]) -> int:
     """Bytes for one image of what the fits of one source make of its features.
 
-    Each reading keeps its patches in float64 while the batch lasts, or its maps where nothing is unfolded;
-    two copies more of the largest are in the making.
+    Each reading keeps its patches in float64 while the batch lasts, or its maps where nothing is unfolded: of
+    narrow convs in float64, as they are and with a border. Two copies more of the largest are in the making.
     """
-    kept = [8 * size.positions * size.dim for size in read]
-    for place, size in enumerate(read):
-        if size.map.kind == "conv" and size.map.stride == 1 and in_float32(options.products, size.shape[0]):
-            kept[place] = 4 * size.shape[0] * size.shape[1] * size.shape[2]
-    return sum(kept) + 2 * max(kept)
+    return sum(kept := [_kept_bytes(options, size) for size in read]) + 2 * max(kept)
+
+
+def _kept_bytes(options: GraftOptions, size: ArmSizes) -> int:
+    if size.map.kind == "dense" or size.map.stride > 1:
+        return 8 * size.positions * size.dim
+    channels, height, width = size.shape
+    if in_float32(options.products, channels):
+        return 4 * channels * height * width
+    border = size.map.kernel - 1
+    return 8 * channels * (height * width + (height + border) * (width + border))
