@@ -59,8 +59,8 @@ class Part:
     @property
     def trained(self) -> pd.DataFrame:
         """The nets after training."""
-        nets_ = self.tables.nets
-        return nets_[nets_["epoch"] == self.epoch]
+        rows = self.tables.nets
+        return rows[rows["epoch"] == self.epoch]
 
     @property
     def all_widths(self) -> list[int]:
@@ -127,8 +127,8 @@ def nets() -> Iterator[Row]:
         }
 
 
-def _accuracy(nets_: pd.DataFrame, width: int) -> str:
-    values = nets_.loc[nets_["width"] == width, "accuracy_test"]
+def _accuracy(trained: pd.DataFrame, width: int) -> str:
+    values = trained.loc[trained["width"] == width, "accuracy_test"]
     return "–" if values.isna().any() else f"{values.mean():.3f} ({values.min():.3f} to {values.max():.3f})"
 
 
@@ -150,7 +150,7 @@ def fall() -> Iterator[Row]:
 
 def _limit(fit: Mapping[str, Any]) -> str:
     if fit["model"] == "power+plateau":
-        return f"{_told(fit, 'c', '.2g')}"
+        return _told(fit, "c", ".2g")
     return f"none seen, up to {fit['c_high']:.2g}"
 
 
@@ -288,16 +288,13 @@ def barriers() -> Iterator[Row]:
             here = rows[(rows["target_width"] == width) & (rows["target_epoch"] == part.epoch)]
             mean = here.groupby(["matching", "correction"], observed=True)["loss_test_barrier"].mean()
             if len(mean):
-                yield {
-                    "sweep": part.name,
-                    "width": str(width),
-                    "pairs": str(len(here.drop_duplicates(["source_net", "target_net"]))),
-                    **{
-                        f"{matching}{', REPAIR' * (correction == 'repair')}": _number(mean[key], ".2f")
-                        for key in mean.index
-                        for matching, correction in [key]
-                    },
-                }
+                pairs = here.drop_duplicates(["source_net", "target_net"])
+                found = {_way(*key): _number(value, ".2f") for key, value in mean.items()}
+                yield {"sweep": part.name, "width": str(width), "pairs": str(len(pairs)), **found}
+
+
+def _way(matching: str, correction: str) -> str:
+    return f"{matching}, REPAIR" if correction == "repair" else matching
 
 
 def _of(true: pd.Series[bool]) -> str:

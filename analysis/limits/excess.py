@@ -89,8 +89,10 @@ def paired(grafts: pd.DataFrame, by: Sequence[str], y: str = "fvu_test", null: s
     real = measured(each_once(comparable(grafts, by), y), y)
     known = [name for name in _SAME if name in grafts.columns]
     beside = measured(each_once(where(grafts, grafts["null"] == null), y), y)
-    told = [name for name in (y, "warning", ERROR_BY_BLOCK) if name in grafts.columns]
-    rows = real.merge(beside[[*known, *told]], on=known, suffixes=("", "_untrained"), validate="one_to_one")
+    carried = [name for name in (y, "warning", ERROR_BY_BLOCK) if name in grafts.columns]
+    rows = real.merge(
+        beside[[*known, *carried]], on=known, suffixes=("", "_untrained"), validate="one_to_one"
+    )
     rows = where(rows, np.isfinite(rows[y]) & np.isfinite(rows[f"{y}_untrained"]))
     rows = rows.rename(columns={f"{y}_untrained": "untrained"})
     told, other = (warnings_of(rows, name) for name in ("warning", "warning_untrained"))

@@ -21,7 +21,7 @@ from espalier.tasks.grafting.solve import split as held_back
 from espalier.tasks.grafting.tile_parts import Part, Source, gram_source, source_of, whole
 from espalier.tasks.networks.architectures import images_per_batch, mixed_batch
 from espalier.tasks.networks.cuts import Arm, Cut, Reading, all_arms, arm_map, norms_from, reading
-from espalier.tasks.networks.layout import laid
+from espalier.tasks.networks.layout import for_convs
 from espalier.tasks.networks.network import LayerFeatures, Network, max_pool
 from espalier.tasks.seeds import stream
 from espalier.tasks.spec import GraftTile, Layer, Loss, Pair
@@ -179,9 +179,8 @@ class TileNets:
         return {source: self._layers(x, source, batch) for source in self.pairs_of}
 
     def _forward(self, network: Network, images: Tensor) -> Layers:
-        """Features of a net; on a CPU with channels last in memory, as fits read the maps of convs."""
-        last = images.device.type == "cpu" and network.architecture.layers[0].kind == "conv"
-        return list(network.features(laid(images, "channels_last") if last else images))
+        """Features of a net, its maps as fits read those of convs."""
+        return list(network.features(for_convs(images)))
 
     def _layers(self, x: Tensor, source: Source, batch: Batch) -> Layers:
         look, images = variant_of(source.variant).look, x[seen(source, batch)]

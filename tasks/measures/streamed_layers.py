@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from espalier.tasks.data.subset import subset
-from espalier.tasks.networks.layout import laid
+from espalier.tasks.networks.layout import for_convs
 from espalier.tasks.networks.network import Network
 
 BATCH = 250
@@ -29,7 +29,7 @@ def layers_of(networks: Sequence[Network], x: Tensor) -> Iterator[tuple[int, lis
 
     All nets have as many layers. What is held are the features of two neighbouring layers.
     """
-    batches = [laid(some, "channels_last") if some.device.type == "cpu" else some for some in x.split(BATCH)]
+    batches = [for_convs(some) for some in x.split(BATCH)]
     walks = [[network.features(some) for network in networks] for some in batches]
     depth = networks[0].architecture.depth
     entries = [[next(walk) for walk in some] for some in walks]

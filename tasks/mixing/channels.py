@@ -16,7 +16,7 @@ from espalier.tasks.grafting.layer_input import LayerInput
 from espalier.tasks.grafting.tile_nets import given
 from espalier.tasks.networks.architectures import images_per_batch, shapes_of
 from espalier.tasks.networks.cuts import Arm, Reading, all_arms, arm_map, arm_sizes, cuts, reading
-from espalier.tasks.networks.layout import laid
+from espalier.tasks.networks.layout import for_convs
 from espalier.tasks.networks.network import LayerFeatures, Network
 from espalier.tasks.seeds import stream
 from espalier.tasks.spec import Loss, PoolTile
@@ -76,7 +76,7 @@ class Channels:
         """The indices of a batch of images, and the features of all nets at layers 1 to `depth`, or to L."""
         nets = sorted({*self.targets, *self.members})
         for images_N in torch.arange(len(x)).split(images_per_batch(self.architecture)):
-            images = x[images_N] if x.device.type != "cpu" else laid(x[images_N], "channels_last")
+            images = for_convs(x[images_N])
             features = {net: self.networks[net].features(images) for net in nets}
             layers = range(depth or self.architecture.depth)
             yield images_N, [{net: next(made) for net, made in features.items()} for _ in layers]

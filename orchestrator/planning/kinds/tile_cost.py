@@ -21,6 +21,7 @@ from espalier.orchestrator.planning.tile_load import Census, Load, loads
 from espalier.tasks.data.images import DataFacts
 from espalier.tasks.grafting.nulls.null import SAMPLE
 from espalier.tasks.grafting.pair_table import PairTable
+from espalier.tasks.grafting.row_rule import by_taps
 from espalier.tasks.networks.architectures import (
     images_per_batch,
     mixed_batch,
@@ -171,8 +172,7 @@ def arm_flops(source: Architecture, target: Architecture, arm: Arm) -> float:
 def fitted_flops(options: GraftOptions, source: Architecture, target: Architecture, arm: Arm) -> float:
     """As `arm_flops`, as fits take it: by taps (`tasks.grafting.tap_products`) the border counts, too."""
     sizes = arm_sizes(source, target, arm)
-    taps = sizes.map.kind == "conv" and sizes.map.stride == 1
-    if not taps or in_float32(options.products, sizes.shape[0]):
+    if not by_taps(sizes.map, single=in_float32(options.products, sizes.shape[0])):
         return arm_flops(source, target, arm)
     height, width = output_size(sizes.map, sizes.shape)
     border = sizes.map.kernel - 1
@@ -231,7 +231,7 @@ def _kept_bytes(options: GraftOptions, size: ArmSizes) -> int:
     if size.map.kind == "dense" or size.map.stride > 1:
         return 8 * size.positions * size.dim
     channels, height, width = size.shape
-    if in_float32(options.products, channels):
+    if not by_taps(size.map, single=in_float32(options.products, channels)):
         return 4 * channels * height * width
     border = size.map.kernel - 1
     return 8 * channels * (height * width + (height + border) * (width + border))
